@@ -1,0 +1,50 @@
+# make demo | test | test-all | lint | docs | benchmark | soak | clean
+# PYTHON chooses the interpreter that makes the virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# torch is always named with its version: without it a resolver may bring another build.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	-c constraints.txt "torch==2.13.0" -e
+
+.PHONY: demo test test-all lint docs benchmark soak clean help
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp for each extra: nothing is installed again until the requirements change.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) (minutes the first time) ..."
+	$(INSTALL) "$(if $(filter run,$*),.,.[$*])"
+	@touch $@
+
+demo: $(VENV)/.installed-run
+	$(BIN)/ganvae train
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+benchmark: $(VENV)/.installed-test
+	@for race in benchmarks/bench_*.py; do echo "== $$race"; $(BIN)/python "$$race" || exit 1; done
+
+# The long versions of the fault tests: hundreds of kills, a million files, hours of memory.
+soak: $(VENV)/.installed-test
+	GANVAE_SOAK=1 $(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find ganvae tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,386 @@
+"""The verbs in Python: what the command line does, a notebook can do too."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ganvae import config, metrics, objectives, report
+from ganvae.config import Config
+from ganvae.data import Data, open_data
+from ganvae.data.check import Report
+from ganvae.data.check import check as check_images
+from ganvae.errors import ConfigError
+from ganvae.models import Model, images
+from ganvae.models import load as load_model
+from ganvae.progress import Progress
+from ganvae.training.display import Display
+from ganvae.training.lock import RunLock
+from ganvae.training.trainer import Result, Trainer
+
+RUNS = Path("runs")
+_EMPTY = {".lock"}  # what a directory may hold and still be a new run's
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished or interrupted training."""
+
+    path: Path
+    config: Config
+    status: str
+    """"done", "SIGINT" or "SIGTERM"."""
+    step: int
+    seconds: float
+    model: Model
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """Held-out scores; empty where the training was interrupted."""
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page about the run."""
+        return self.path / "report.html"
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    objective: str | None = None,
+    size: int | None = None,
+    budget: str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    config: Config | Mapping[str, Any] | str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    networks: Mapping[str, nn.Module] | None = None,
+    judge: nn.Module | None = None,
+    display: Display | None = None,
+) -> Run:
+    """Train a model on images, judge it on held-out ones, and write a report.
+
+    data: a folder, an array file, tar shards, Parquet, a Hub name, or "digits"
+    objective: its name
+    size: height and width in pixels
+    budget: ``"30m"``, ``"500kimg"`` or ``"300steps"``
+    seed: of everything random
+    out: the run's directory; unset: ``runs/OBJECTIVE-DATA-NUMBER``
+    resume: continue the run in ``out`` from its last checkpoint, with its settings
+    config: settings to start from: a Config, its nested form, or a YAML file
+    settings: single settings by dotted name, for example ``{"training.batch": 32}``
+    networks: modules of your own for some roles, for example ``{"encoder": ...}``
+    judge: a module of your own from images (B, 3, S, S) to features (B, D)
+    display: what shows the progress; unset: nothing
+
+    Raises DataError, ConfigError, BusyError or CheckpointError: one sentence each.
+    """
+    shortcuts = {
+        "data.path": None if data is None else str(data),
+        "data.size": size,
+        "training.budget": budget,
+        "objective": objective,
+        "training.seed": seed,
+    }
+    given = {key: value for key, value in shortcuts.items() if value is not None}
+    chosen, folder = settle(given | dict(settings or {}), start=config, out=out, resume=resume)
+    return start(chosen, folder, resume=resume, networks=networks, judge=judge, display=display)
+
+
+def settle(
+    given: Mapping[str, Any],
+    *,
+    start: Config | Mapping[str, Any] | str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> tuple[Config, Path]:
+    """The complete configuration of a run and its directory.
+
+    Settings come from ``given`` first, then from ``start``, then, when resuming, from the run.
+    """
+    folder = None if out is None else Path(out)
+    base = _base(start)
+    if resume and folder is None:
+        folder = _latest_run(config.override(base or Config(), given))
+    if base is None and resume and folder is not None and (folder / "config.yaml").exists():
+        base = config.load(folder / "config.yaml")
+    chosen = complete(config.override(base or Config(), given))
+    return chosen, folder or _new_run(chosen)
+
+
+def complete(chosen: Config) -> Config:
+    """The same configuration with every field of its objective spelled out."""
+    objective = objectives.build(chosen.objective, chosen.objective_options)
+    return replace(chosen, objective_options=asdict(objective))
+
+
+def _base(start: Config | Mapping[str, Any] | str | Path | None) -> Config | None:
+    if start is None or isinstance(start, Config):
+        return start
+    return config.parse(start) if isinstance(start, Mapping) else config.load(start)
+
+
+def start(
+    chosen: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    networks: Mapping[str, nn.Module] | None = None,
+    judge: nn.Module | None = None,
+    display: Display | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Trains what :func:`settle` returned, and judges it; see :func:`train`."""
+    display = display or Display()
+    if not resume and is_first():
+        _refuse_occupied(out)
+    data = open_data(chosen.data, progress=_packing(progress))
+    for note in data.notes:
+        display.message(note)
+    result = _train(chosen, data, out, resume, networks, display)
+    at = result.position
+    run = Run(out, chosen, result.status, at.step, at.seconds, result.model)
+    if not is_first() or result.status != "done":
+        return run
+    evaluation = assess(run.model, data, chosen, out, judge=judge, progress=progress)
+    return replace(run, evaluation=evaluation)
+
+
+def _train(
+    chosen: Config,
+    data: Data,
+    out: Path,
+    resume: bool,
+    networks: Mapping[str, nn.Module] | None,
+    display: Display,
+) -> Result:
+    objective = objectives.build(chosen.objective, chosen.objective_options)
+    trainer = Trainer(
+        chosen, objective, data, out, networks=networks, resume=resume, display=display
+    )
+    kept = out / "config.yaml"
+    fresh = is_first() and not kept.exists()
+    if fresh:  # before the first step: a killed run is resumed with it
+        _write(kept, config.dump(chosen))
+    try:
+        result = trainer.run()
+    except BaseException:
+        if fresh and not any((out / "checkpoints").glob("step-*")):
+            kept.unlink(missing_ok=True)  # nothing was begun, so the next try is not refused
+        raise
+    if is_first():
+        _write(kept, config.dump(chosen))
+    return result
+
+
+def assess(
+    model: Model,
+    data: Data,
+    chosen: Config,
+    out: Path,
+    *,
+    judge: nn.Module | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Judges a model on held-out images; writes ``evaluation.json``, grids and the report."""
+    evaluation = metrics.evaluate(
+        model, data, chosen.evaluation, judge=judge, progress=progress, seed=chosen.training.seed
+    )
+    evaluation["environment"] = environment()
+    _write(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
+    model.save(out / "model", scores=evaluation)
+    pictures(model, data, out)
+    report.write(out)
+    return evaluation
+
+
+def evaluate(
+    model: Model | str | Path,
+    data: str | Path | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    judge: nn.Module | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Judge a model on held-out images.
+
+    A run that is judged on its own images has its ``evaluation.json`` and report renewed.
+
+    model: a model, a run's or a model's directory, or a Hub id
+    data: the images; unset: those the run was trained on
+    settings: by dotted name, for example ``{"evaluation.samples": 1000}``
+    judge: a module of your own from images (B, 3, S, S) to features (B, D)
+    progress: called with how much is done, of how much, and what
+    """
+    folder = None if isinstance(model, Model) else Path(model)
+    own = folder is not None and (folder / "config.yaml").exists()
+    if data is None and not own:
+        raise ConfigError("name the images to judge the model on: only a run knows its own")
+    base = config.load(folder / "config.yaml") if own and folder is not None else Config()
+    given = dict(settings or {}) | ({} if data is None else {"data.path": str(data)})
+    loaded = model if isinstance(model, Model) else load(model)
+    if not own:
+        base = _as_trained(base, loaded)
+    chosen = config.override(base, given)
+    opened = open_data(chosen.data, progress=_packing(progress))
+    if opened.shape != loaded.shape:
+        raise ConfigError(
+            f"the images are {_size(opened.shape)}, the model makes {_size(loaded.shape)}: "
+            f"set --data.size and --data.channels to the model's"
+        )
+    if own and folder is not None and opened.fingerprint == loaded.info.trained.fingerprint:
+        return assess(loaded, opened, chosen, folder, judge=judge, progress=progress)
+    return metrics.evaluate(
+        loaded, opened, chosen.evaluation, judge=judge, progress=progress,
+        seed=chosen.training.seed, training=False,
+    )  # fmt: skip
+
+
+def check(
+    data: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Every defect, duplicate and leak of some images, found before any training.
+
+    settings: by dotted name, for example ``{"data.size": 64}``
+    """
+    chosen = config.override(Config(), {"data.path": str(data)} | dict(settings or {}))
+    return check_images(chosen.data, progress=_packing(progress))
+
+
+def load(
+    path: str | Path, networks: Mapping[str, nn.Module] | None = None, device: str = "cpu"
+) -> Model:
+    """The model of a model directory, a run directory, or a Hub id.
+
+    networks: the modules that the model was trained with, where they were your own
+
+    Raises ConfigError or CheckpointError for anything but a whole, unchanged model.
+    """
+    return load_model(path, networks=networks, device=device)
+
+
+def pictures(model: Model, data: Data, out: Path) -> None:
+    """Grids beside the report: samples, and what the model makes of held-out images."""
+    scale = max(1, 64 // max(model.shape[1:]))
+    images.save_png(images.grid(model.generate(64, seed=0), 8, scale=scale), out / "samples.png")
+    if "encoder" not in model.networks:
+        return
+    real = data.test.images(np.arange(min(8, len(data.test))))
+    rows = torch.cat([real, model.reconstruct(real).cpu()])
+    images.save_png(images.grid(rows, len(real), scale=scale), out / "reconstructions.png")
+    if len(real) > 1:
+        half = len(real) // 2
+        steps = model.interpolate(real[:half], real[half : 2 * half], 9).flatten(0, 1)
+        images.save_png(images.grid(steps, 9, scale=scale), out / "interpolation.png")
+
+
+def environment() -> dict[str, Any]:
+    """What the scores were computed with: versions and machine, nothing personal."""
+    names = ("ganvae", "torch", "numpy", "pillow", "torchmetrics", "accelerate", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def use_threads(threads: int | None) -> None:
+    """Lets torch use so many CPU threads; None leaves it as it is."""
+    if threads is not None:
+        if threads < 1:
+            raise ConfigError(f"--threads must be at least 1, got {threads}")
+        torch.set_num_threads(threads)
+
+
+def is_first() -> bool:
+    """Whether this process speaks and writes for all of torchrun's."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _packing(progress: Progress | None) -> Callable[[int, int | None], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress("images packed", done, total)
+
+
+# -- run directories ------------------------------------------------------------------------------
+
+
+def _refuse_occupied(out: Path) -> None:
+    """Raises unless a new run may have the directory ``out``."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file: choose another run directory with --out")
+    if not out.exists() or not {path.name for path in out.iterdir()} - _EMPTY:
+        return
+    if (out / ".lock").exists():
+        with RunLock(out):  # says so where another process is training here right now
+            pass
+    raise ConfigError(
+        f"{out} already holds files: continue that run with --resume, or choose another --out"
+    )
+
+
+def _stem(chosen: Config) -> str:
+    name = re.sub(r"[^\w.-]+", "-", Path(chosen.data.path).name or "data").strip("-.") or "data"
+    return f"{chosen.objective}-{name[:60]}"
+
+
+def _new_run(chosen: Config) -> Path:
+    """The first free ``runs/OBJECTIVE-DATA-NUMBER``; many processes agree on torchrun's id."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        launched = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+        if launched == "none":
+            raise ConfigError("name the run's directory with --out where many processes train")
+        return RUNS / f"{_stem(chosen)}-{launched[:8]}"
+    taken = [number for number, _ in _numbered(chosen)]
+    return RUNS / f"{_stem(chosen)}-{max(taken, default=0) + 1}"
+
+
+def _latest_run(chosen: Config) -> Path:
+    """The newest run that :func:`_new_run` named for the same objective and data."""
+    found = _numbered(chosen)
+    if not found:
+        raise ConfigError(f"there is no {RUNS / _stem(chosen)}-* to resume: name it with --out")
+    return max(found)[1]
+
+
+def _numbered(chosen: Config) -> list[tuple[int, Path]]:
+    paths = RUNS.glob(f"{_stem(chosen)}-*")
+    parts = [(path.name.rpartition("-")[2], path) for path in paths]
+    return [(int(number), path) for number, path in parts if number.isdecimal()]
+
+
+def _as_trained(base: Config, model: Model) -> Config:
+    """The preparation of the images that the model was trained on."""
+    channels, height, _ = model.shape
+    prepared = {"size": height, "channels": channels}
+    kept = {"resize": model.info.resize, "background": model.info.background}
+    return config.parse({"data": prepared | kept}, start=base)
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return f"{shape[1]}x{shape[2]} {'grey' if shape[0] == 1 else 'RGB'}"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".tmp-{path.name}")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)

@@ -1,0 +1,493 @@
+"""The command line: thin, and quick to help, because torch waits until a command needs it."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import shlex
+import shutil
+import signal
+import sys
+import textwrap
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from ganvae import __version__
+from ganvae.errors import ConfigError, DataError, GanvaeError
+
+if TYPE_CHECKING:
+    from ganvae.api import Run
+    from ganvae.outline import Field
+
+USAGE = 78
+INTERRUPTED, TERMINATED = 130, 143
+
+SECTIONS = ("objective", "data", "networks", "training", "evaluation")
+_SETTINGS = {
+    "train": SECTIONS,
+    "evaluate": ("data", "evaluation"),
+    "check": ("data",),
+}
+"""Which commands take which settings."""
+
+Overrides = Annotated[dict[str, str], Parameter(parse=False)]
+Threads = Annotated[int | None, Parameter(env_var="GANVAE_THREADS", show_env_var=True)]
+
+app = App(
+    name="ganvae",
+    version=__version__,
+    help="Train, judge and use hybrids of a VAE and a GAN on your own images.",
+    help_format="plaintext",
+    help_epilogue=(
+        "Exit codes: 0 done, 1 failed, 65 data, 75 busy (try later), 78 configuration, "
+        "130 interrupted, 143 terminated. --debug shows the trace of an error."
+    ),
+)
+
+
+class Terminated(BaseException):
+    """SIGTERM came while nothing needed saving."""
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Carries out a command line and returns its exit code; errors become one sentence."""
+    debug = "--debug" in arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _dispatch([token for token in arguments if token != "--debug"])
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED, debug)
+    except Terminated:
+        return _fail("terminated", TERMINATED, debug)
+    except BrokenPipeError:  # `ganvae objectives | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except GanvaeError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except CycloptsError as error:
+        return _fail(f"{str(error).strip()} (--help lists what there is)", USAGE, debug)
+    except OSError as error:
+        about = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _fail(about, 1, debug)
+    except ValueError as error:
+        return _fail(str(error), 1, debug)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error} (this is a fault of ganvae; --debug shows more)"
+        return _fail(text, 1, debug)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+def _fail(text: str, code: int, debug: bool) -> int:
+    from ganvae.progress import plain
+
+    if debug:
+        traceback.print_exc()
+    rank = int(os.environ.get("RANK", 0))
+    name = f"ganvae (process {rank})" if rank else "ganvae"
+    with suppress(OSError, ValueError, AttributeError):  # where nobody listens
+        print(f"{name}: {plain(' '.join(text.split()))}", file=sys.stderr, flush=True)
+    return code
+
+
+def _dispatch(tokens: list[str]) -> int:
+    rest, overrides = split(tokens)
+    command, bound, ignored = app.parse_args(rest, print_error=False, exit_on_error=False)
+    if overrides and "overrides" not in ignored:
+        name = next(iter(overrides))
+        raise ConfigError(f"--{name} is no option of this command (--help lists what there is)")
+    if "overrides" in ignored:
+        bound.arguments["overrides"] = overrides
+    result = command(*bound.args, **bound.kwargs)
+    if _wants_help(rest):
+        _print_settings(rest)
+    return result if isinstance(result, int) else 0
+
+
+# -- settings among the options -------------------------------------------------------------------
+
+
+def split(tokens: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The dotted settings among ``tokens``, and the rest.
+
+    ``--training.batch 32`` and ``--training.batch=32``; a switch also as ``--data.flip`` and
+    ``--data.no-flip``.
+    """
+    if not any(token.startswith("--") and "." in token for token in tokens):
+        return tokens, {}
+    rest: list[str] = []
+    found: dict[str, str] = {}
+    switches = _switches(tokens)
+    queue = list(tokens)
+    while queue:
+        token = queue.pop(0)
+        if token == "--":
+            return [*rest, token, *queue], found
+        key, equals, value = token.removeprefix("--").partition("=")
+        section, _, field = key.partition(".")
+        if not token.startswith("--") or section not in SECTIONS or not field:
+            rest.append(token)
+            continue
+        name = key.replace("-", "_")
+        negative = name.replace(".no_", ".")
+        if equals:
+            found[name] = value
+        elif name in switches:
+            worded = bool(queue) and queue[0].lower() in ("true", "false", "yes", "no")
+            found[name] = queue.pop(0) if worded else "true"
+        elif negative != name and negative in switches:
+            found[negative] = "false"
+        elif queue and not queue[0].startswith("--"):
+            found[name] = queue.pop(0)
+        else:
+            found[name] = ""  # refused below, where what it should have been is known
+    return rest, found
+
+
+def _switches(tokens: list[str]) -> set[str]:
+    """The names of all settings that are true or false."""
+    groups = {name: _fields(name, tokens) for name in SECTIONS}
+    return {
+        key for name, known in groups.items() for key, f in _flat(name, known) if "bool" in f.type
+    }
+
+
+def _fields(section: str, tokens: list[str]) -> tuple[Field, ...]:
+    """The settings of a section, or of the objective that ``tokens`` name."""
+    from ganvae import outline
+
+    if section == "objective":
+        return outline.objective(_objective_named(tokens)).fields
+    return outline.read("ganvae.config", section.capitalize()).fields
+
+
+def _objective_named(tokens: list[str]) -> str:
+    """The objective among the options if there is such a one, else the default."""
+    from ganvae import config, outline
+
+    named = config.Config().objective
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        if token.startswith("--objective=") or token == "--objective":
+            named = (token.partition("=")[2] or following).replace("-", "_")
+    return named if named in outline.objectives() else config.Config().objective
+
+
+def _flat(prefix: str, fields: tuple[Field, ...]) -> list[tuple[str, Field]]:
+    found = []
+    for item in fields:
+        if item.fields:
+            found += _flat(f"{prefix}.{item.name}", item.fields)
+        else:
+            found.append((f"{prefix}.{item.name}", item))
+    return found
+
+
+# -- help -----------------------------------------------------------------------------------------
+
+
+def _wants_help(tokens: list[str]) -> bool:
+    before = tokens[: tokens.index("--")] if "--" in tokens else tokens
+    return "--help" in before or "-h" in before
+
+
+def _print_settings(tokens: list[str]) -> None:
+    for name in next((_SETTINGS[token] for token in tokens if token in _SETTINGS), ()):
+        title = name
+        if name == "objective":
+            title = f"objective {_objective_named(tokens)} (--objective NAME --help for others)"
+        _print_fields(title, _flat(name, _fields(name, tokens)))
+
+
+def _print_fields(title: str, fields: list[tuple[str, Field]]) -> None:
+    """In plain text: a table of rich takes as long as everything else that help needs."""
+    print(f"{title}:")
+    names = [f"--{key.replace('_', '-')}" for key, _ in fields]
+    indent = " " * (max(map(len, names)) + 4)
+    width = max(len(indent) + 30, min(shutil.get_terminal_size().columns, 110))
+    for name, (_, item) in zip(names, fields, strict=True):
+        kind = f"{item.type}; " if "|" in item.type else ""
+        text = f"{item.doc} [{kind}default: {item.default}]"
+        begin = f"  {name}".ljust(len(indent))
+        print(textwrap.fill(text, width, initial_indent=begin, subsequent_indent=indent))
+    print()
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+@app.command
+def train(
+    data: str | None = None,
+    /,
+    *,
+    size: int | None = None,
+    budget: str | None = None,
+    objective: str | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    config: Path | None = None,
+    dry_run: bool = False,
+    json: bool = False,
+    overrides: Overrides,
+) -> int:
+    """Train a model on images, judge it on held-out ones, and write a report.
+
+    Every setting below can be given as --section.field VALUE; they win over --config FILE.
+
+    Parameters
+    ----------
+    data
+        Images: a folder, an array file, tar shards, Parquet, or a Hub name; unset: 5,000 digits.
+    size
+        Height and width in pixels (data.size).
+    budget
+        How long: 40s, 30m, 2h, 500kimg or 300steps (training.budget).
+    objective
+        What is trained; `ganvae objectives` lists them.
+    seed
+        Seed of everything random (training.seed).
+    out
+        The run's directory; unset: runs/OBJECTIVE-DATA-NUMBER.
+    resume
+        Continue the run in --out from its last checkpoint, with its settings.
+    config
+        A YAML file of settings.
+    dry_run
+        Print the complete configuration and stop.
+    json
+        Print the outcome as JSON.
+    """
+    from ganvae import api
+    from ganvae.config import dump
+
+    shortcuts = {
+        "data.path": data,
+        "data.size": size,
+        "training.budget": budget,
+        "objective": objective,
+        "training.seed": seed,
+    }
+    given: dict[str, Any] = {k: v for k, v in shortcuts.items() if v is not None} | overrides
+    chosen, folder = api.settle(given, start=config, out=out, resume=resume)
+    if dry_run:
+        print(dump(chosen), end="")
+        return 0
+    from ganvae.progress import display
+
+    first = api.is_first()
+    run = api.start(chosen, folder, resume=resume, display=display() if first else None)
+    if not first:
+        return {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}.get(run.status, 0)
+    return _tell_run(run, json)
+
+
+@app.command
+def evaluate(
+    model: str,
+    /,
+    *,
+    data: str | None = None,
+    threads: Threads = None,
+    json: bool = False,
+    overrides: Overrides,
+) -> None:
+    """Judge a model on held-out images.
+
+    A run that is judged on its own images has its evaluation.json and report.html renewed.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id.
+    data
+        Images to judge it on; unset: those that the run was trained on.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print the scores as JSON.
+    """
+    from ganvae import api
+    from ganvae.progress import Tracker, console
+
+    api.use_threads(threads)
+    with Tracker(console()) as progress:
+        scores = api.evaluate(model, data, settings=overrides, progress=progress)
+    _tell_scores(scores, json)
+
+
+@app.command
+def generate(
+    model: str,
+    /,
+    *,
+    n: int = 64,
+    seed: int = 0,
+    temperature: float = 1.0,
+    out: Path = Path("samples.png"),
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Make new images.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id.
+    n
+        How many.
+    seed
+        Equal seeds make equal images.
+    temperature
+        Below 1: more typical, less various.
+    out
+        A .png for one grid, anything else for a folder of single images.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print what was written as JSON.
+    """
+    from ganvae import api
+
+    api.use_threads(threads)
+    _tell_files(api.generate(model, n, seed=seed, temperature=temperature, out=out), json)
+
+
+@app.command
+def check(
+    data: str,
+    /,
+    *,
+    size: int | None = None,
+    json: bool = False,
+    overrides: Overrides,
+) -> int:
+    """Look at images before training: every defect, duplicate and leak.
+
+    Ends with 65 where a training would refuse them.
+
+    Parameters
+    ----------
+    data
+        Images: a folder, an array file, tar shards, Parquet, or a Hub name.
+    size
+        Height and width in pixels (data.size).
+    json
+        Print everything found as JSON, with every name.
+    """
+    from ganvae import api
+    from ganvae.progress import Tracker, console
+
+    shortcut = {} if size is None else {"data.size": size}
+    with Tracker(console()) as progress:
+        found = api.check(data, settings=shortcut | overrides, progress=progress)
+    if json:
+        print(jsonlib.dumps(found.to_dict(), indent=2, allow_nan=False))
+    else:
+        print("\n".join(found.lines()))
+    return DataError.exit_code if found.problems else 0
+
+
+@app.command
+def objectives(name: str | None = None, /, *, json: bool = False) -> None:
+    """List the objectives with every field and default.
+
+    Parameters
+    ----------
+    name
+        Only this one, with its whole description.
+    json
+        Print them as JSON.
+    """
+    from ganvae import outline
+    from ganvae.config import suggest
+
+    known = outline.objectives()
+    if name is not None and name.replace("-", "_") not in known:
+        raise ConfigError(f"objective {name!r} does not exist{suggest(name, known)}")
+    names = known if name is None else [name.replace("-", "_")]
+    found = {one: outline.objective(one) for one in names}
+    if json:
+        print(jsonlib.dumps({one: asdict(value) for one, value in found.items()}, indent=2))
+        return
+    for one, value in found.items():
+        print(f"{one}: {value.doc if name else value.doc.splitlines()[0]}")
+        _print_fields(f"--objective {one}", _flat("objective", value.fields))
+
+
+# -- telling --------------------------------------------------------------------------------------
+
+
+def _tell_run(run: Run, json: bool) -> int:
+    again = f"ganvae train --resume --out {shlex.quote(str(run.path))}"
+    code = {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}.get(run.status, 0)
+    if code:
+        print(
+            f"ganvae: stopped and saved at step {run.step:,}; continue with: {again}",
+            file=sys.stderr,
+        )
+    if json:
+        told = {
+            "run": str(run.path), "status": run.status, "step": run.step,
+            "seconds": round(run.seconds, 3), "evaluation": run.evaluation,
+        }  # fmt: skip
+        print(jsonlib.dumps(told, indent=2, allow_nan=False))
+    elif not code:
+        _tell_scores(run.evaluation, False)
+        print(f"\nreport: {run.report}\n\nnext:")
+        for command in _next(run):
+            print(f"  {command}")
+    return code
+
+
+def _next(run: Run) -> list[str]:
+    """Three commands to try."""
+    path = shlex.quote(str(run.path))
+    data = shlex.quote(run.config.data.path)
+    commands = [f"ganvae generate {path} --n 64 --seed 1 --out samples.png"]
+    if "encoder" in run.model.networks:
+        commands.append(f"ganvae reconstruct {path} {data} --out reconstructions.png")
+        commands.append(f"ganvae interpolate {path} {data} --out interpolation.png")
+    else:
+        commands.append(f"ganvae evaluate {path}")
+        commands.append(f"ganvae train {data} --objective gan_vae")
+    return commands
+
+
+def _tell_scores(scores: Mapping[str, Any], json: bool) -> None:
+    if json:
+        print(jsonlib.dumps(scores, indent=2, allow_nan=False))
+        return
+    from rich import box
+    from rich.table import Table
+
+    from ganvae.progress import console
+    from ganvae.report import COLUMNS, conditions, figures
+
+    table = Table(*COLUMNS, box=box.SIMPLE_HEAD)
+    for row in figures(scores):
+        table.add_row(*row)
+    out = console("stdout")
+    out.print(table)
+    out.print(conditions(scores), style="dim")
+
+
+def _tell_files(paths: Sequence[Path], json: bool) -> None:
+    if json:
+        print(jsonlib.dumps({"files": [str(path) for path in paths]}))
+    elif paths:
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        print(f"wrote {paths[0]}{more}")

@@ -1,0 +1,39 @@
+"""Images: sources, the packed store, the split, the stream of batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganvae.data.batches import Batches
+    from ganvae.data.dataset import Data, Difference, Manifest, difference, open_data
+    from ganvae.data.images import Images
+
+_HOMES = {
+    "Batches": "batches",
+    "Data": "dataset",
+    "Difference": "dataset",
+    "Images": "images",
+    "Manifest": "dataset",
+    "difference": "dataset",
+    "open_data": "dataset",
+}
+
+__all__ = [
+    "Batches",
+    "Data",
+    "Difference",
+    "Images",
+    "Manifest",
+    "difference",
+    "open_data",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # decoding processes import this package too, and must not wait for torch
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,165 @@
+"""Everything that may be wrong with some images, found before any training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ganvae import config
+from ganvae.data import near
+from ganvae.data.dataset import packed, printable
+from ganvae.data.split import as_keys, duplicates, split
+from ganvae.data.store import Progress, Store
+from ganvae.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a check found; names are those within the source.
+
+    defects: images that cannot be read, with the reason
+    listed: entries that were not taken or need a look, with the reason
+    ignored: other files by kind
+    policies: how many images were converted or resized, and how
+    duplicates: groups of images of equal content
+    near_duplicates: pairs (name, name, correlation) that show the same picture
+    leaks: (held-out name, training name, "equal" or "near"): scores on these flatter
+    problems: sentences that keep a training from starting
+    notes: sentences a user should read
+    """
+
+    source: str
+    kind: str
+    images: int
+    train: int
+    test: int
+    shape: tuple[int, int, int]
+    classes: dict[str, int] = field(default_factory=dict)
+    defects: list[tuple[str, str]] = field(default_factory=list)
+    listed: list[tuple[str, str]] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
+    policies: dict[str, int] = field(default_factory=dict)
+    duplicates: list[list[str]] = field(default_factory=list)
+    near_duplicates: list[tuple[str, str, float]] = field(default_factory=list)
+    leaks: list[tuple[str, str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing at all was found."""
+        return not (
+            self.problems or self.defects or self.duplicates or self.near_duplicates or self.leaks
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dictionary."""
+        return asdict(self) | {"ok": self.ok}
+
+    def lines(self, most: int = 10) -> list[str]:
+        """The report as text, with at most so many names of each kind."""
+        channels, height, width = self.shape
+        text = [
+            f"{self.source}: {self.images:,} images of {height}x{width},"
+            f" {'grey' if channels == 1 else 'RGB'}; {self.train:,} to train on,"
+            f" {self.test:,} held out"
+        ]
+        text += [f"  class {name}: {count:,}" for name, count in self.classes.items()]
+        text += [f"  {count:,} {said}" for said, count in self.policies.items()]
+        if self.ignored:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.ignored.items())
+            text.append(f"  other files: {kinds}")
+        text += _listing("unreadable", [f"{printable(n)}: {why}" for n, why in self.defects], most)
+        text += _listing("to look at", [f"{printable(n)}: {why}" for n, why in self.listed], most)
+        groups = [" = ".join(map(printable, group[:5])) for group in self.duplicates]
+        text += _listing("groups of equal images", groups, most)
+        pairs = [f"{printable(a)} ~ {printable(b)} ({s:.3f})" for a, b, s in self.near_duplicates]
+        text += _listing("pairs of near-duplicates", pairs, most)
+        leaks = [f"{printable(a)} is also {printable(b)} ({how})" for a, b, how in self.leaks]
+        text += _listing("held-out images that leak into training", leaks, most)
+        return text + self.problems + self.notes
+
+
+def _listing(title: str, entries: list[str], most: int) -> list[str]:
+    if not entries:
+        return []
+    more = [f"  … and {len(entries) - most:,} more"] if len(entries) > most else []
+    return [f"{title}: {len(entries):,}", *(f"  {entry}" for entry in entries[:most]), *more]
+
+
+def check(
+    chosen: config.Data, *, progress: Progress | None = None, workers: int | None = None
+) -> Report:
+    """Packs the images if need be and looks for every defect, copy and leak.
+
+    progress: called with the number of images packed so far and their total or None
+
+    Raises DataError where there is no such source.
+    """
+    store, index = packed(chosen, progress=progress, workers=workers)
+    bad = store.meta["bad"]
+    problems = []
+    if len(bad) > chosen.max_bad * (len(store) + len(bad)):
+        problems.append(
+            f"{len(bad):,} unreadable images are more than data.max_bad={chosen.max_bad:g} allows"
+        )
+    empty = np.zeros(0, np.int64)
+    try:
+        train, test = split(store, chosen.test_share) if len(store) else (empty, empty)
+    except DataError as error:
+        train, test = np.arange(len(store)), empty
+        problems.append(str(error))
+    if not len(store):
+        problems.append(f"no images in {chosen.path}")
+    names = store.names()
+    hashes = store.hashes()
+    groups = duplicates(hashes)
+    _, first = np.unique(as_keys(hashes), return_index=True)
+    pairs, notes = near.near_duplicates(store, np.sort(first))
+    height, width, channels = store.shape
+    return Report(
+        source=chosen.path,
+        kind=store.meta["source"]["kind"],
+        images=len(store),
+        train=len(train),
+        test=len(test),
+        shape=(channels, height, width),
+        classes=_classes(store),
+        defects=[(name, why) for name, why in bad],
+        listed=index.listed,
+        ignored=index.ignored,
+        policies=store.meta["policies"],
+        duplicates=[[names[row] for row in group] for group in groups],
+        near_duplicates=[(names[p.first], names[p.second], p.similarity) for p in pairs],
+        leaks=_leaks(names, test, groups, pairs),
+        problems=problems,
+        notes=[*index.notes, *notes],
+    )
+
+
+def _classes(store: Store) -> dict[str, int]:
+    if not len(store) or (store.labels < 0).all():
+        return {}
+    counts = np.bincount(store.labels[store.labels >= 0], minlength=len(store.classes))
+    return dict(zip(store.classes, counts.tolist(), strict=True))
+
+
+def _leaks(
+    names: list[str], test: np.ndarray, groups: list[np.ndarray], pairs: list[near.Pair]
+) -> list[tuple[str, str, str]]:
+    held_out = np.zeros(len(names), np.bool_)
+    held_out[test] = True
+    found = []
+    for group in groups:
+        inside = group[~held_out[group]]
+        if len(inside):
+            other = names[inside[0]]
+            found += [(names[row], other, "equal") for row in group[held_out[group]]]
+    for pair in pairs:
+        if held_out[pair.first] != held_out[pair.second]:
+            one, other = pair.first, pair.second
+            one, other = (one, other) if held_out[one] else (other, one)
+            found.append((names[one], names[other], "near"))
+    return found

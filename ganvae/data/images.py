@@ -1,0 +1,67 @@
+"""Some of the rows of a packed store, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganvae.data.store import Store
+from ganvae.data.transforms import to_float
+
+
+class Images:
+    """Rows of a packed store; positions run from 0 to ``len(self) - 1``.
+
+    store: where the pixels are
+    rows: which of its rows, in this order
+    labels: class number of each position, or None
+    """
+
+    def __init__(self, store: Store, rows: np.ndarray, labels: np.ndarray | None = None):
+        self._store = store
+        self._rows = rows.astype(np.int32 if len(store) < 2**31 else np.int64)
+        self.labels = labels
+        digest = blake2b(repr(store.shape).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(store.hashes()[rows]).data)
+        if labels is not None:
+            digest.update(np.ascontiguousarray(labels, np.int32).data)
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        height, width, channels = self._store.shape
+        return channels, height, width
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Tensor:
+        """The images at some positions as stored: uint8 (B, H, W, C).
+
+        Raises IndexError for a position outside 0 … len - 1.
+        """
+        positions = np.asarray(rows, np.int64)
+        if positions.size and not 0 <= positions.min() <= positions.max() < len(self):
+            raise IndexError(f"positions must be between 0 and {len(self) - 1}")
+        return torch.from_numpy(self._store.read(self._rows[positions]))
+
+    def images(self, rows: np.ndarray | Sequence[int]) -> Tensor:
+        """The images at some positions: float32 (B, C, H, W) in [-1, 1], channels last."""
+        return to_float(self.take(rows))
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All images once, in order, ``size`` at a time (the last batch may be smaller)."""
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        for start in range(0, len(self), size):
+            yield self.images(np.arange(start, min(start + size, len(self))))
+
+    def names(self) -> list[str]:
+        """Name of every image within its source; read from disk at each call."""
+        names = self._store.names()
+        return [names[row] for row in self._rows.tolist()]

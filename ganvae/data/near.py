@@ -1,0 +1,192 @@
+"""Images that show the same picture without being equal: recompressed, resized, slightly cropped.
+
+Two sieves. The coarse one compares perceptual hashes, 8x8 grey thumbnails without their mean, of
+ten slightly cropped views of each image with those of all whole images. What passes is aligned in
+scale and place, and both the picture and its fine detail must then agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganvae.data.store import Store
+
+SIDE, HASH_SIDE = 32, 8
+COARSE = 0.93
+"""Least correlation of two hashes to be looked at more closely."""
+ALIGNED, IN_PLACE = (0.95, 0.8), (0.985, 0.96)
+"""Least correlation of two thumbnails and of their detail, aligned or as they are."""
+CROWD = 12
+"""Beyond so many partners an image is of a kind where alignment makes anything alike (digits)."""
+MOST_IMAGES, MOST_PAIRS = 100_000, 1_000_000
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows and the correlation of their aligned thumbnails."""
+
+    first: int
+    second: int
+    similarity: float
+
+
+def near_duplicates(
+    store: Store, rows: np.ndarray, progress: Progress | None = None
+) -> tuple[list[Pair], list[str]]:
+    """Pairs of near-duplicates among some rows, and notes on what was left out.
+
+    rows: of different content each (equal ones are found by their hashes)
+    """
+    notes = []
+    if len(rows) > MOST_IMAGES:
+        notes.append(f"near-duplicates were looked for among the first {MOST_IMAGES:,} images")
+        rows = rows[:MOST_IMAGES]
+    thumbs = thumbnails(store, rows)
+    lively = (thumbs.flatten(1).std(1) > 0.01).nonzero()[:, 0] if len(rows) else torch.zeros(0)
+    if len(lively) < 2:
+        return [], notes
+    thumbs, rows = thumbs[lively], rows[lively.numpy()]
+    pairs, complete = _candidates(thumbs, progress)
+    if not complete:
+        notes.append("so many images are alike that only the likeliest near-duplicates are listed")
+    partners = torch.bincount(pairs.flatten(), minlength=len(rows))
+    crowded = (partners > CROWD)[pairs].any(1)
+    if crowded.any():
+        notes.append(
+            f"{int((partners > CROWD).sum()):,} images resemble more than {CROWD} others each;"
+            " near-duplicates of these are listed only where nothing was cropped"
+        )
+    found = []
+    kinds = ((pairs[crowded], in_place, IN_PLACE), (pairs[~crowded], agreement, ALIGNED))
+    for chosen, compare, (least_whole, least_detail) in kinds:
+        for part in chosen.split(1024):
+            first, second = part[:, 0], part[:, 1]
+            whole, detail = compare(thumbs[first], thumbs[second])
+            for k in ((whole > least_whole) & (detail > least_detail)).nonzero()[:, 0].tolist():
+                one, other = sorted((int(rows[first[k]]), int(rows[second[k]])))
+                found.append(Pair(one, other, round(float(whole[k]), 4)))
+    return sorted(found, key=lambda pair: (-pair.similarity, pair.first, pair.second)), notes
+
+
+def thumbnails(store: Store, rows: np.ndarray) -> Tensor:
+    """Grey thumbnails of rows: shape (n, 1, 32, 32), in [0, 1]."""
+    parts = [torch.zeros(0, 1, SIDE, SIDE)]
+    step = max(1, 2**24 // store.row)
+    for start in range(0, len(rows), step):
+        pixels = torch.from_numpy(store.read(rows[start : start + step]))
+        grey = pixels.permute(0, 3, 1, 2).float().mean(1, keepdim=True) / 255
+        size = (SIDE, SIDE)
+        parts.append(F.interpolate(grey, size, mode="bilinear", antialias=True))
+    return torch.cat(parts)
+
+
+def agreement(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlation of two batches of thumbnails, aligned either way, and that of their detail.
+
+    a, b: shape (n, 1, 32, 32); returns two tensors of shape (n,)
+    """
+    whole_a, detail_a = _aligned(a, b)
+    whole_b, detail_b = _aligned(b, a)
+    better = whole_a > whole_b
+    return torch.where(better, whole_a, whole_b), torch.where(better, detail_a, detail_b)
+
+
+def in_place(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlation of two batches of thumbnails as they are, and that of their detail."""
+    return (_unit(a) * _unit(b)).sum(1), (_unit(_detail(a)) * _unit(_detail(b))).sum(1)
+
+
+def _candidates(thumbs: Tensor, progress: Progress | None) -> tuple[Tensor, bool]:
+    """Pairs of similar hashes (n, 2), the likeliest first where there are too many."""
+    whole = _hash(thumbs)
+    views = [_hash(_crop(thumbs, view)) for view in _views((0.92,))]
+    keys, values = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    complete = True
+    count, tile = len(thumbs), 2048
+    for start in range(0, count, tile):
+        best = torch.stack([v[start : start + tile] @ whole.T for v in views]).amax(0)
+        i, j = (best > COARSE).nonzero().unbind(1)
+        similar, i = best[i, j], i + start
+        distinct = i != j
+        low, high = torch.minimum(i, j)[distinct], torch.maximum(i, j)[distinct]
+        keys = torch.cat([keys, low * count + high])
+        values = torch.cat([values, similar[distinct]])
+        if len(keys) > 2 * MOST_PAIRS:
+            top = values.topk(MOST_PAIRS).indices
+            keys, values, complete = keys[top], values[top], False
+        if progress:
+            progress(min(start + tile, count), count)
+    order = values.argsort(descending=True)
+    keys = torch.from_numpy(_unique_in_order(keys[order].numpy()))
+    complete = complete and len(keys) <= MOST_PAIRS
+    keys = keys[:MOST_PAIRS]
+    return torch.stack([keys // count, keys % count], 1), complete
+
+
+def _unique_in_order(keys: np.ndarray) -> np.ndarray:
+    _, first = np.unique(keys, return_index=True)
+    return keys[np.sort(first)]
+
+
+def _views(scales: tuple[float, ...]) -> Iterator[Tensor]:
+    """The whole image, then crops in nine places: (scale y, scale x, centre y, centre x)."""
+    yield torch.tensor([1.0, 1.0, 0.0, 0.0])
+    for scale in scales:
+        for y in (-1.0, 0.0, 1.0):
+            for x in (-1.0, 0.0, 1.0):
+                yield torch.tensor([scale, scale, y * (1 - scale), x * (1 - scale)])
+
+
+def _crop(images: Tensor, view: Tensor) -> Tensor:
+    """Crops scaled to full size; view: shape (4,) or (n, 4)."""
+    y, x, top, left = view.expand(len(images), 4).unbind(1)
+    zero = torch.zeros_like(y)
+    theta = torch.stack([torch.stack([x, zero, left], 1), torch.stack([zero, y, top], 1)], 1)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _unit(images: Tensor) -> Tensor:
+    flat = images.flatten(1)
+    flat = flat - flat.mean(1, keepdim=True)
+    return flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-6)
+
+
+def _hash(thumbs: Tensor) -> Tensor:
+    return _unit(F.avg_pool2d(thumbs, SIDE // HASH_SIDE))
+
+
+def _detail(thumbs: Tensor) -> Tensor:
+    return thumbs - F.avg_pool2d(F.pad(thumbs, [4] * 4, mode="reflect"), 9, 1)
+
+
+def _aligned(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Best correlation of b with a crop of a, found by descent from ten crops; and of detail."""
+    goal = _unit(b)
+    best = torch.full((len(a),), -2.0)
+    views = torch.zeros(len(a), 4)
+
+    def attempt(tried: Tensor) -> None:
+        nonlocal best, views
+        score = (_unit(_crop(a, tried)) * goal).sum(1)
+        better = score > best
+        best = torch.where(better, score, best)
+        views = torch.where(better[:, None], tried, views)
+
+    for view in _views((0.92, 0.84)):
+        attempt(view.expand(len(a), 4))
+    for step in (0.06, 0.06, 0.03, 0.03, 0.015, 0.008):
+        for axis in (2, 3, 0, 1):
+            for change in (-step, step):
+                tried = views.clone()
+                tried[:, axis] += change
+                attempt(tried)
+    detail = (_unit(_detail(_crop(a, views))) * _unit(_detail(b))).sum(1)
+    return best, detail

@@ -1,0 +1,69 @@
+"""Which images are held out, and which of those leak into training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ganvae.data.store import Store
+from ganvae.errors import ConfigError, DataError
+
+
+def split(store: Store, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out: the source's own split, else by content.
+
+    Raises DataError where one of them would be empty.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"data.test_share must be between 0 and 1, got {share}")
+    own = store.splits
+    if len(own) and (own >= 0).all():
+        held_out = own == 1
+        if held_out.all() or not held_out.any():
+            which = "train" if held_out.all() else "test"
+            raise DataError(
+                f"{store.meta['source']['path']} names its own split but has no usable image in"
+                f" {which}; add some"
+            )
+    else:
+        held_out = by_content(store.hashes(), share)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def by_content(hashes: np.ndarray, share: float) -> np.ndarray:
+    """True for held-out images, by nothing but each image's content: shape (N,).
+
+    Copies of one image are always on the same side, and other images do not matter: adding some
+    moves nobody. Only where no image falls on one side (there are few) the nearest one is taken.
+
+    hashes: content hashes, uint8 (N, 16). Raises DataError where all are equal.
+    """
+    keys = np.ascontiguousarray(hashes[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    if len(np.unique(keys)) < 2:
+        few = "only one image" if len(keys) == 1 else f"{len(keys)} copies of one image"
+        raise DataError(f"found {few}; at least 2 different ones are needed, one to hold out")
+    held_out: np.ndarray = keys < np.uint64(share * 2.0**64)
+    if not held_out.any():
+        return keys == keys.min()
+    if held_out.all():
+        return keys != keys.max()
+    return held_out
+
+
+def leaks(hashes: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Those of the rows ``test`` whose content is also among the rows ``train``."""
+    whole = as_keys(hashes)
+    return test[np.isin(whole[test], whole[train])]
+
+
+def as_keys(hashes: np.ndarray) -> np.ndarray:
+    """Hashes (N, 16) as an array of N values that compare whole."""
+    return np.ascontiguousarray(hashes).view(f"S{hashes.shape[1]}")[:, 0]
+
+
+def duplicates(hashes: np.ndarray) -> list[np.ndarray]:
+    """Groups of rows of equal content, each of two or more, in order of their first row."""
+    keys = as_keys(hashes)
+    order = np.argsort(keys, kind="stable")
+    edges = np.flatnonzero(keys[order][1:] != keys[order][:-1]) + 1
+    groups = [group for group in np.split(order, edges) if len(group) > 1]
+    return sorted(groups, key=lambda group: int(group[0]))

@@ -1,0 +1,109 @@
+"""What happens to images on the way to a network: scaling, mirroring, DiffAugment.
+
+| Differentiable Augmentation for Data-Efficient GAN Training (Zhao et al., 2020)
+| https://arxiv.org/abs/2006.10738
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganvae.types import Noise
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 (B, H, W, C) to float32 (B, C, H, W) in [-1, 1], channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
+
+
+def flip(images: Tensor, which: Tensor) -> Tensor:
+    """Mirrors some images left to right.
+
+    images: shape (B, C, H, W); which: bool, shape (B,)
+    """
+    return torch.where(which[:, None, None, None], images.flip(3), images)
+
+
+def diff_augment(images: Tensor, noise: Noise) -> Tensor:
+    """Colour, translation and cutout, differentiable, other numbers for every image.
+
+    images: shape (B, C, H, W), where B is the noise's rows or a multiple of them (several batches
+        one after the other), or divides them (every so-many-th image of the batch)
+
+    Raises ValueError for another B.
+    """
+    numbers = _numbers(images, noise, 8)
+    images = _colour(images, numbers[:, :3])
+    images = _translate(images, numbers[:, 3:5])
+    return _cutout(images, numbers[:, 5:7])
+
+
+class Augmented(nn.Module):
+    """A network that sees its images through :func:`diff_augment`.
+
+    noise: set it before each step; every call draws new numbers from it
+    """
+
+    def __init__(self, net: nn.Module, noise: Noise | None = None):
+        super().__init__()
+        self.net, self.noise = net, noise
+
+    def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """The network's answer to the augmented images."""
+        return self.net(self._augment(images), *args, **kwargs)
+
+    def _augment(self, images: Tensor) -> Tensor:
+        assert self.noise is not None, "noise must be set before each step"
+        return diff_augment(images, self.noise)
+
+
+def _numbers(images: Tensor, noise: Noise, count: int) -> Tensor:
+    """Uniform numbers (B, count) that belong to the images' rows of the global batch."""
+    batch, rows = len(images), len(range(*noise.rows.indices(noise.total)))
+    if rows and batch % rows == 0:
+        drawn = noise.uniform(batch // rows, count)
+        return drawn.transpose(0, 1).reshape(batch, count).to(images.dtype)
+    if batch and rows % batch == 0:
+        return noise.uniform(count)[:: rows // batch].to(images.dtype)
+    raise ValueError(f"{batch} images do not fit random numbers for {rows} rows")
+
+
+def _colour(images: Tensor, numbers: Tensor) -> Tensor:
+    brightness, saturation, contrast = numbers[:, :, None, None, None].unbind(1)
+    images = images + (brightness - 0.5)
+    grey = images.mean(1, keepdim=True)
+    images = (images - grey) * (2 * saturation) + grey
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return (images - mean) * (contrast + 0.5) + mean
+
+
+def _translate(images: Tensor, numbers: Tensor, ratio: float = 1 / 8) -> Tensor:
+    """Moves each image by up to ``ratio`` of its size; what comes in is 0."""
+    batch, _, height, width = images.shape
+    device = images.device
+    most = torch.tensor([int(height * ratio + 0.5), int(width * ratio + 0.5)], device=device)
+    shift = (numbers * (2 * most + 1)).floor().long() - most  # uniform in -most … most
+    rows = torch.arange(height, device=device) + shift[:, :1]
+    columns = torch.arange(width, device=device) + shift[:, 1:]
+    rows = rows.add(1).clamp(0, height + 1)
+    columns = columns.add(1).clamp(0, width + 1)
+    padded = F.pad(images, [1, 1, 1, 1]).permute(0, 2, 3, 1)
+    index = torch.arange(batch, device=device)[:, None, None]
+    return padded[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _cutout(images: Tensor, numbers: Tensor, ratio: float = 0.5) -> Tensor:
+    """Sets a square of ``ratio`` of the size to 0, centred anywhere."""
+    _, _, height, width = images.shape
+    inside = []
+    for size, number in ((height, numbers[:, 0]), (width, numbers[:, 1])):
+        side = int(size * ratio + 0.5)
+        first = (number * (size + 1 - side % 2)).floor()[:, None] - side // 2
+        place = torch.arange(size, device=images.device)
+        inside.append((place >= first) & (place < first + side))
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return images.masked_fill(hole, 0)

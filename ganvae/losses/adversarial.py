@@ -1,0 +1,89 @@
+"""The games a generator and a discriminator play. D gives logits, never probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+from ganvae.losses.penalty import zero_centred
+from ganvae.types import Clock
+
+
+class Game(NamedTuple):
+    """Two losses of logits, each of shape (B,), and minimised."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    """Of D(x) and D(x̂)."""
+    generator: Callable[[Tensor, Tensor], Tensor]
+    """Of D(x̂) and D(x)."""
+
+
+nonsaturating = Game(
+    lambda real, fake: (softplus(-real) + softplus(fake)).mean(),
+    lambda fake, real: softplus(-fake).mean(),
+)
+"""| Generative Adversarial Nets (Goodfellow et al., 2014), section 3
+| https://arxiv.org/abs/1406.2661"""
+
+hinge = Game(
+    lambda real, fake: (relu(1 - real) + relu(1 + fake)).mean(),
+    lambda fake, real: -fake.mean(),
+)
+"""| Geometric GAN (Lim and Ye, 2017) | https://arxiv.org/abs/1705.02894"""
+
+relativistic = Game(
+    lambda real, fake: softplus(fake - real).mean(),
+    lambda fake, real: softplus(real - fake).mean(),
+)
+"""Each real is paired with one fake.
+
+| The GAN is dead; long live the GAN! (Huang et al., 2024), eq. 2 | https://arxiv.org/abs/2501.05441
+"""
+
+games = {"nonsaturating": nonsaturating, "hinge": hinge, "relativistic": relativistic}
+
+
+class Judgement(NamedTuple):
+    """A discriminator's loss, and its mean logits to watch."""
+
+    loss: Tensor
+    logged: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adversary:
+    """A game, and how D's gradient is held small."""
+
+    game: Literal["nonsaturating", "hinge", "relativistic"] = "relativistic"
+    """Which losses the two players minimise."""
+    gamma: float = 0.5
+    """Weight γ of the zero-centred gradient penalties γ/2 (R1 + R2)."""
+    every: int = 8
+    """The penalties are computed at every k-th step, with k times their weight."""
+
+    def discriminator(
+        self, D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, now: Clock
+    ) -> Judgement:
+        """D's loss on images ``real`` and ``fake``, both (B, C, H, W); ``fake`` moves nobody."""
+        fake = fake.detach()
+        on_real, on_fake = D(torch.cat([real, fake])).split([len(real), len(fake)])
+        loss = games[self.game].discriminator(on_real, on_fake)
+        logged = {"real_logit": on_real.detach().mean(), "fake_logit": on_fake.detach().mean()}
+        if self.gamma and now.step % self.every == 0:
+            steepness = zero_centred(D, real) + zero_centred(D, fake)
+            loss = loss + self.every * self.gamma / 2 * steepness
+        return Judgement(loss, logged)
+
+    def generator(self, fake: Tensor, real: Tensor) -> Tensor:
+        """G's loss, of the logits D(x̂) and D(x), each of shape (B,)."""
+        return games[self.game].generator(fake, real)
+
+    @property
+    def relative(self) -> bool:
+        """Whether G's loss looks at D(x)."""
+        return self.game == "relativistic"

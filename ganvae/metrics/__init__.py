@@ -1,0 +1,39 @@
+"""Judging a model on held-out images.
+
+:func:`evaluate` gives every figure, :func:`quick` a score in seconds, :func:`rows` a table of
+them. The measures themselves are in the modules, each a few functions of tensors.
+"""
+
+from ganvae.metrics import (
+    diversity,
+    efficientnet,
+    frechet,
+    inception,
+    judge,
+    kernel,
+    likelihood,
+    manifold,
+    memorisation,
+    reconstruction,
+)
+from ganvae.metrics.evaluate import evaluate
+from ganvae.metrics.judge import Judge
+from ganvae.metrics.quick import quick
+from ganvae.metrics.table import rows
+
+__all__ = [
+    "Judge",
+    "diversity",
+    "efficientnet",
+    "evaluate",
+    "frechet",
+    "inception",
+    "judge",
+    "kernel",
+    "likelihood",
+    "manifold",
+    "memorisation",
+    "quick",
+    "reconstruction",
+    "rows",
+]

@@ -1,0 +1,102 @@
+"""Features of real images, computed once: kept in the judge's memory and on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ganvae.metrics.judge import Judge
+from ganvae.metrics.protocols import Images
+from ganvae.metrics.sampling import read
+
+IN_MEMORY = 6
+"""Sets of features a judge holds."""
+ON_DISK = 2**31
+"""Bytes of features kept on disk; the oldest go first."""
+
+
+def folder() -> Path | None:
+    """$XDG_CACHE_HOME/ganvae/features, or that under ~/.cache; None without a home."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache") / "ganvae" / "features"
+    except RuntimeError:
+        return None
+
+
+def key(images: Images, judge: Judge, rows: np.ndarray) -> str:
+    """Digest of everything the features depend on: images, judge, resize, rows."""
+    digest = hashlib.sha256(f"{images.fingerprint} {judge.fingerprint} ".encode())
+    digest.update(np.ascontiguousarray(rows, np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def features(
+    images: Images,
+    judge: Judge,
+    rows: np.ndarray,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Features (N, dim) on the CPU of some rows of ``images``, from the cache where it has them.
+
+    cache: the folder on disk; None for memory only. A damaged file is computed again; a folder
+        that cannot be written to is done without.
+    """
+    name = key(images, judge, rows)
+    found = judge.memory.get(name)
+    path = cache / f"{name}.safetensors" if cache and judge.cacheable else None
+    if found is None and path:
+        found = _load(path, (len(rows), judge.dim))
+    if found is None:
+        found = judge.extract(read(images, rows), progress)
+        if path:
+            _save(path, found)
+    judge.memory[name] = found
+    while len(judge.memory) > IN_MEMORY:
+        del judge.memory[next(iter(judge.memory))]
+    return found
+
+
+def _load(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    try:
+        found = load_file(path)["features"]
+    except (OSError, SafetensorError, KeyError):
+        return None
+    if tuple(found.shape) != shape or not bool(found.isfinite().all()):
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return found
+
+
+def _save(path: Path, found: Tensor) -> None:
+    scratch = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"features": found.contiguous()}, scratch)
+        os.replace(scratch, path)
+        _prune(path.parent)
+    except (OSError, SafetensorError):
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+def _prune(where: Path) -> None:
+    """Delete the files used longest ago until the rest fit in :data:`ON_DISK`."""
+    files = sorted(((p.stat().st_mtime, p) for p in where.glob("*.safetensors")), reverse=True)
+    total = 0
+    for _, path in files:
+        total += path.stat().st_size
+        if total > ON_DISK:
+            path.unlink(missing_ok=True)

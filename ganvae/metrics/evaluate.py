@@ -1,0 +1,261 @@
+"""A model's scores on held-out images, every figure with what it was measured by.
+
+Images reach the judge at 8 bits: real ones are stored so, generated ones are rounded. Samples come
+from ``model.generate(n, seed=seed)``, so sample i of an evaluation can be made again by
+``model.generate(1, seed=seed, start=i)``. Every figure that compares generated with held-out
+images also appears for training against held-out images: the floor that no model should expect to
+pass, since both are real.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganvae import config
+from ganvae.errors import DataError
+from ganvae.metrics import (
+    cache,
+    copies,
+    diversity,
+    frechet,
+    kernel,
+    likelihood,
+    manifold,
+    memorisation,
+    reconstruction,
+)
+from ganvae.metrics import judge as judges
+from ganvae.metrics.figures import Better, Record
+from ganvae.metrics.judge import Judge
+from ganvae.metrics.protocols import Data, Model, Progress
+from ganvae.metrics.sampling import generated, levels, read, rows
+
+K = 5
+"""Neighbours of precision, recall, density and coverage."""
+DETAILED = 1000
+"""Held-out images at most that the perceptual distance is taken on."""
+BOUNDED = 256
+"""Held-out images at most whose likelihood is bounded."""
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    settings: config.Evaluation | None = None,
+    *,
+    training: bool = True,
+    progress: Progress | None = None,
+    seed: int = 0,
+    judge: Judge | nn.Module | None = None,
+    cache_folder: Path | None = None,
+) -> dict[str, Any]:
+    """Every score of a model that its kind allows, against held-out images; JSON-able.
+
+    model: see :class:`ganvae.metrics.protocols.Model`; without an encoder there are no
+        reconstruction figures, without a likelihood no bounds
+    data: training and held-out images
+    training: also look at training images: the real-against-real reference and the check for
+        copies. They cost their features once; these are kept on disk
+    progress: called with (what, done, total)
+    judge: a module to judge by, instead of the one the settings name
+    cache_folder: where features of real images are kept; unset: :func:`cache.folder`
+
+    Returns "figures" and "reference" (key → fields of :class:`Figure`), "memorisation" (pairs of
+    suspicious sample and training row, worst first; None where not looked for) and the conditions.
+    Raises DataError without held-out images, ConfigError for an unknown judge.
+    """
+    settings = settings or config.Evaluation()
+    if not len(data.test):
+        raise DataError("There are no held-out images to judge by: raise data.test_share above 0.")
+    if settings.samples < 2:
+        raise DataError(f"evaluation.samples must be at least 2, got {settings.samples}.")
+    start = time.perf_counter()
+    run = Record(
+        model=model,
+        data=data,
+        judge=judges.load(judge or settings.judge, settings.size, model.device),
+        settings=settings,
+        seed=seed,
+        progress=progress or (lambda what, done, total: None),
+        cache=cache_folder or cache.folder(),
+    )
+    memory = _features(run, training)
+    _reconstructions(run)
+    _bounds(run)
+    run.progress("judged", 1, 1)
+    return {
+        "judge": run.judge.name,
+        "resize": run.judge.resize,
+        "split": "held-out",
+        "seed": seed,
+        "n_generated": run.n,
+        "n_heldout": run.n,
+        "heldout_images": len(data.test),
+        "train_images": len(data.train),
+        "leaked": len(getattr(data, "leaked", ())),
+        "data": data.fingerprint,
+        "samples": "rounded to 8 bits",
+        "seconds": round(time.perf_counter() - start, 3),
+        "figures": run.figures,
+        "reference": run.reference,
+        "memorisation": memory,
+    }
+
+
+# -- distributions -----------------------------------------------------------------------------
+
+
+def _features(run: Record, training: bool) -> dict[str, Any] | None:
+    """Generated against held-out features; training against held-out ones as the reference."""
+    numbers = rows(len(run.data.test), run.n, run.seed)
+    start = time.perf_counter()
+    fake, thumbnails = _judged(run)
+    run_seconds = time.perf_counter() - start
+    real = run.real(run.data.test, numbers, "held-out images")
+    with run.timed():
+        _compare(run, fake, real, reference=False)
+    for figure in run.figures.values():
+        figure["seconds"] = round(figure["seconds"] + run_seconds, 3)
+    if not training or not len(run.data.train):
+        return None
+    chosen = rows(len(run.data.train), run.n, run.seed)
+    train = run.real(run.data.train, chosen, "training images")
+    with run.timed():
+        _compare(run, train, real, reference=True)
+    with run.timed():
+        return copies.check(run, fake, thumbnails, numbers, real, chosen, train)
+
+
+def _judged(run: Record) -> tuple[Tensor, Tensor]:
+    """Features of the samples, and thumbnails of the first of them."""
+    small: list[Tensor] = []
+
+    def batches() -> Iterator[Tensor]:
+        for x in generated(run.model, run.n, run.seed):
+            if sum(map(len, small)) < copies.DETAILED:
+                small.append(memorisation.thumbnails(x))
+            yield x
+
+    fake = run.judge.extract(batches(), run.ticker("samples", run.n))
+    return fake, torch.cat(small)[: copies.DETAILED]
+
+
+def _compare(run: Record, fake: Tensor, real: Tensor, reference: bool) -> None:
+    """Kernel and Fréchet distances, precision, recall, density, coverage, diversity."""
+    counts: dict[str, Any] = {"n_heldout": len(real), **run.labels(), "reference": reference}
+    counts["n_train" if reference else "n_generated"] = len(fake)
+    label = run.judge.label
+    few = min(len(fake), len(real))
+
+    kid = kernel.unbiased(fake, real) if few >= 2 else None
+    note = "all pairs, unbiased, ± jackknife standard error" if kid else "needs 2 images a side"
+    run.add(
+        "kid", name=f"KID-{label}", value=kid and kid.value, error=kid and kid.error,
+        better="lower", note=note, **counts,
+    )  # fmt: skip
+    spread = kernel.distance(fake, real, seed=run.seed) if few >= 4 else None
+    size = min(1000, few // 2)
+    note = f"mean ± deviation over 20 subsets of {size}" if spread else "needs 4 images a side"
+    run.add(
+        "kid_subsets", name=f"KID-{label} (subsets)", value=spread and spread.value,
+        error=spread and spread.error, better="lower", note=note, **counts,
+    )  # fmt: skip
+
+    enough = few >= frechet.MINIMUM and few > run.judge.dim
+    least = max(frechet.MINIMUM, run.judge.dim + 1)
+    note = "" if enough else f"needs {least:,} images a side, got {few:,}: read the KID instead"
+    fid = frechet.distance(fake, real) if enough else None
+    run.add("fid", name=f"FID-{label}", value=fid, better="lower", note=note, **counts)
+
+    found = manifold.prdc(real, fake, K) if few > K else None
+    note = f"{K} nearest neighbours" if found else f"needs more than {K} images a side"
+    for key in manifold.PRDC._fields:
+        value = getattr(found, key, None)
+        run.add(key, name=key.capitalize(), value=value, better="higher", note=note, **counts)
+    if few >= 2:
+        ratio = diversity.pairwise(fake) / max(diversity.pairwise(real), 1e-12)
+        note = "mean distance between two images, over that of held-out ones: 1 is as various"
+        run.add("diversity", name="Diversity", value=ratio, better="higher", note=note, **counts)
+
+
+# -- reconstruction and likelihood -------------------------------------------------------------
+
+
+def _reconstructions(run: Record) -> None:
+    """MSE, PSNR, SSIM and perceptual distance of held-out images."""
+    if "encoder" not in run.model.networks:
+        return
+    numbers = rows(len(run.data.test), run.n, run.seed)
+    taps = run.judge
+    if not hasattr(taps.network, "taps"):
+        taps = judges.load("efficientnet-lite0", run.settings.size, run.model.device)
+    found: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": [], "perceptual": []}
+    done = 0
+    with run.timed():
+        for x in read(run.data.test, numbers):
+            x = x.cpu()
+            y = levels(run.model.reconstruct(x.to(run.model.device)))
+            for key in ("mse", "psnr", "ssim"):
+                found[key].append(getattr(reconstruction, key)(x, y))
+            if done < DETAILED:
+                found["perceptual"].append(reconstruction.perceptual(x, y, taps).cpu())
+            done += len(x)
+            run.progress("reconstructions", done, len(numbers))
+        _summarise(run, found, taps)
+
+
+def _summarise(run: Record, found: dict[str, list[Tensor]], taps: Judge) -> None:
+    """The means over images of the reconstruction figures, with standard errors."""
+    names: dict[str, tuple[str, Better, str]] = {
+        "mse": ("MSE", "lower", "pixel values in [0, 1]"),
+        "psnr": ("PSNR", "higher", "dB, mean over images"),
+        "ssim": ("SSIM", "higher", "Gaussian window of 11 pixels"),
+        "perceptual": ("Perceptual distance", "lower", "unweighted feature differences"),
+    }
+    for key, (name, better, note) in names.items():
+        values = torch.cat(found[key]).double()
+        error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
+        where = {"judge": taps.name, "resize": taps.resize} if key == "perceptual" else {}
+        run.add(
+            key, name=name, value=float(values.mean()), error=error, better=better,
+            note=f"reconstruction, {note}", n_heldout=len(values), **where,
+        )  # fmt: skip
+
+
+def _bounds(run: Record) -> None:
+    """ELBO and IWAE bound of some held-out images, in nats and bits per dimension."""
+    numbers = rows(len(run.data.test), min(BOUNDED, run.n), run.seed)
+    k, found = run.settings.importance, []
+    with run.timed():
+        for i, x in enumerate(read(run.data.test, numbers)):
+            part = likelihood.bounds(run.model, x, k, seed=run.seed + i)
+            if part is None:
+                return
+            found.append(part)
+            run.progress("likelihood", sum(len(b.elbo) for b in found), len(numbers))
+        nats = "probability of 8-bit images" if found[0].discrete else "density on [-1, 1]"
+        for key, name in (("elbo", "ELBO"), ("iwae", f"IWAE bound, K = {k}")):
+            _mean(run, key, name, [getattr(b, key) for b in found], "higher", f"nats, {nats}")
+            coded = [b for b in (getattr(b, f"{key}_bits") for b in found) if b is not None]
+            binary = "the likelihood is of binary images, these are grey: no code length"
+            note = "upper bound" if len(coded) == len(found) else binary
+            whole = coded if len(coded) == len(found) else []
+            _mean(run, f"{key}_bits", f"{name}, bits/dim", whole, "lower", note)
+
+
+def _mean(
+    run: Record, key: str, name: str, parts: list[Tensor], better: Better, note: str
+) -> None:
+    """A figure that is the mean over images, with its standard error; None of no parts."""
+    values = torch.cat(parts) if parts else torch.empty(0)
+    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
+    run.add(
+        key, name=name, value=float(values.mean()) if parts else None, error=error,
+        better=better, note=note, n_heldout=len(values) or None,
+    )  # fmt: skip

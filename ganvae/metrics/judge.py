@@ -1,0 +1,158 @@
+"""The judge: a fixed feature network and the one way images reach it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from ganvae.errors import ConfigError
+from ganvae.metrics import efficientnet, inception
+
+BATCH = 64
+"""Images at once through the network; more are slower on a CPU."""
+
+NAMES = ("efficientnet-lite0", "inception")
+
+
+class Judge(nn.Module):
+    """Images to features, always by the same resize and scaling.
+
+    network: a module from (B, 3, size, size) to (B, dim)
+    label: what scores are called after, for example "EffLite0" for KID-EffLite0
+    size: the side that images are resized to
+    scale, offset: the network sees ``scale * x + offset`` for x in [-1, 1]
+    cacheable: whether features may be kept on disk (only for networks this library knows)
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        label: str,
+        size: int,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        cacheable: bool = False,
+    ):
+        super().__init__()
+        if size < 8:
+            raise ConfigError(f"The judge's size must be at least 8 pixels, got {size}.")
+        self.network = network.eval().requires_grad_(False)
+        self.label, self.size, self.cacheable = label, size, cacheable
+        self.scale, self.offset = scale, offset
+        self.memory: dict[str, Tensor] = {}
+        with torch.inference_mode():
+            probe = self.network(torch.zeros(2, 3, size, size, device=self.device))
+        if not isinstance(probe, Tensor) or probe.ndim != 2 or len(probe) != 2:
+            raise ConfigError(
+                f"The judge {label} must turn images (B, 3, {size}, {size}) into features (B, dim)."
+            )
+        self.dim = probe.shape[1]
+
+    @property
+    def name(self) -> str:
+        """Label and size, for example "EffLite0@64"."""
+        return f"{self.label}@{self.size}"
+
+    @property
+    def resize(self) -> str:
+        """How images reach the network's size, in words."""
+        return f"bilinear, antialiased, to {self.size}x{self.size}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the name, the preparation and the weights; 64 hexadecimal digits."""
+        digest = hashlib.sha256(f"{self.name} {self.resize} {self.scale} {self.offset}".encode())
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode() + str(tuple(value.shape)).encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """What the network sees of images (B, 1 or 3, H, W) in [-1, 1]: (B, 3, size, size).
+
+        Grey is repeated to three channels; the image is stretched to a square by a bilinear
+        resize, antialiased when it shrinks. Raises ValueError for another shape or for integers.
+        """
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.is_floating_point():
+            raise ValueError(
+                "A judge takes float images (B, 1 or 3, H, W) in [-1, 1], "
+                f"got {images.dtype} of shape {tuple(images.shape)}."
+            )
+        x = images.to(self.device, torch.float32)
+        if x.shape[2:] != (self.size, self.size):
+            x = interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+        x = (x * self.scale + self.offset).expand(-1, 3, -1, -1)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, dim), float32, of images (B, 1 or 3, H, W) in [-1, 1] of any size."""
+        parts = [self.network(self.prepare(part)).float() for part in images.split(BATCH)]
+        return torch.cat(parts) if parts else torch.empty(0, self.dim, device=self.device)
+
+    @torch.inference_mode()
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """The network's intermediate maps, each (B, c, h, w), of images as for forward.
+
+        Raises ConfigError where the network has none.
+        """
+        taps = getattr(self.network, "taps", None)
+        if taps is None:
+            raise ConfigError(f"The judge {self.name} has no intermediate features to compare.")
+        return taps(self.prepare(images))
+
+    def extract(
+        self, batches: Iterable[Tensor], progress: Callable[[int], None] | None = None
+    ) -> Tensor:
+        """Features (N, dim) on the CPU of all images of ``batches``; ``progress`` gets N so far.
+
+        Raises ValueError where a feature is not finite, which no score survives.
+        """
+        parts, done = [torch.empty(0, self.dim)], 0
+        for images in batches:
+            parts.append(self(images).cpu())
+            done += len(images)
+            if progress:
+                progress(done)
+        features = torch.cat(parts)
+        if not math.isfinite(float(features.sum(dtype=torch.float64))):
+            raise ValueError(
+                f"The judge {self.name} gave non-finite features: the images are NaN."
+            )
+        return features
+
+
+def load(judge: str | nn.Module, size: int = 64, device: torch.device | str = "cpu") -> Judge:
+    """A judge by name, or any module as a judge.
+
+    judge: "efficientnet-lite0"; "inception" (FID's own network, always at 299 px, needs its
+        weights file: see :mod:`ganvae.metrics.inception`); or a module that turns RGB images
+        (B, 3, size, size) in [-1, 1] into features (B, dim)
+    size: the side images are resized to
+
+    Raises ConfigError for an unknown name or missing weights.
+    """
+    if isinstance(judge, Judge):
+        return judge
+    if isinstance(judge, nn.Module):
+        return Judge(judge.to(device), label=type(judge).__name__, size=size)
+    if judge == "efficientnet-lite0":
+        net = efficientnet.load().to(device)
+        # (255·u − 127)/128 for u = (x + 1)/2
+        scale, offset = 127.5 / 128, 0.5 / 128
+        return Judge(net, label="EffLite0", size=size, scale=scale, offset=offset, cacheable=True)
+    if judge == "inception":
+        return Judge(inception.load().to(device), label="Inception", size=299, cacheable=True)
+    raise ConfigError(f"There is no judge {judge!r}: choose one of {', '.join(NAMES)}.")

@@ -1,0 +1,44 @@
+"""Which images are judged: rows of the data and numbered samples of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from ganvae.metrics.protocols import Images, Model
+
+CHUNK = 128
+"""Images drawn or read at once."""
+
+
+def rows(total: int, n: int, seed: int) -> np.ndarray:
+    """n of ``total`` row numbers (all if there are fewer), at random by ``seed``, ascending.
+
+    A smaller n with the same seed gives a subset.
+    """
+    return np.sort(np.random.default_rng(seed).permutation(total)[:n])
+
+
+def read(images: Images, numbers: np.ndarray) -> Iterator[Tensor]:
+    """The images of some rows, in batches (B, C, H, W) in [-1, 1]."""
+    for start in range(0, len(numbers), CHUNK):
+        yield images.images(numbers[start : start + CHUNK])
+
+
+def levels(x: Tensor) -> Tensor:
+    """Images (B, C, H, W) rounded to the 8-bit levels that files hold, on the CPU.
+
+    Raises ValueError for values that are not finite.
+    """
+    x = x.detach().cpu().float()
+    if not bool(x.isfinite().all()):
+        raise ValueError("The model makes images that are not finite: its weights are broken.")
+    return x.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
+
+
+def generated(model: Model, n: int, seed: int) -> Iterator[Tensor]:
+    """``model.generate(n, seed=seed)`` in batches, at 8 bits: (B, C, H, W) in [-1, 1]."""
+    for start in range(0, n, CHUNK):
+        yield levels(model.generate(min(CHUNK, n - start), seed=seed, start=start))

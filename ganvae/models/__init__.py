@@ -1,0 +1,8 @@
+"""What is left after training."""
+
+from ganvae.models.info import ModelInfo, TrainedOn
+from ganvae.models.model import Model
+
+load = Model.load
+
+__all__ = ["Model", "ModelInfo", "TrainedOn", "load"]

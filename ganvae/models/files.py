@@ -1,0 +1,390 @@
+"""A model's directory: config.json and model.safetensors, read with distrust, written whole.
+
+Nothing here can run code from a file: no pickle, no class paths. A description is checked before
+any network is built, the tensors' names and shapes before any is allocated, the digest before any
+is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+import ganvae
+from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
+from ganvae.models import tensors
+from ganvae.models.info import ModelInfo, parse, shown
+from ganvae.networks import zoo
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+FORMAT = 1
+MAX_CONFIG = 2 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What model.safetensors must be."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The contents of config.json."""
+
+    library: Literal["ganvae"]
+    format: int
+    version: str
+    model: ModelInfo
+    roles: tuple[str, ...]
+    weights: Weights
+
+
+def roles_of(info: ModelInfo) -> tuple[str, ...]:
+    """The roles that inference can need, in their order."""
+    return tuple(dict.fromkeys(("encoder", info.decoder, info.generator, "prior", "likelihood")))
+
+
+# -- finding and reading -----------------------------------------------------------------------
+
+
+def find(path: Path) -> Path:
+    """The model directory that ``path`` is, or that the run directory ``path`` holds.
+
+    Raises ConfigError where there is none.
+    """
+    if path.is_file():
+        raise ConfigError(
+            f"{path} is a file; give the model's directory, the one with {CONFIG} and {WEIGHTS}"
+            + ("" if path.name in (CONFIG, WEIGHTS) else " (pickles and checkpoints are not read)")
+        )
+    for folder in (path, path / "model"):
+        found = folder if folder.exists() else replaced(folder)
+        if (found / CONFIG).is_file():
+            return found
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist; give a model's or a run's directory")
+    if (path / "checkpoints").is_dir():
+        raise ConfigError(
+            f"the run {path} has not saved a model yet; finish it with "
+            f"ganvae train --resume --out {path}"
+        )
+    raise ConfigError(f"{path} holds no model: there is no {CONFIG} in it or in its model/")
+
+
+def read(
+    folder: Path, networks: Mapping[str, nn.Module] | None = None
+) -> tuple[dict[str, nn.Module], ModelInfo]:
+    """The networks by role and the description of the model in ``folder``.
+
+    networks: modules for the roles that were the user's own; the weights are loaded into them
+
+    Raises ConfigError for a description that is not understood, CheckpointError for damage.
+    """
+    record = read_record(folder)
+    given = dict(networks or {})
+    _check_given(record, given)
+    expected = {
+        f"{role}.{name}": value
+        for role in record.roles
+        for name, value in state_of(
+            role, given[role] if role in given else _sketch(role, record)
+        ).items()
+    }
+    loaded = _read_weights(folder / WEIGHTS, record.weights, expected)
+    made: dict[str, nn.Module] = {}
+    for role in record.roles:
+        made[role] = given[role] if role in given else _build(role, record.model)
+        own = {k[len(role) + 1 :]: v for k, v in loaded.items() if k.startswith(f"{role}.")}
+        try:
+            made[role].load_state_dict(own)
+        except RuntimeError as error:
+            raise CheckpointError(f"{WEIGHTS} does not load into the {role}: {error}") from error
+    return made, record.model
+
+
+def read_record(folder: Path) -> Record:
+    """config.json of a model directory, validated. Raises ConfigError."""
+    path = folder / CONFIG
+    with _open(path) as (file, size):
+        if size > MAX_CONFIG:
+            raise ConfigError(f"{path} has {size:,} bytes, at most {MAX_CONFIG:,}")
+        data = tensors.read_json(file.read(MAX_CONFIG), str(path), ConfigError)
+    if data.get("library") != "ganvae":
+        raise ConfigError(f'{path} describes no ganvae model (its library is not "ganvae")')
+    if type(data.get("format")) is int and data["format"] > FORMAT:
+        raise ConfigError(
+            f"{path} has format {shown(data['format'])}, this version of ganvae reads {FORMAT}; "
+            f"upgrade with pip install --upgrade ganvae"
+        )
+    record = parse(Record, data, str(path))
+    allowed = roles_of(record.model)
+    wrong = [role for role in record.roles if role not in allowed]
+    if wrong or len(set(record.roles)) != len(record.roles):
+        raise ConfigError(f"{path} lists roles it cannot have: {shown(list(record.roles))}")
+    missing = [r for r in (record.model.generator, "prior", *record.model.custom)
+               if r not in record.roles]  # fmt: skip
+    if missing:
+        raise ConfigError(f"{path} does not list the roles {', '.join(missing)}")
+    return record
+
+
+def _check_given(record: Record, given: Mapping[str, nn.Module]) -> None:
+    unknown = [role for role in given if role not in record.roles]
+    if unknown:
+        raise ConfigError(
+            f"networks= names {', '.join(map(shown, unknown))}; this model has the roles "
+            f"{', '.join(record.roles)}"
+        )
+    missing = [role for role in record.model.custom if role not in given]
+    if missing:
+        example = ", ".join(f'"{role}": ...' for role in missing)
+        raise ConfigError(
+            f"this model was trained with modules of its author's own for {', '.join(missing)}; "
+            f"pass them, built the same way: load(path, networks={{{example}}})"
+        )
+
+
+def _sketch(role: str, record: Record) -> nn.Module:
+    """The network without its memory."""
+    try:
+        with torch.device("meta"):
+            return zoo.build(role, record.model.networks, record.model.shape)
+    except (ValueError, RuntimeError, OverflowError) as error:
+        raise ConfigError(f"no {role} can be built as {CONFIG} describes it: {error}") from error
+
+
+def _build(role: str, info: ModelInfo) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
+        return zoo.build(role, info.networks, info.shape)
+
+
+def state_of(role: str, module: nn.Module) -> dict[str, Tensor]:
+    """A module's state. Raises ConfigError where it is more than tensors."""
+    state = module.state_dict()
+    odd = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if odd:
+        raise ConfigError(
+            f"the {role} keeps something other than tensors in its state "
+            f"({', '.join(odd)}); models are saved without pickle, so make it a buffer"
+        )
+    return dict(state)
+
+
+class _open:
+    """A regular file and its size; anything else, a pipe for one, is refused without waiting."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> tuple[BinaryIO, int]:
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            self.file = os.fdopen(os.open(self.path, flags), "rb")
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{self.path} is missing; a model directory holds {CONFIG} and {WEIGHTS}"
+            ) from None
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error.strerror}") from None
+        status = os.fstat(self.file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            self.file.close()
+            raise CheckpointError(f"{self.path} is not a regular file")
+        return self.file, status.st_size
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def _read_weights(
+    path: Path, weights: Weights, expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    with _open(path) as (file, size):
+        head = file.read(8 + tensors.MAX_HEADER)
+        header = tensors.read_header(head, size, str(path))
+        _compare(header, expected, path)
+        if size != weights.bytes:
+            raise CheckpointError(f"{path} has {size:,} bytes, {CONFIG} says {weights.bytes:,}")
+        content = bytearray(size)
+        file.seek(0)
+        count = file.readinto(content)  # type: ignore[attr-defined]
+    if count != size or hashlib.sha256(content).hexdigest() != weights.sha256:
+        raise CheckpointError(
+            f"{path} does not match its digest in {CONFIG}: it is damaged, or belongs to another "
+            f"model; copy both files again"
+        )
+    if not content.startswith(head[: header.start]):
+        raise CheckpointError(f"{path} changed while it was read")
+    return tensors.read_tensors(content, header, str(path))
+
+
+def _compare(header: tensors.Header, expected: Mapping[str, Tensor], path: Path) -> None:
+    """Raises CheckpointError that lists every tensor that is missing, unexpected or different."""
+    entries = header.entries
+    faults = []
+    missing = [name for name in expected if name not in entries]
+    extra = [name for name in entries if name not in expected]
+    if missing:
+        faults.append(f"missing: {', '.join(map(ascii, missing))}")
+    if extra:
+        faults.append(f"unexpected: {', '.join(map(ascii, extra))}")
+    for name, tensor in expected.items():
+        if name not in entries:
+            continue
+        is_, should = entries[name], (tuple(tensor.shape), tensor.dtype)
+        if (is_.shape, is_.dtype) != should:
+            faults.append(
+                f"{name!a} is {_words(is_.shape, is_.dtype)}, should be {_words(*should)}"
+            )
+    if faults:
+        raise CheckpointError(
+            f"{path} does not fit the networks that {CONFIG} describes: {'; '.join(faults)}"
+        )
+
+
+def _words(shape: tuple[int, ...], dtype: torch.dtype) -> str:
+    return f"{str(dtype).removeprefix('torch.')} {list(shape)}"
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+
+def write(folder: Path, networks: Mapping[str, nn.Module], info: ModelInfo, card: str) -> None:
+    """Write a model directory, whole or not at all; another model there is replaced.
+
+    Files of other names in a model's directory stay. Raises DivergedError for weights that are not
+    finite, ConfigError for a folder that holds something else, CheckpointError where the disk
+    refuses.
+    """
+    folder = Path(os.path.realpath(folder))
+    _check_place(folder)
+    files = encode(networks, info) | {CARD: card.encode("utf-8", "replace")}
+    scratch = folder.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        scratch.mkdir(parents=True)
+        for name, content in files.items():
+            write_file(scratch / name, content)
+        _sync(scratch)
+        for name, content in files.items():
+            if (scratch / name).read_bytes() != content:
+                raise CheckpointError(f"{scratch / name} reads back differently; a failing disk?")
+        _replace(scratch, folder)
+    except OSError as error:
+        free = shutil.disk_usage(next(p for p in folder.absolute().parents if p.exists())).free
+        raise CheckpointError(
+            f"the model could not be written to {folder} ({error.strerror or error}): it needs "
+            f"{sum(map(len, files.values())):,} bytes, {free:,} are free"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def encode(networks: Mapping[str, nn.Module], info: ModelInfo) -> dict[str, bytes]:
+    """The contents of model.safetensors and config.json."""
+    state = {
+        f"{role}.{name}": value.detach().to("cpu", copy=True).contiguous()
+        for role, module in networks.items()
+        for name, value in state_of(role, module).items()
+    }
+    bad = tensors.not_finite(state)
+    if bad:
+        raise DivergedError(f"not saved: {', '.join(bad)} hold NaN or infinity")
+    content = safetensors.torch.save(state, metadata={"format": "pt"})
+    tensors.read_header(content, len(content), WEIGHTS)  # what is written can be read
+    record = Record(
+        library="ganvae",
+        format=FORMAT,
+        version=ganvae.__version__,
+        model=info,
+        roles=tuple(networks),
+        weights=Weights(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),
+    )
+    try:
+        text = json.dumps(asdict(record), indent=1, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the model's description cannot be written as JSON: {error}") from None
+    parse(Record, json.loads(text), CONFIG)
+    if len(text) >= MAX_CONFIG:
+        raise ConfigError(f"the model's description has {len(text):,} bytes, too many to load")
+    return {WEIGHTS: content, CONFIG: text.encode() + b"\n"}
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_card(folder: Path, card: str) -> None:
+    """Replace the model card in a model directory."""
+    scratch = folder / f".tmp-{uuid.uuid4().hex}"
+    try:
+        write_file(scratch, card.encode("utf-8", "replace"))
+        os.replace(scratch, folder / CARD)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _check_place(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; give a folder for the model")
+    if folder.is_dir() and any(folder.iterdir()):
+        try:
+            read_record(folder)
+        except GanvaeError:
+            raise ConfigError(
+                f"{folder} holds files that are no ganvae model; give a new folder, so that "
+                f"nothing of yours is lost"
+            ) from None
+
+
+def replaced(folder: Path) -> Path:
+    """Where a model directory is for the instant in which another takes its place."""
+    return folder.with_name(f".{folder.name}.replaced")
+
+
+def _replace(scratch: Path, folder: Path) -> None:
+    """Move a finished directory into place; at every instant one of the two can be found."""
+    old = replaced(folder)
+    if folder.exists():
+        _absorb(old, folder)  # what a crash left
+        os.rename(folder, old)
+    os.rename(scratch, folder)
+    _sync(folder.parent)
+    _absorb(old, folder)
+
+
+def _absorb(old: Path, folder: Path) -> None:
+    """Remove a replaced model; files of other names move to the new one."""
+    if not old.exists():
+        return
+    for extra in list(old.iterdir()):
+        if extra.name not in (CONFIG, WEIGHTS, CARD) and not (folder / extra.name).exists():
+            os.rename(extra, folder / extra.name)
+    shutil.rmtree(old)
+
+
+def _sync(folder: Path) -> None:
+    if os.name == "nt":  # pragma: no cover - folders cannot be opened there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

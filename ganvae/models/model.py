@@ -1,0 +1,358 @@
+"""A trained model: encode, decode, generate, reconstruct, interpolate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganvae.errors import ConfigError
+from ganvae.models import card, files, hub
+from ganvae.models.info import ModelInfo
+from ganvae.types import Noise, Posterior
+
+BLOCK = 64
+"""Random numbers are drawn for this many consecutive images at once."""
+
+
+class Model(hub.HubMixin):
+    """What is left after training: the networks that inference needs, and their description.
+
+    networks: modules by role; those that inference does not need are left out. They are put into
+        evaluation mode, and otherwise used as they are
+    info: what they are
+
+    Every result is a function of the arguments alone: how many images are asked for at once, and
+    in which batches, changes no more than the last bits of a float. Nothing here keeps gradients.
+    Raises ConfigError where the generator or the prior is missing.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module], info: ModelInfo):
+        roles = files.roles_of(info)
+        self.networks = {role: networks[role] for role in roles if role in networks}
+        self.info = info
+        needed = [info.generator, "prior", *([info.decoder] if "encoder" in networks else [])]
+        missing = [role for role in needed if role not in self.networks]
+        if missing:
+            raise ConfigError(f"a model needs a network for {', '.join(missing)}")
+        for module in self.networks.values():
+            module.eval()
+        self.device = _device(self.networks.values())
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.shape))
+        return f"Model({self.info.objective}, {shape}, latent {self.latent}, {self.device})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return self.info.shape.image
+
+    @property
+    def latent(self) -> int:
+        """Dimensions of z."""
+        return self.info.shape.latent
+
+    @property
+    def prior(self) -> Any:
+        """p(z): has ``sample(noise, temperature)`` and ``log_prob(z)``."""
+        return self.networks["prior"]
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, buffers not counted."""
+        return sum(p.numel() for net in self.networks.values() for p in net.parameters())
+
+    def to(self, device: torch.device | str) -> Model:
+        """Moves the networks to a device, their convolutions to channels-last. Returns itself."""
+        for module in self.networks.values():
+            module.to(device)
+            for parameter in module.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.device = torch.device(device)
+        return self
+
+    # -- between images and latents ------------------------------------------------------------
+
+    @torch.inference_mode()
+    def encode(self, x: Tensor, *, batch: int = 256) -> Posterior:
+        """q(z|x) of images of shape (B, C, H, W) in [-1, 1].
+
+        Raises ConfigError for a model without an encoder, ValueError for other images.
+        """
+        encoder = self._encoder("encode")
+        x = self._images(x)
+        parts = [encoder(self._placed(part)) for part in _split(x, batch)]
+        wrong = [part for part in parts if not isinstance(part, Posterior)]
+        if wrong:
+            raise ConfigError(
+                f"the encoder must return a ganvae.types.Posterior, got {type(wrong[0]).__name__}"
+            )
+        if not parts:
+            empty = x.new_empty(0, self.latent, device=self.device)
+            return Posterior(empty, empty.clone())
+        return Posterior(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
+
+    @torch.inference_mode()
+    def decode(self, z: Tensor, *, batch: int = 256) -> Tensor:
+        """The image that the decoder makes of each z: of shape (B, latent) to (B, C, H, W)."""
+        return self._images_of(self.info.decoder, z, batch)
+
+    @torch.inference_mode()
+    def render(self, z: Tensor, *, batch: int = 256) -> Tensor:
+        """The image that the generator makes of each z: of shape (B, latent) to (B, C, H, W)."""
+        return self._images_of(self.info.generator, z, batch)
+
+    @torch.inference_mode()
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor | None:
+        """log p(x|z) in nats, shape (B,), or None for a model that has no likelihood."""
+        if "likelihood" not in self.networks:
+            return None
+        self._check_shape(x)
+        return self.networks["likelihood"](self.decode(z), self._placed(x))
+
+    # -- new images ----------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def latents(
+        self, n: int, *, seed: int = 0, temperature: float = 1.0, start: int = 0
+    ) -> Tensor:
+        """Samples ``start`` to ``start + n`` of the prior, shape (n, latent).
+
+        Sample i of a seed is the same whatever n and start are: numbers are drawn for blocks of
+        64 consecutive samples from (seed, block), and the samples asked for are cut out.
+        """
+        _check_count(n, "n")
+        _check_count(start, "start")
+        _check_count(seed, "seed")
+        if not (math.isfinite(temperature) and temperature >= 0):
+            raise ValueError(f"temperature must be 0 or more, got {temperature}")
+        parts = [
+            self.prior.sample(self._noise(seed, block), temperature)[rows]
+            for block, rows in _blocks(start, start + n)
+        ]
+        return torch.cat(parts) if parts else torch.empty(0, self.latent, device=self.device)
+
+    def generate(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        batch: int = 256,
+        start: int = 0,
+    ) -> Tensor:
+        """New images ``start`` to ``start + n`` of a seed: shape (n, C, H, W), in [-1, 1].
+
+        Image i of a seed does not depend on n, start or batch, but for float rounding.
+
+        temperature: scales the spread of the prior; below 1 more typical, less various images
+        batch: images computed at once
+        """
+        z = self.latents(n, seed=seed, temperature=temperature, start=start)
+        return self.render(z, batch=batch)
+
+    # -- from images to images -----------------------------------------------------------------
+
+    @torch.inference_mode()
+    def reconstruct(
+        self, x: Tensor, *, seed: int | None = None, batch: int = 256, start: int = 0
+    ) -> Tensor:
+        """Images of shape (B, C, H, W) in [-1, 1] encoded and decoded again, the same shape.
+
+        seed: unset: from the posterior's mean; else from a sample z ~ q(z|x), which for image i
+            depends on (seed, start + i) alone
+        """
+        q = self.encode(x, batch=batch)
+        z = q.mean if seed is None else self._sampled(q, seed, start)
+        return self.decode(z, batch=batch)
+
+    @torch.inference_mode()
+    def interpolate(
+        self,
+        a: Tensor,
+        b: Tensor,
+        steps: int = 8,
+        *,
+        path: Interpolation | None = None,
+        batch: int = 256,
+    ) -> Tensor:
+        """Images on the way from ``a`` to ``b``, both included: shape (steps, C, H, W).
+
+        a, b: one latent each, shape (latent,), rendered by the generator; or one image each, shape
+            (C, H, W) in [-1, 1], encoded and then decoded by the decoder. Several at once, (B, …),
+            give (B, steps, C, H, W)
+        path: a function of (a, b, t); unset: :func:`spherical`
+        """
+        if steps < 2:
+            raise ValueError(f"an interpolation needs at least 2 steps, got {steps}")
+        if a.shape != b.shape or a.ndim not in (1, 2, 3, 4):
+            raise ValueError(f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}")
+        if a.ndim in (1, 3):
+            return self.interpolate(a[None], b[None], steps, path=path, batch=batch)[0]
+        ask = self.render
+        if a.ndim == 4:
+            ask, a, b = self.decode, *(self.encode(x, batch=batch).mean for x in (a, b))
+        a, b = self._latents(a), self._latents(b)
+        way = torch.linspace(0, 1, steps, device=self.device)
+        z = torch.stack([(path or spherical)(a, b, t) for t in way], 1)
+        return ask(z.flatten(0, 1), batch=batch).unflatten(0, (len(a), steps))
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path, *, scores: Mapping[str, Any] | None = None) -> Path:
+        """Write config.json, model.safetensors and README.md to a directory, whole or not at all.
+
+        scores: what :func:`ganvae.metrics.evaluate` found, for the model card
+        Raises ConfigError, CheckpointError or DivergedError, and leaves what was there.
+        """
+        folder = Path(folder)
+        files.write(folder, self.networks, self.info, self.card(scores))
+        return folder
+
+    def card(self, scores: Mapping[str, Any] | None = None) -> str:
+        """The model card as Markdown with the Hub's front matter."""
+        encodes = "encoder" in self.networks
+        return card.text(self.info, encodes=encodes, parameters=self.parameters, scores=scores)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        networks: Mapping[str, nn.Module] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Model:
+        """A model from its directory, a run's directory, or the Hub ("owner/name[@revision]").
+
+        networks: the modules for roles that were the user's own (``info.custom``); the weights
+            are loaded into these very modules
+        Raises ConfigError where there is no model or it is not understood, CheckpointError where
+        it is damaged. Nothing in a file is ever executed.
+        """
+        return cls(*files.read(hub.locate(path), networks)).to(device)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _encoder(self, verb: str) -> nn.Module:
+        if "encoder" not in self.networks:
+            raise ConfigError(
+                f"this model was trained as {self.info.objective!r} and has no encoder, so it "
+                f"cannot {verb} images; train one with --objective gan_vae, vae or vae_gan"
+            )
+        return self.networks["encoder"]
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
+            raise ValueError(
+                f"this model takes images of shape (B, {', '.join(map(str, self.shape))}), got "
+                f"{tuple(x.shape)}"
+            )
+
+    def _images(self, x: Tensor) -> Tensor:
+        self._check_shape(x)
+        if not x.is_floating_point():
+            raise ValueError(f"images must be floating point in [-1, 1], got {x.dtype}")
+        if x.numel() and not float(x.abs().amax()) <= 1.001:  # NaN is refused, too
+            raise ValueError(
+                f"images must be in [-1, 1], got values from {float(x.amin()):.4g} to "
+                f"{float(x.amax()):.4g}"
+            )
+        return x
+
+    def _latents(self, z: Tensor) -> Tensor:
+        if z.ndim != 2 or z.shape[1] != self.latent:
+            raise ValueError(
+                f"this model takes latents of shape (B, {self.latent}), got {tuple(z.shape)}"
+            )
+        return z.to(self.device, torch.float32)
+
+    def _placed(self, x: Tensor) -> Tensor:
+        x = x.to(self.device, torch.float32)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _images_of(self, role: str, z: Tensor, batch: int) -> Tensor:
+        if role not in self.networks:
+            raise ConfigError(f"this model has no {role}")
+        net = self.networks[role]
+        parts = [net(part) for part in _split(self._latents(z), batch)]
+        for part in parts:
+            if tuple(part.shape[1:]) != self.shape:
+                raise ConfigError(
+                    f"the {role} made images of shape {tuple(part.shape)}, should be "
+                    f"(B, {', '.join(map(str, self.shape))})"
+                )
+        return torch.cat(parts) if parts else torch.empty(0, *self.shape, device=self.device)
+
+    def _noise(self, seed: int, block: int, rows: slice | None = None) -> Noise:
+        return Noise(int(seed), block, total=BLOCK, rows=rows, device=self.device)
+
+    def _sampled(self, q: Posterior, seed: int, start: int) -> Tensor:
+        _check_count(seed, "seed")
+        _check_count(start, "start")
+        parts, at = [], 0
+        for block, rows in _blocks(start, start + len(q.mean)):
+            own = slice(at, at + rows.stop - rows.start)
+            noise = self._noise(seed, block, rows)
+            parts.append(Posterior(q.mean[own], q.logvar[own]).rsample(noise))
+            at = own.stop
+        return torch.cat(parts) if parts else q.mean
+
+
+Interpolation = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From (a, b, t), two latents of shape (B, d) and t in [0, 1], to the point on the way."""
+
+
+def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """(1 − t) a + t b."""
+    return (1 - t) * a + t * b
+
+
+def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Along the arc between the directions of ``a`` and ``b``, while the length changes linearly.
+
+    Where there is no one arc (parallel, opposite or zero vectors): along the straight line.
+
+    | Sampling Generative Networks (White, 2016) | https://arxiv.org/abs/1609.04468
+    """
+    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    unit_a, unit_b = a / length_a.clamp(min=1e-12), b / length_b.clamp(min=1e-12)
+    # the angle by 2 atan2(|u − v|, |u + v|): exact for small and for large ones, unlike acos
+    angle = 2 * torch.atan2((unit_a - unit_b).norm(dim=1), (unit_a + unit_b).norm(dim=1))[:, None]
+    sine = angle.sin()
+    direction = (((1 - t) * angle).sin() * unit_a + (t * angle).sin() * unit_b) / sine
+    arc = direction * linear(length_a, length_b, t)
+    none = (sine.abs() < 1e-4) | (length_a == 0) | (length_b == 0)
+    return torch.where(none, linear(a, b, t), arc)
+
+
+def _device(modules: Any) -> torch.device:
+    for module in modules:
+        for tensor in (*module.parameters(), *module.buffers()):
+            return tensor.device
+    return torch.device("cpu")
+
+
+def _split(x: Tensor, batch: int) -> Iterator[Tensor]:
+    if batch < 1:
+        raise ValueError(f"batch must be positive, got {batch}")
+    return iter(x.split(batch)) if len(x) else iter(())
+
+
+def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:
+    """The blocks that cover samples ``start`` to ``stop``, and each one's rows."""
+    while start < stop:
+        block, first = divmod(start, BLOCK)
+        last = min(BLOCK, first + stop - start)
+        yield block, slice(first, last)
+        start += last - first
+
+
+def _check_count(value: int, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"{name} must be a whole number, 0 or more, got {value!r}")

@@ -1,0 +1,188 @@
+"""p(z): what is sampled from, a network with buffers so that it is saved with the others."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ganvae.types import Noise
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class Prior(nn.Module):
+    """A distribution over latents that can be sampled and evaluated.
+
+    latent: d, the dimensions of z
+    """
+
+    def __init__(self, latent: int):
+        super().__init__()
+        if latent < 1:
+            raise ValueError(f"a prior needs at least one latent dimension, got {latent}")
+        self.latent = latent
+
+    @abstractmethod
+    def sample(self, noise: Noise, temperature: float = 1.0) -> Tensor:
+        """z ~ p(z), shape (B, d), from ``noise`` alone; ``temperature`` scales the spread."""
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z) in nats, summed over the dimensions: of shape (B, d) to (B,)."""
+
+    @abstractmethod
+    def fit(self, z: Tensor) -> None:
+        """Adapt p(z) to samples of the aggregate posterior, shape (N, d)."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """:meth:`log_prob`."""
+        return self.log_prob(z)
+
+
+class NormalPrior(Prior):
+    """The standard normal distribution N(0, I)."""
+
+    def sample(self, noise: Noise, temperature: float = 1.0) -> Tensor:
+        """z = τ ε, shape (B, d)."""
+        return temperature * noise.normal(self.latent)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; 0, I), of shape (B, d) to (B,)."""
+        return -0.5 * (z.square() + _LOG_2PI).sum(1)
+
+    def fit(self, z: Tensor) -> None:
+        """Nothing: N(0, I) has nothing to adapt."""
+
+
+class MixturePrior(Prior):
+    """A mixture of Gaussians Σ_k π_k N(m_k, L_k L_kᵀ); N(0, I) until it is fitted.
+
+    latent: d
+    components: K, at most; fewer are used where there are too few points for so many
+    regulariser: added to the diagonal of every covariance
+
+    | From Variational to Deterministic Autoencoders (Ghosh et al., 2020), section 4
+    | https://arxiv.org/abs/1903.12436
+    """
+
+    weights: Tensor
+    means: Tensor
+    factors: Tensor
+    fitted: Tensor
+
+    def __init__(self, latent: int, components: int = 40, regulariser: float = 1e-4):
+        super().__init__(latent)
+        if components < 1:
+            raise ValueError(f"a mixture needs at least one component, got {components}")
+        self.components, self.regulariser = components, regulariser
+        weights = torch.zeros(components)
+        weights[0] = 1
+        self.register_buffer("weights", weights)
+        self.register_buffer("means", torch.zeros(components, latent))
+        self.register_buffer("factors", torch.eye(latent).repeat(components, 1, 1))
+        self.register_buffer("fitted", torch.tensor(False))
+
+    def sample(self, noise: Noise, temperature: float = 1.0) -> Tensor:
+        """z = m_k + τ L_k ε with k ~ π, shape (B, d).
+
+        ``temperature`` τ scales the spread within the components; how often each is met does not
+        change. Takes one uniform number and d normal ones from ``noise``.
+        """
+        edges = self.weights.float().cumsum(0)
+        u = noise.uniform().to(edges)
+        k = torch.searchsorted(edges / edges[-1], u, right=True)  # never one of weight zero
+        spread = noise.normal(self.latent).to(self.means)
+        return self.means[k] + temperature * torch.einsum("bij,bj->bi", self.factors[k], spread)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log Σ_k π_k N(z; m_k, L_k L_kᵀ), of shape (B, d) to (B,)."""
+        centred = (z.to(self.means) - self.means[:, None]).mT  # (K, d, B)
+        standard = torch.linalg.solve_triangular(self.factors, centred, upper=False)
+        half_logdet = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        constant = self.weights.log() - half_logdet - 0.5 * self.latent * _LOG_2PI
+        return torch.logsumexp(constant[:, None] - 0.5 * standard.square().sum(1), dim=0)
+
+    @torch.no_grad()
+    def fit(self, z: Tensor) -> None:
+        """Fit the mixture to ``z``, shape (N, d), by expectation maximisation.
+
+        Deterministic: k-means with a fixed seed starts it. A full covariance in d dimensions wants
+        points, so at most N/2d components are used; the others get weight zero.
+        Raises ValueError for no points, the wrong shape or values that are not finite.
+        """
+        if z.ndim != 2 or z.shape[1] != self.latent or not len(z):
+            raise ValueError(
+                f"a prior over {self.latent} dimensions cannot be fitted to latents of shape "
+                f"{tuple(z.shape)}; give (N, {self.latent}), N ≥ 1"
+            )
+        if not torch.isfinite(z).all():
+            raise ValueError("the latents to fit the prior to are not all finite numbers")
+        points = z.detach().double().cpu()
+        count = min(self.components, max(1, len(points) // (2 * self.latent)))
+        if count > 1:
+            count = min(count, len(points.unique(dim=0)))
+        weights, means, factors = expectation_maximisation(points, count, self.regulariser)
+        self.weights.zero_()
+        self.means.zero_()
+        self.factors.copy_(torch.eye(self.latent))
+        self.weights[:count] = weights.to(self.weights)
+        self.means[:count] = means.to(self.means)
+        self.factors[:count] = factors.to(self.factors)
+        self.fitted.fill_(True)
+
+
+def expectation_maximisation(
+    z: Tensor, components: int, regulariser: float, iterations: int = 20, tolerance: float = 1e-3
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (K,), means (K, d) and Cholesky factors (K, d, d) of a mixture fitted to z (N, d).
+
+    The steps, start and stopping rule are those of scikit-learn's ``GaussianMixture`` with
+    ``covariance_type="full", random_state=0``, which takes several times as long.
+    """
+    shares = torch.nn.functional.one_hot(_clusters(z, components), components).to(z)
+    previous = -math.inf
+    for _ in range(iterations):
+        weights, means, factors = _maximise(z, shares, regulariser)
+        joint = _joint(z, weights, means, factors)
+        evidence = joint.logsumexp(1, keepdim=True)
+        shares = (joint - evidence).exp()
+        now = evidence.mean().item()
+        if abs(now - previous) < tolerance:
+            break
+        previous = now
+    return _maximise(z, shares, regulariser)
+
+
+def _clusters(z: Tensor, components: int) -> Tensor:
+    if components == 1:
+        return torch.zeros(len(z), dtype=torch.long)
+    from sklearn.cluster import KMeans
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fewer distinct points than clusters is no matter here
+        labels = KMeans(components, n_init=1, random_state=0).fit(z.numpy()).labels_
+    return torch.from_numpy(labels).long()
+
+
+def _maximise(z: Tensor, shares: Tensor, regulariser: float) -> tuple[Tensor, Tensor, Tensor]:
+    n = shares.sum(0) + 10 * torch.finfo(z.dtype).eps
+    means = shares.T @ z / n[:, None]
+    covariances = torch.eye(z.shape[1], dtype=z.dtype).mul(regulariser).repeat(len(n), 1, 1)
+    for k, mean in enumerate(means):
+        centred = z - mean
+        covariances[k] += (centred * shares[:, k : k + 1]).T @ centred / n[k]
+    return n / n.sum(), means, torch.linalg.cholesky(covariances)
+
+
+def _joint(z: Tensor, weights: Tensor, means: Tensor, factors: Tensor) -> Tensor:
+    """log π_k N(z; m_k, L_k L_kᵀ), shape (N, K); a component at a time to save memory."""
+    identity = torch.eye(z.shape[1], dtype=z.dtype)
+    inverses = torch.linalg.solve_triangular(factors, identity, upper=False)
+    half_logdet = factors.diagonal(dim1=1, dim2=2).log().sum(1)
+    constant = weights.log() - half_logdet - 0.5 * z.shape[1] * _LOG_2PI
+    squared = [((z - mean) @ inverse.T).square().sum(1) for mean, inverse in zip(means, inverses)]
+    return constant - 0.5 * torch.stack(squared, 1)

@@ -1,0 +1,138 @@
+"""Residual convolutional networks for 16 to 256 px."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ganvae.types import Posterior, Shape
+
+
+def levels(size: int) -> int:
+    """How often an image side is halved: until it is 7 or less.
+
+    Raises ValueError where an odd size above 8 is met on the way.
+    """
+    side, count = size, 0
+    while side > 7:
+        if side % 2:
+            fits = next(s for s in range(size + 1, 2 * size + 16) if _fits(s))
+            raise ValueError(f"{size} px cannot be halved down to 7 px or less; try {fits} px")
+        side, count = side // 2, count + 1
+    if not 2 <= count <= 7:
+        raise ValueError(f"residual networks take images of 16 to 256 px, got {size} px")
+    return count
+
+
+def _fits(size: int) -> bool:
+    while size > 7 and size % 2 == 0:
+        size //= 2
+    return size <= 7
+
+
+def widths(width: int, count: int) -> list[int]:
+    """Channels after each halving: doubling, up to four times ``width``."""
+    return [width * min(2**level, 4) for level in range(count)]
+
+
+def norm(channels: int) -> nn.Module:
+    """GroupNorm over groups of eight channels or more."""
+    return nn.GroupNorm(max(1, math.gcd(8, channels)), channels)
+
+
+class Residual(nn.Module):
+    """x + f(x): activation and 3×3 convolution twice, normalised or norm-free.
+
+    Without normalisation the last convolution starts at zero, so a block starts as the identity.
+    """
+
+    def __init__(self, channels: int, normalise: bool):
+        super().__init__()
+        self.norm1 = norm(channels) if normalise else nn.Identity()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=not normalise)
+        self.norm2 = norm(channels) if normalise else nn.Identity()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.act = nn.LeakyReLU(0.2)
+        if not normalise:
+            nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of and to shape (B, channels, H, W)."""
+        h = self.conv1(self.act(self.norm1(x)))
+        return x + self.conv2(self.act(self.norm2(h)))
+
+
+class Trunk(nn.Sequential):
+    """From an image (B, C, H, W) down to features (B, 4·width, h, w) with h, w ≤ 7."""
+
+    def __init__(self, shape: Shape, width: int, depth: int, normalise: bool):
+        count = min(levels(shape.height), levels(shape.width))
+        channels = widths(width, count)
+        layers: list[nn.Module] = [nn.Conv2d(shape.channels, width, 4, 2, 1)]
+        for before, after in pairwise(channels):
+            if normalise:
+                layers.append(norm(before))
+            layers += [nn.LeakyReLU(0.2), nn.Conv2d(before, after, 4, 2, 1)]
+            layers += [Residual(after, normalise) for _ in range(depth)]
+        if normalise:
+            layers.append(norm(channels[-1]))
+        layers.append(nn.LeakyReLU(0.2))
+        super().__init__(*layers)
+        self.out = (channels[-1], shape.height >> count, shape.width >> count)
+
+
+class Encoder(nn.Module):
+    """q(z|x): an image (B, C, H, W) in [-1, 1] to a diagonal Gaussian over (B, latent)."""
+
+    def __init__(self, shape: Shape, width: int, depth: int):
+        super().__init__()
+        self.trunk = Trunk(shape, width, depth, normalise=True)
+        self.head = nn.Linear(math.prod(self.trunk.out), 2 * shape.latent)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor) -> Posterior:
+        """The posterior of each image."""
+        mean, logvar = self.head(self.trunk(x).flatten(1)).chunk(2, 1)
+        return Posterior(mean, logvar.clamp(-12, 6))
+
+
+class Decoder(nn.Module):
+    """z of shape (B, latent) to an image (B, C, H, W) in [-1, 1]. The generator is one, too."""
+
+    def __init__(self, shape: Shape, width: int, depth: int):
+        super().__init__()
+        count = min(levels(shape.height), levels(shape.width))
+        channels = widths(width, count)[::-1]
+        self.start = (channels[0], shape.height >> count, shape.width >> count)
+        self.head = nn.Linear(shape.latent, math.prod(self.start))
+        layers: list[nn.Module] = []
+        for before, after in pairwise(channels):
+            layers += [Residual(before, normalise=True) for _ in range(depth)]
+            layers += [norm(before), nn.LeakyReLU(0.2), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+        layers += [norm(width), nn.LeakyReLU(0.2)]
+        layers += [nn.ConvTranspose2d(width, shape.channels, 4, 2, 1), nn.Tanh()]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The image of each z."""
+        h = self.head(z).unflatten(1, self.start)
+        return self.body(h.contiguous(memory_format=torch.channels_last))
+
+
+class Discriminator(nn.Module):
+    """An image (B, C, H, W) to a logit (B,), higher for real ones; no normalisation."""
+
+    def __init__(self, shape: Shape, width: int, depth: int):
+        super().__init__()
+        self.trunk = Trunk(shape, width, depth, normalise=False)
+        self.head = nn.Linear(math.prod(self.trunk.out), 1)
+
+    def forward(self, x: Tensor, features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits; with ``features`` also the last convolutional features, flattened (B, F)."""
+        h = self.trunk(x).flatten(1)
+        logit = self.head(h).squeeze(1)
+        return (logit, h) if features else logit

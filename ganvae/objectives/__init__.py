@@ -1,0 +1,7 @@
+"""One paper, one file. An objective is found by the name of its module."""
+
+from __future__ import annotations
+
+from ganvae.objectives.registry import build, get, names
+
+__all__ = ["build", "get", "names"]

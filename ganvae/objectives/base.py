@@ -1,0 +1,70 @@
+"""What an objective is, and how a network is held still."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import nn
+from torch.func import functional_call
+
+from ganvae.types import Batch, Clock, Networks, Optim, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(ABC):
+    """One paper's training step. Frozen and stateless: what persists is a network with buffers."""
+
+    networks: ClassVar[tuple[str, ...]] = ()
+    """The roles this objective trains or uses, as :mod:`ganvae.networks.zoo` names them."""
+    decoder: ClassVar[str] = "decoder"
+    """The role that turns the encoder's z back into the image it came from."""
+    generator: ClassVar[str] = "decoder"
+    """The role that turns the prior's z into a new image."""
+
+    optim: Optim = Optim()
+    """Adam and its schedule."""
+
+    @abstractmethod
+    def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
+        """One training step: yields ``{network: loss}`` for every move, returns what to log.
+
+        The trainer moves exactly the networks that a yield names, each by the gradient of its own
+        loss; losses that are one tensor share one backward pass.
+        """
+
+    def stages(self) -> list[Stage]:
+        """The run as a list of stages; by default a single one."""
+        return [Stage(self, 1.0)]
+
+    def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
+        """Called once before the stage's first step. ``batches`` are training batches."""
+        return None
+
+    def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:
+        """Called once after the stage's last step, on the averaged (EMA) networks."""
+        return None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An objective and its share of the run's budget."""
+
+    objective: Objective
+    share: float
+
+
+def frozen(net: nn.Module) -> Callable[..., Any]:
+    """A view of ``net`` that gradients pass through but that cannot be moved.
+
+    Its parameters are detached, so backward computes no gradients for its weights (cheaper), while
+    the gradient with respect to its input is exact. Nothing about ``net`` itself changes.
+    """
+    held = {name: value.detach() for name, value in net.named_parameters()}
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return functional_call(net, held, args, kwargs)
+
+    return call

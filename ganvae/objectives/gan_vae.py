@@ -1,0 +1,92 @@
+"""The article's hybrid: encoder, decoder, generator and discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ganvae.losses.adversarial import Adversary
+from ganvae.losses.reconstruction import squared
+from ganvae.objectives.base import Objective, Stage, frozen
+from ganvae.objectives.vae import VAE
+from ganvae.types import Batch, Clock, Networks, Optim, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANVAE(Objective):
+    """E and Dec learn a representation; a generator of its latents plays against D.
+
+    In stages, as the article has it: first E and Dec are a VAE and the prior is fitted; then G
+    starts as a copy of Dec and is trained on what will be sampled. ``share`` 0 trains all jointly.
+    | Relativistic game: https://arxiv.org/abs/2501.05441 | VAE: https://arxiv.org/abs/1312.6114
+    """
+
+    networks: ClassVar = (
+        "encoder", "decoder", "generator", "discriminator", "likelihood", "prior"
+    )  # fmt: skip
+    generator: ClassVar = "generator"
+
+    optim: Optim = Optim(lr=4e-4, beta1=0.5, beta2=0.99, final=0.05)
+    """Adam and its schedule in the adversarial stage."""
+    representation: VAE = VAE()
+    """How E and Dec learn."""
+    share: float = 0.3
+    """Share of the budget for E and Dec alone; 0: all four networks are trained jointly."""
+    adversary: Adversary = Adversary()
+    """The game and its gradient penalties."""
+    adversarial: float = 60.0
+    """Weight of the adversarial term in G's loss."""
+    pixel: float = 2.0
+    """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""
+    feature: float = 0.0
+    """Weight λ of ‖f_D(x) − f_D(G(z))‖², z ~ q(z|x), in G's loss."""
+
+    def stages(self) -> list[Stage]:
+        """E and Dec, then G and D; or all of them at once."""
+        if not self.share:
+            return [Stage(self, 1.0)]
+        return [Stage(self.representation, self.share), Stage(self, 1 - self.share)]
+
+    def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
+        """E and Dec if joint; D; then G. Even rows meet z ~ q(z|x), odd ones z ~ p(z)."""
+        E, _, G, D, _, prior = (nets[name] for name in self.networks)
+        known, other = batch.image[0::2], batch.image[1::2]
+        logged = {}
+        if self.share:
+            with torch.no_grad():
+                z = E(known).rsample(batch.noise.every(2))
+        else:
+            logged = yield from self.representation.step(nets, batch, now)
+            z = E(known).rsample(batch.noise.every(2)).detach()
+        fake = G(torch.cat([z, prior.sample(batch.noise)[1::2]]))
+        real = torch.cat([known, other])
+
+        critic = self.adversary.discriminator(D, real, fake, now)
+        yield {"discriminator": critic.loss}
+
+        with torch.no_grad():
+            on_real, f_real = D(real, features=True)
+        on_fake, f_fake = frozen(D)(fake, features=True)
+        n = len(known)
+        loss = self.adversarial * self.adversary.generator(on_fake, on_real)
+        loss = loss + self.pixel * squared(fake[:n], known)
+        if self.feature:
+            loss = loss + self.feature * squared(f_fake[:n], f_real[:n])
+        yield {"generator": loss}
+        return logged | critic.logged
+
+    def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
+        """G starts as Dec where the two are built alike."""
+        if not self.share:
+            return self.representation.prepare(nets, batches)
+        made, start = nets["generator"].state_dict(), nets["decoder"].state_dict()
+        if {k: v.shape for k, v in made.items()} == {k: v.shape for k, v in start.items()}:
+            nets["generator"].load_state_dict(start)
+
+    def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:
+        """Fits the prior where no stage has done so."""
+        if not self.share:
+            self.representation.conclude(nets, batches)

@@ -1,0 +1,53 @@
+"""Averages of the weights over the training, with a half-life in images."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def decay(images: int, batch: int, half_life: int | None) -> float:
+    """The share of the average that is kept at a step.
+
+    images: seen so far, this step's included
+    half_life: in images; None: 5 % of the images so far, at most 500,000, so that the average
+        forgets its beginnings
+    """
+    life = half_life if half_life is not None else min(500_000, images // 20)
+    return 0.5 ** (batch / life) if life > 0 else 0.0
+
+
+class Average:
+    """The averaged copies of networks; they need no gradients and are in evaluation mode."""
+
+    def __init__(self, nets: Mapping[str, nn.Module]):
+        self.nets = {name: copy.deepcopy(net).eval() for name, net in nets.items()}
+        for net in self.nets.values():
+            net.requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, nets: Mapping[str, nn.Module], moved: Iterable[str], keep: float) -> None:
+        """Moves the averages of the networks ``moved`` towards their present weights."""
+        for name in moved:
+            mine, theirs = self.nets[name], nets[name]
+            averages: list[Tensor] = list(mine.parameters())
+            values: list[Tensor] = list(theirs.parameters())
+            if averages:
+                torch._foreach_lerp_(averages, values, 1 - keep)
+        self.copy_buffers(nets, moved)
+
+    @torch.no_grad()
+    def copy_buffers(self, nets: Mapping[str, nn.Module], names: Iterable[str]) -> None:
+        """Buffers are taken over as they are."""
+        for name in names:
+            for mine, theirs in zip(self.nets[name].buffers(), nets[name].buffers(), strict=True):
+                mine.copy_(theirs)
+
+    @torch.no_grad()
+    def hand_over(self, nets: Mapping[str, nn.Module]) -> None:
+        """Gives the networks their averages: a stage ends with what it would be judged by."""
+        for name, net in nets.items():
+            net.load_state_dict(self.nets[name].state_dict())

@@ -1,0 +1,244 @@
+"""One training step: moves networks by the losses an objective yields, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ganvae.training.processes import Processes
+from ganvae.types import Losses, Optim, Step
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a step.
+
+    ok: whether everything was finite; if not, nothing has changed
+    moved: the networks that were moved
+    losses: each moved network's loss
+    logged: what the objective returned
+    norms: each moved network's gradient norm before clipping
+    """
+
+    ok: bool
+    moved: tuple[str, ...]
+    losses: dict[str, Tensor]
+    logged: dict[str, Tensor]
+    norms: dict[str, Tensor]
+
+
+class Move(NamedTuple):
+    """One yield, differentiated: each network's loss and gradient norm, and if all is finite."""
+
+    finite: bool
+    losses: dict[str, Tensor]
+    norms: dict[str, Tensor]
+
+
+class Engine:
+    """The optimisers of a stage's networks, and how they move.
+
+    A yield's losses are differentiated with respect to the networks they name and nothing else;
+    the gradients of all of them are ready, averaged over the processes, before any network moves.
+    """
+
+    def __init__(
+        self,
+        nets: Mapping[str, nn.Module],
+        optim: Optim,
+        processes: Processes,
+        *,
+        lr_scale: float = 1.0,
+        bf16: bool = False,
+    ):
+        self.nets, self.optim, self.processes = nets, optim, processes
+        self.peak = optim.lr * lr_scale
+        self.bf16 = bf16
+        fused = processes.device.type in ("cpu", "cuda")
+        self.optimisers = {
+            name: torch.optim.Adam(
+                net.parameters(), lr=self.peak, betas=(optim.beta1, optim.beta2), fused=fused
+            )
+            for name, net in nets.items()
+            if any(True for _ in net.parameters())
+        }
+        self._undo = Undo()
+
+    def step(self, steps: Sequence[Step], rate: float = 1.0) -> Outcome:
+        """Makes one step out of the steps of its micro-batches, in lockstep.
+
+        rate: the learning rate as a share of its peak
+        """
+        self._undo.remember(self._tensors())
+        fresh = [optimiser for optimiser in self.optimisers.values() if not optimiser.state]
+        losses: dict[str, Tensor] = {}
+        norms: dict[str, Tensor] = {}
+        logged: list[dict[str, Tensor]] = []
+        while not logged:
+            yields = [self._advance(step, logged) for step in steps]
+            if logged:
+                assert len(logged) == len(steps), "micro-batches must make the same moves"
+                break
+            move = self._move(yields, rate)
+            losses |= move.losses
+            norms |= move.norms
+            if not move.finite:
+                self._undo.restore()
+                for optimiser in fresh:
+                    optimiser.state.clear()
+                for step in steps:
+                    step.close()
+                return Outcome(False, (), losses, {}, norms)
+        return Outcome(True, tuple(losses), losses, _mean(logged), norms)
+
+    def _advance(self, step: Step, logged: list[dict[str, Tensor]]) -> Losses:
+        device = self.processes.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
+            try:
+                return next(step)
+            except StopIteration as end:
+                logged.append(end.value or {})
+                return {}
+
+    def _move(self, yields: list[Losses], rate: float) -> Move:
+        """Differentiates one yield of every micro-batch; moves its networks if all is finite."""
+        names = list(yields[0])
+        params: dict[str, list[Tensor]] = {n: list(self.nets[n].parameters()) for n in names}
+        for name in names:
+            self.nets[name].zero_grad(set_to_none=True)
+        for losses in yields:
+            for loss, heads in _by_loss(losses):
+                inputs = [p for name in heads for p in params[name] if p.requires_grad]
+                (loss / len(yields)).backward(inputs=inputs, retain_graph=True)
+        total = {n: torch.stack([y[n].detach() for y in yields]).mean() for n in names}
+        self._synchronise([p for name in names for p in params[name]], total)
+        norms = {name: self._clip(params[name]) for name in names}
+        watched = [*norms.values(), *(total[n].float() for n in names)]
+        finite = bool(torch.stack(watched).isfinite().all())
+        if finite:
+            for name in names:
+                for group in self.optimisers[name].param_groups:
+                    group["lr"] = self.peak * rate
+                self.optimisers[name].step()
+                self._mark(name)
+        return Move(finite, total, norms)
+
+    def _mark(self, name: str) -> None:
+        """Tells torch that a network moved: fused Adam changes tensors behind its back."""
+        moments = self.optimisers[name].state.values()
+        changed = [value for entry in moments for value in entry.values()]
+        torch.autograd.graph.increment_version([*self.nets[name].parameters(), *changed])
+
+    def _synchronise(self, params: Iterable[Tensor], losses: dict[str, Tensor]) -> None:
+        if self.processes.world == 1:
+            return
+        gradients = []
+        for p in params:
+            if p.requires_grad:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+                gradients.append(p.grad)
+        names = list(losses)
+        parts = [g.flatten() for g in gradients] + [losses[n].reshape(1) for n in names]
+        flat = self.processes.average(torch.cat(parts))
+        pieces = flat.split([part.numel() for part in parts])
+        for gradient, piece in zip(gradients, pieces):
+            gradient.copy_(piece.view(gradient.shape))
+        losses.update({n: piece[0] for n, piece in zip(names, pieces[len(gradients) :])})
+
+    def _clip(self, params: list[Tensor]) -> Tensor:
+        gradients = [p.grad for p in params if p.grad is not None]
+        if not gradients:
+            return torch.zeros((), device=self.processes.device)
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        if self.optim.clip:
+            torch.nn.utils.clip_grads_with_norm_(params, self.optim.clip, norm, foreach=True)
+        return norm
+
+    def _tensors(self) -> list[Tensor]:
+        """Everything a step may change."""
+        kept: list[Tensor] = []
+        for net in self.nets.values():
+            kept += list(net.parameters()) + list(net.buffers())
+        for optimiser in self.optimisers.values():
+            for state in optimiser.state.values():
+                kept += [value for value in state.values() if torch.is_tensor(value)]
+        return [tensor.detach() for tensor in kept]
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """The optimisers' tensors by network, for a checkpoint."""
+        return {
+            name: {
+                f"{index}.{key}": value
+                for index, entry in _entries(optimiser)
+                for key, value in entry.items()
+            }
+            for name, optimiser in self.optimisers.items()
+        }
+
+    def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Puts :meth:`state` back."""
+        for name, optimiser in self.optimisers.items():
+            entries: dict[int, dict[str, Tensor]] = {}
+            for key, value in state.get(name, {}).items():
+                place, _, kind = key.partition(".")
+                entries.setdefault(int(place), {})[kind] = value
+            # fused Adam takes it for granted that the moments lie in memory as the weights do
+            params = [p for group in optimiser.param_groups for p in group["params"]]
+            for index, entry in entries.items():
+                for kind, value in entry.items():
+                    if value.shape == params[index].shape:
+                        entry[kind] = torch.empty_like(params[index]).copy_(value)
+            whole: dict[str, Any] = optimiser.state_dict()
+            optimiser.load_state_dict({**whole, "state": entries})
+
+
+class Undo:
+    """Copies of tensors to go back to; only those that changed since are copied again."""
+
+    def __init__(self) -> None:
+        self._live: list[Tensor] = []
+        self._copies: list[Tensor] = []
+        self._versions: list[int] = []
+
+    @torch.no_grad()
+    def remember(self, tensors: list[Tensor]) -> None:
+        """Keeps what these tensors hold now."""
+        same = len(tensors) == len(self._live) and all(
+            a.data_ptr() == b.data_ptr() for a, b in zip(tensors, self._live)
+        )
+        versions = [tensor._version for tensor in tensors]
+        if not same:
+            self._copies = [tensor.clone() for tensor in tensors]
+        else:
+            changed = [i for i, v in enumerate(versions) if v != self._versions[i]]
+            if changed:
+                torch._foreach_copy_(
+                    [self._copies[i] for i in changed], [tensors[i] for i in changed]
+                )
+        self._live, self._versions = tensors, versions
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Puts it back."""
+        torch._foreach_copy_(self._live, self._copies)
+        self._versions = [tensor._version for tensor in self._live]
+
+
+def _entries(optimiser: torch.optim.Optimizer) -> Iterable[tuple[int, dict[str, Tensor]]]:
+    whole: dict[str, Any] = optimiser.state_dict()
+    return whole["state"].items()
+
+
+def _by_loss(losses: Losses) -> list[tuple[Tensor, list[str]]]:
+    groups: dict[int, tuple[Tensor, list[str]]] = {}
+    for name, loss in losses.items():
+        groups.setdefault(id(loss), (loss, []))[1].append(name)
+    return list(groups.values())
+
+
+def _mean(logged: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.stack([part[key] for part in logged]).mean() for key in logged[0]}

@@ -1,0 +1,142 @@
+"""What a run tells: ``metrics.jsonl``, always valid, and TensorBoard beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from ganvae.errors import ConfigError
+from ganvae.training.checkpoint import explain, jsonable
+
+
+class RunLog:
+    """Appends to ``metrics.jsonl`` and, on request, to ``tensorboard/``.
+
+    Every line is one JSON object with a ``step``: scalars, or an ``event`` in words. A line is
+    written at once, so a killed run loses at most a part of its last one.
+
+    run_dir: the run's directory, created where it does not exist
+    tensorboard: also write TensorBoard logs
+    resume: the step that the run continues from; what was logged after it, by a run that went on
+        and was lost, is dropped, and so is a half-written last line. None begins a new log
+
+    Raises :class:`CheckpointError` where a line cannot be written.
+    """
+
+    def __init__(self, run_dir: Path, tensorboard: bool = True, *, resume: int | None = None):
+        self.path = run_dir / "metrics.jsonl"
+        self._folder = run_dir / "tensorboard"
+        self._step = resume or 0
+        self._board: Any = None
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            if resume is None:
+                self.path.write_bytes(b"")
+        except OSError as error:
+            raise explain(error, self.path) from error
+        self._tensorboard = tensorboard
+        self._begin(resume)
+
+    def scalars(
+        self, step: int, values: Mapping[str, Any], *, images: int, seconds: float
+    ) -> None:
+        """Numbers of a step; ones that are not finite are written as null."""
+        line = {"step": step, "images": images, "seconds": round(seconds, 3)}
+        self._line(step, line | {name: _number(value) for name, value in values.items()})
+        if self._board is not None:
+            for name, value in _flat(values):
+                self._tell(lambda n=name, v=value: self._board.add_scalar(n, v, step))
+
+    def event(self, text: str, step: int | None = None) -> None:
+        """Something that happened, in words; at the last logged step unless it is given."""
+        step = self._step if step is None else step
+        self._line(step, {"step": step, "event": text})
+        if self._board is not None:
+            self._tell(lambda: self._board.add_text("events", text, step))
+
+    def rewind(self, step: int) -> None:
+        """Drops what was logged after a step, for a run that goes back to it."""
+        self.close()
+        self._begin(step)
+
+    def close(self) -> None:
+        """Writes what is left; nothing can be logged afterwards."""
+        self._file.close()
+        if self._board is not None:
+            self._tell(self._board.close)
+            self._board = None
+
+    def _begin(self, resume: int | None) -> None:
+        try:
+            if resume is not None:
+                _truncate(self.path, resume)
+            self._file: TextIO = self.path.open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise explain(error, self.path) from error
+        self._step = resume or 0
+        if self._tensorboard:
+            self._board = _writer(self._folder, resume)
+
+    def _line(self, step: int, line: dict[str, Any]) -> None:
+        self._step = max(step, self._step)
+        try:
+            self._file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
+        except OSError as error:
+            raise explain(error, self.path) from error
+
+    def _tell(self, call: Any) -> None:
+        try:
+            call()
+        except OSError as error:
+            raise explain(error, self._folder) from error
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a ``metrics.jsonl``; a half-written one is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                yield line
+
+
+def _truncate(path: Path, step: int) -> None:
+    kept = [json.dumps(line) + "\n" for line in read(path) if line["step"] <= step]
+    scratch = path.with_name(".tmp-metrics.jsonl")
+    scratch.write_text("".join(kept), encoding="utf-8")
+    scratch.replace(path)
+
+
+def _writer(folder: Path, resume: int | None) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            "TensorBoard is not installed: install the package tensorboard, or set "
+            "training.tensorboard to false"
+        ) from error
+    try:
+        return SummaryWriter(str(folder), purge_step=None if resume is None else resume + 1)
+    except OSError as error:
+        raise explain(error, folder) from error
+
+
+def _number(value: Any) -> Any:
+    """A tensor of one element as a float, anything else as it is."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        value = _number(value)
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)

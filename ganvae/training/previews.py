@@ -1,0 +1,36 @@
+"""Grids of what the networks can do by now: reals, their reconstructions, new samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ganvae.models.images import grid
+from ganvae.training.checkpoint import explain
+
+
+def write(
+    run_dir: Path, step: int, reals: Tensor, reconstructions: Tensor | None, samples: Tensor
+) -> Path:
+    """Writes ``previews/step-00001234.png`` and returns its path.
+
+    The first row shows ``reals``, shape (N, C, H, W) in [-1, 1], the second one their
+    ``reconstructions`` (same shape; None where the model has no encoder), the rest ``samples``,
+    shape (M, C, H, W); the grid is N wide.
+
+    Raises :class:`CheckpointError` where the file cannot be written.
+    """
+    rows = [reals, samples] if reconstructions is None else [reals, reconstructions, samples]
+    picture = grid(torch.cat([row.detach().float().cpu() for row in rows]), len(reals))
+    path = run_dir / "previews" / f"step-{step:08d}.png"
+    scratch = path.with_name(f".tmp-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(scratch, format="PNG")
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise explain(error, path) from error
+    return path

@@ -1,0 +1,107 @@
+"""One process or many: torchrun's processes train one model together."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from types import TracebackType
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ganvae.errors import ConfigError
+
+
+class Processes:
+    """This process among those that train together; alone where torchrun did not start it.
+
+    device: "auto", "cpu", "cuda" or "mps"
+    threads: CPU threads of this process; None shares the machine's cores out
+
+    Gradients are averaged over nccl on CUDA and gloo elsewhere; decisions (stop, progress) go over
+    gloo, so that they never wait for the device.
+    """
+
+    def __init__(self, device: str = "auto", threads: int | None = None):
+        self.rank = int(os.environ.get("RANK", 0))
+        self.world = int(os.environ.get("WORLD_SIZE", 1))
+        self.device = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        if threads or local > 1:
+            torch.set_num_threads(threads or max(1, _cores() // local))
+        self._control: dist.ProcessGroup | None = None
+
+    def __enter__(self) -> Processes:
+        if self.world > 1:
+            patience = timedelta(minutes=10)
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=patience)
+            self._control = dist.new_group(backend="gloo", timeout=patience)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.world > 1 and error is None:
+            dist.destroy_process_group()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and speaks for all."""
+        return self.rank == 0
+
+    def average(self, flat: Tensor) -> Tensor:
+        """The mean of a tensor over the processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(flat)
+            flat /= self.world
+        return flat
+
+    def broadcast(self, tensors: list[Tensor]) -> None:
+        """Gives every process the first one's tensors, in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                held = tensor.detach().contiguous()
+                dist.broadcast(held, 0)
+                tensor.detach().copy_(held)
+
+    def agree(self, *numbers: float) -> list[float]:
+        """The largest of each number over the processes."""
+        if self.world == 1:
+            return list(numbers)
+        shared = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._control)
+        return shared.tolist()
+
+    def follow(self, *numbers: float) -> list[float]:
+        """The first process's numbers."""
+        if self.world == 1:
+            return list(numbers)
+        shared = torch.tensor(numbers, dtype=torch.float64)
+        dist.broadcast(shared, 0, group=self._control)
+        return shared.tolist()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available()
+    if not available.get(name):
+        raise ConfigError(f"there is no device {name!r} here; use training.device auto or cpu")
+    if name == "cuda":
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    return torch.device(name)

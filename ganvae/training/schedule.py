@@ -1,0 +1,111 @@
+"""How long a run lasts, how often something happens, and the learning rate in between."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ganvae.errors import ConfigError
+from ganvae.types import Optim
+
+_UNITS = {
+    "s": ("seconds", 1),
+    "m": ("seconds", 60),
+    "h": ("seconds", 3600),
+    "d": ("seconds", 86400),
+    "img": ("images", 1),
+    "kimg": ("images", 1000),
+    "mimg": ("images", 1_000_000),
+    "step": ("steps", 1),
+    "steps": ("steps", 1),
+}
+_FORMS = "write a time (40s, 30m, 2h), images (500kimg) or steps (300steps)"
+_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([a-z]+)")
+
+_Amount = TypeVar("_Amount", bound="Amount")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """So many seconds of training, images or steps: exactly one of the three."""
+
+    seconds: float | None = None
+    images: int | None = None
+    steps: int | None = None
+
+    @classmethod
+    def parse(cls: type[_Amount], text: str) -> _Amount:
+        """Reads ``40s``, ``30m``, ``2h``, ``1h30m``, ``500kimg`` or ``300steps``.
+
+        Raises :class:`ConfigError` naming these forms for anything else.
+        """
+        plain = str(text).strip().lower().replace(" ", "").replace("_", "")
+        parts = _PART.findall(plain)
+        if re.fullmatch(r"[\d.]+", plain):
+            raise ConfigError(f"{text!r} has no unit: {_FORMS}")
+        known = all(unit in _UNITS for _, unit in parts)
+        if not parts or not known or "".join(a + b for a, b in parts) != plain:
+            raise ConfigError(f"{text!r} is not an amount of training: {_FORMS}")
+        kinds = {_UNITS[unit][0] for _, unit in parts}
+        if len(kinds) > 1:
+            raise ConfigError(f"{text!r} mixes {' and '.join(sorted(kinds))}: {_FORMS}")
+        kind = kinds.pop()
+        total = sum(float(number) * _UNITS[unit][1] for number, unit in parts)
+        if kind == "seconds" and total > 0:
+            return cls(seconds=total)
+        if kind != "seconds" and round(total) >= 1:
+            return cls(**{kind: round(total)})
+        raise ConfigError(f"{text!r} is nothing at all: {_FORMS}")
+
+    def used(self, step: int, images: int, seconds: float) -> float:
+        """How many times this amount goes into what was spent."""
+        if self.steps is not None:
+            return step / self.steps
+        if self.images is not None:
+            return images / self.images
+        assert self.seconds is not None
+        return seconds / self.seconds
+
+    def __str__(self) -> str:
+        if self.steps is not None:
+            return f"{self.steps}steps"
+        if self.images is not None:
+            return f"{self.images}img"
+        return f"{self.seconds:g}s"
+
+
+@dataclass(frozen=True)
+class Budget(Amount):
+    """How long a run lasts."""
+
+    def progress(self, step: int, images: int, seconds: float) -> float:
+        """The share of the budget that is spent, in [0, 1].
+
+        step, images: made since the run's first start
+        seconds: of training, those of earlier sittings of a resumed run included
+        """
+        return min(1.0, max(0.0, self.used(step, images, seconds)))
+
+
+@dataclass(frozen=True)
+class Every(Amount):
+    """How often something happens."""
+
+    def count(self, step: int, images: int, seconds: float) -> int:
+        """How many times it should have happened by now."""
+        return math.floor(self.used(step, images, seconds) + 1e-9)
+
+
+def rate(progress: float, optim: Optim) -> float:
+    """The learning rate as a share of its peak: a linear warm-up, then a half cosine.
+
+    progress: the share of the stage that is done, in [0, 1]
+    """
+    if progress < optim.warmup:
+        return progress / optim.warmup
+    if optim.warmup >= 1:
+        return 1.0
+    part = (min(progress, 1.0) - optim.warmup) / (1 - optim.warmup)
+    return optim.final + (1 - optim.final) * (1 + math.cos(math.pi * part)) / 2

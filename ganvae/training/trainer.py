@@ -1,0 +1,545 @@
+"""From a configuration and images to a trained model: stages, steps, checkpoints."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ganvae import config as configuration
+from ganvae.config import Config
+from ganvae.data import Batches, Data, difference
+from ganvae.data.transforms import Augmented
+from ganvae.errors import ConfigError, DivergedError
+from ganvae.metrics import judge as judges
+from ganvae.metrics import quick
+from ganvae.models import Model, ModelInfo
+from ganvae.networks import zoo
+from ganvae.objectives.base import Objective
+from ganvae.training import checkpoint, previews
+from ganvae.training.display import Display
+from ganvae.training.ema import Average, decay
+from ganvae.training.engine import Engine, Outcome
+from ganvae.training.guard import Alarms, Guard
+from ganvae.training.lock import RunLock
+from ganvae.training.log import RunLog
+from ganvae.training.processes import Processes
+from ganvae.training.schedule import Budget, Every, rate
+from ganvae.training.signals import Signals
+from ganvae.types import Batch, Clock, Noise, Shape, mix
+
+IMAGES = "images.npy"
+"""The run's list of image digests, by which a resumed run tells what changed."""
+
+
+@dataclass
+class Position:
+    """Where a run is; saved with every checkpoint."""
+
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    stage: int = 0
+    stage_step: int = 0
+    stage_images: int = 0
+    rollbacks: int = 0
+    best_step: int | None = None
+    best_score: float | None = None
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training left."""
+
+    model: Model
+    status: str
+    """"done", "SIGINT" or "SIGTERM"."""
+    position: Position
+    notes: list[str] = field(default_factory=list)
+
+
+class Trainer:
+    """One run in one directory.
+
+    config: the complete configuration
+    objective: what is trained
+    data: the images
+    out: the run's directory
+    networks: modules for some roles, in place of the zoo's
+    resume: continue from the last good checkpoint in ``out``
+    display: what shows the progress
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        objective: Objective,
+        data: Data,
+        out: Path,
+        *,
+        networks: Mapping[str, nn.Module] | None = None,
+        resume: bool = False,
+        display: Display | None = None,
+    ):
+        self.config, self.objective, self.data, self.out = config, objective, data, Path(out)
+        self.given = dict(networks or {})
+        self.resume = resume
+        self.display = display or Display()
+        self.stages = objective.stages()
+        self.budget = Budget.parse(config.training.budget)
+        self.every = Every.parse(config.training.checkpoint_every)
+        self.at = Position()
+        self.run_id = uuid.uuid4().hex
+        self._changes: list[str] = []
+
+    def run(self) -> Result:
+        """Trains until the budget is spent or a signal asks to stop; saves in either case."""
+        settings = self.config.training
+        with ExitStack() as stack:
+            self.processes = stack.enter_context(Processes(settings.device, settings.threads))
+            if self.processes.first:
+                stack.enter_context(RunLock(self.out))
+            self.signals = stack.enter_context(Signals())
+            self._build()
+            self._begin()
+            stack.callback(self.display.close)
+            if self.processes.first:
+                stack.callback(self.log.close)
+            status = self._train()
+            model = self.model()
+            if self.processes.first and status == "done":
+                model.save(self.out / "model")
+            return Result(model, status, self.at)
+
+    # -- building and beginning ------------------------------------------------------------------
+
+    def _build(self) -> None:
+        settings, device = self.config.training, self.processes.device
+        roles = [role for stage in self.stages for role in stage.objective.networks]
+        roles = list(dict.fromkeys([*self.objective.networks, *roles]))
+        unknown = set(self.given) - set(roles)
+        if unknown:
+            raise ConfigError(
+                f"this objective has no network {', '.join(sorted(unknown))}; "
+                f"it has {', '.join(roles)}"
+            )
+        channels, height, width = self.data.shape
+        shape = Shape(
+            channels=channels, height=height, width=width, latent=self.config.networks.latent
+        )
+        torch.manual_seed(mix(settings.seed))
+        try:
+            self.nets = {
+                role: self.given[role]
+                if role in self.given
+                else zoo.build(role, self.config.networks, shape)
+                for role in roles
+            }
+        except ValueError as error:
+            raise ConfigError(f"{error}") from error
+        self.shape = shape
+        for net in self.nets.values():
+            net.to(device)
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._synchronise()
+        self.bf16 = settings.bf16 if settings.bf16 is not None else device.type == "cuda"
+        self.average = Average(self.nets)
+        if settings.compile:
+            compile_networks(self.nets)
+        self.seen = dict(self.nets)
+        if self.config.data.augment == "diffaugment" and "discriminator" in self.nets:
+            self.seen["discriminator"] = Augmented(self.nets["discriminator"])
+        self._enter_stage()
+
+    def _synchronise(self) -> None:
+        tensors = [t for net in self.nets.values() for t in net.state_dict().values()]
+        self.processes.broadcast(tensors)
+
+    def _batches(self, seed: int) -> Batches:
+        settings = self.config.training
+        return Batches(
+            self.data.train,
+            batch=settings.batch,
+            seed=seed,
+            flip=self.config.data.flip,
+            device=self.processes.device,
+            multiple=self.processes.world * settings.accumulate,
+        )
+
+    def _enter_stage(self) -> None:
+        """The parts that belong to one stage: its batches, optimisers, guard."""
+        settings = self.config.training
+        stage = self.stages[self.at.stage].objective
+        self.batches = self._batches(mix(settings.seed, self.at.stage, self.at.rollbacks))
+        self.engine = Engine(
+            {role: self.nets[role] for role in stage.networks},
+            stage.optim,
+            self.processes,
+            lr_scale=settings.lr_scale,
+            bf16=self.bf16,
+        )
+        self.guard = Guard()
+        few = range(min(64, len(self.data.train)))
+        self.alarms = Alarms(self.data.train.images(few) if len(few) > 1 else None)
+
+    def _begin(self) -> None:
+        """Continues from a checkpoint, or writes the first one: a full disk shows at once."""
+        folder = self.out / "checkpoints"
+        if self.processes.first:
+            checkpoint.writable(self.out)
+            checkpoint.clean(folder)
+        found = checkpoint.latest(folder, self._say) if self.resume else None
+        if found is not None:
+            self._check_unchanged(found.meta)
+            self._restore(found)
+        if self.processes.first:
+            tensorboard = self.config.training.tensorboard
+            self.log = RunLog(self.out, tensorboard, resume=self.at.step if found else None)
+        self.display.start(str(self.budget))
+        for note in self.batches.notes:
+            self._say(note)
+        if found is None:
+            if self.resume:
+                self._say(f"{self.out} has no checkpoint yet: starting from the beginning")
+            if self.processes.first:
+                self.data.manifest().save(self.out / IMAGES)
+            self._prepare()
+            self._save()
+        else:
+            self._say(f"continuing from step {self.at.step}")
+            for changes in self._changes:
+                self._say(f"although changed: {changes}")
+        self._note_marks()
+
+    def _check_unchanged(self, meta: Mapping[str, Any]) -> None:
+        changes = configuration.difference(configuration.parse(meta["config"]), self.config)
+        if meta["fingerprint"] != self.data.fingerprint:
+            known = self.out / IMAGES
+            what = difference(known, self.data.manifest()) if known.exists() else "other images"
+            changes = "\n".join(filter(None, [changes, str(what)]))
+        if not changes:
+            return
+        if not self.config.training.allow_changes:
+            raise ConfigError(
+                f"{self.out} was trained with other settings or images: go back to them, or "
+                f"resume with --training.allow-changes\n{changes}"
+            )
+        self._changes.append(changes)
+
+    # -- state -----------------------------------------------------------------------------------
+
+    def state(self) -> checkpoint.State:
+        """Everything a checkpoint holds, by group."""
+        state = {f"networks.{name}": net.state_dict() for name, net in self.nets.items()}
+        state |= {f"ema.{name}": net.state_dict() for name, net in self.average.nets.items()}
+        state |= {f"optim.{name}": tensors for name, tensors in self.engine.state().items()}
+        return state | {"random": {"cpu": torch.get_rng_state()}}
+
+    def _save(self) -> None:
+        if not self.processes.first:
+            return
+        meta = {
+            "run": self.run_id,
+            "position": asdict(self.at),
+            "config": configuration.as_dict(self.config),
+            "configuration": configuration.digest(self.config),
+            "fingerprint": self.data.fingerprint,
+            "data": self.data.fingerprint,
+            "changes": self._changes,
+            "world": self.processes.world,
+            "guard": self.guard.state(),
+        }
+        checkpoint.save(
+            self.out / "checkpoints",
+            self.at.step,
+            self.state(),
+            meta,
+            keep=max(2, self.config.training.keep),
+            best=self.at.best_step,
+        )
+        self.saved_step = self.at.step
+
+    def _restore(self, found: checkpoint.Checkpoint, *, rollbacks: int | None = None) -> None:
+        position = Position(**found.meta["position"])
+        self.at = position if rollbacks is None else replace(position, rollbacks=rollbacks)
+        self.run_id = found.meta["run"]
+        self._changes = [*found.meta["changes"], *self._changes]
+        for name, net in self.nets.items():
+            net.load_state_dict(found.state[f"networks.{name}"])
+            self.average.nets[name].load_state_dict(found.state[f"ema.{name}"])
+        self._enter_stage()
+        self.engine.load_state(
+            {k.removeprefix("optim."): v for k, v in found.state.items() if k[:6] == "optim."}
+        )
+        torch.set_rng_state(found.state["random"]["cpu"])
+        if rollbacks is None:
+            self.guard.load_state(found.meta["guard"])
+        if found.meta["world"] != self.processes.world:
+            self._say(
+                f"{found.meta['world']} process(es) became {self.processes.world}: the samples "
+                f"stay the same, but the result is not bit-exact"
+            )
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def _train(self) -> str:
+        status = "done"
+        while not self.at.done:
+            progress = self._progress()
+            stop = self._stop()
+            if stop:
+                status = stop
+                break
+            if progress >= self._end_of(self.at.stage):
+                if self.at.stage + 1 == len(self.stages):
+                    break
+                self._next_stage()
+                continue
+            started = time.perf_counter()
+            outcome = self._step(progress)
+            if self.processes.device.type == "cuda" and self.budget.seconds:
+                torch.cuda.synchronize()
+            self.at.seconds += time.perf_counter() - started
+            self._after(outcome)
+        if status == "done" and not self.at.done:
+            self._conclude()
+            self.at.done, self.saved_step = True, -1
+        if self.saved_step != self.at.step:
+            self._save()
+        return status
+
+    def _progress(self) -> float:
+        progress = self.budget.progress(self.at.step, self.at.images, self.at.seconds)
+        return self.processes.follow(progress)[0] if self.budget.seconds else progress
+
+    def _stop(self) -> str | None:
+        codes = {None: 0.0, "SIGINT": 1.0, "SIGTERM": 2.0}
+        code = self.processes.agree(codes[self.signals.stop])[0]
+        return {value: name for name, value in codes.items()}[code]
+
+    def _end_of(self, stage: int) -> float:
+        if stage + 1 == len(self.stages):
+            return 1.0
+        return sum(s.share for s in self.stages[: stage + 1])
+
+    def _step(self, progress: float) -> Outcome:
+        stage, settings = self.stages[self.at.stage], self.config.training
+        begin = self._end_of(self.at.stage - 1) if self.at.stage else 0.0
+        within = (progress - begin) / max(self._end_of(self.at.stage) - begin, 1e-9)
+        now = Clock(step=self.at.stage_step, progress=min(1.0, max(0.0, within)))
+        micros = settings.accumulate
+        place = {"rank": self.processes.rank, "world": self.processes.world, "micros": micros}
+        steps = []
+        for micro in range(micros):
+            batch = self.batches.at(self.at.stage_step, micro=micro, **place)
+            steps.append(self._objective_step(stage.objective, batch, now))
+        return self.engine.step(steps, rate(now.progress, stage.objective.optim))
+
+    def _objective_step(self, objective: Objective, batch: Batch, now: Clock) -> Any:
+        critic = self.seen.get("discriminator")
+        if isinstance(critic, Augmented):
+            critic.noise = batch.noise
+        return objective.step(self.seen, batch, now)
+
+    def _after(self, outcome: Outcome) -> None:
+        at, size = self.at, self.batches.batch
+        at.step, at.images = at.step + 1, at.images + size
+        at.stage_step, at.stage_images = at.stage_step + 1, at.stage_images + size
+        if outcome.ok:
+            keep = decay(at.stage_images, size, self.config.training.ema_half_life)
+            self.average.update(self.nets, outcome.moved, keep)
+        verdict = self.guard.step(outcome.ok)
+        if verdict != "ok":
+            bad = ", ".join(n for n, v in outcome.losses.items() if not torch.isfinite(v))
+            self._say(f"step {at.step} skipped: not finite ({bad or 'a gradient'})")
+        if verdict == "rollback":
+            return self._roll_back()
+        if verdict == "stop":
+            raise DivergedError(
+                "the training keeps producing numbers that are not finite; the last healthy "
+                f"checkpoint is in {self.out / 'checkpoints'}: look for broken images with "
+                "`ganvae check`, or lower training.lr_scale"
+            )
+        self._watch(outcome)
+        self._report(outcome)
+        self._do_due()
+
+    @torch.no_grad()
+    def _watch(self, outcome: Outcome) -> None:
+        """Looks for a run that goes nowhere: every tenth step, and at samples every fiftieth."""
+        step = self.at.stage_step
+        if not self.processes.first or not outcome.ok or (step > 1 and step % 10):
+            return
+        values = {f"loss/{name}": float(v) for name, v in outcome.losses.items()}
+        values |= {name: float(v) for name, v in outcome.logged.items()}
+        sample = None
+        if step % 50 == 0:
+            noise = Noise(step, total=16, device=self.processes.device)
+            generator = self.average.nets[self.stages[self.at.stage].objective.generator]
+            prior: Any = self.average.nets["prior"]
+            sample = generator(prior.sample(noise))
+        moved = {name: self.nets[name] for name in outcome.moved}
+        for message in self.alarms.observe(step, values, sample, moved):
+            self._say(message)
+
+    def _roll_back(self) -> None:
+        rollbacks = self.at.rollbacks + 1
+        found = checkpoint.latest(self.out / "checkpoints", self._say)
+        assert found is not None, "the first checkpoint is written before the first step"
+        guard = self.guard
+        self._restore(found, rollbacks=rollbacks)
+        self.guard = guard
+        if self.processes.first:
+            self.log.rewind(self.at.step)
+        self._say(f"back to step {self.at.step}, with another order of the images")
+
+    # -- stages ----------------------------------------------------------------------------------
+
+    def _stream(self, salt: int) -> Iterator[Batch]:
+        """Training batches for preparing and concluding a stage, the same on every process."""
+        batches = self._batches(mix(self.config.training.seed, self.at.stage, salt))
+        return (batches.at(step) for step in count())
+
+    def _prepare(self) -> None:
+        self.stages[self.at.stage].objective.prepare(self.nets, self._stream(1))
+        self._synchronise()
+        self.average = Average(self.nets)
+
+    def _conclude(self) -> None:
+        """The stage's last act, on the averaged networks, which the next stage inherits."""
+        objective = self.stages[self.at.stage].objective
+        objective.conclude(self.average.nets, self._stream(2))
+        self.average.hand_over(self.nets)
+        self._synchronise()
+        self.average = Average(self.nets)
+
+    def _next_stage(self) -> None:
+        self._conclude()
+        self.at.stage, self.at.stage_step, self.at.stage_images = self.at.stage + 1, 0, 0
+        self._enter_stage()
+        self._prepare()
+        name = type(self.stages[self.at.stage].objective).__name__
+        self._say(f"stage {self.at.stage + 1} of {len(self.stages)}: {name}")
+
+    # -- what is due now and then ----------------------------------------------------------------
+
+    def _note_marks(self) -> None:
+        self.marks = self._due_marks()
+        self.shown_at, self.shown_step = time.perf_counter(), self.at.step
+        self.score: dict[str, float] | None = None
+        self.saved_step = self.at.step
+
+    def _due_marks(self) -> dict[str, int]:
+        settings, at = self.config.training, self.at
+        progress = self.budget.progress(at.step, at.images, at.seconds)
+        return {
+            "checkpoint": self.every.count(at.step, at.images, at.seconds),
+            "preview": int(progress * settings.previews),
+            "evaluation": int(progress * (settings.evaluations + 1)),
+        }
+
+    def _do_due(self) -> None:
+        before, self.marks = self.marks, self._due_marks()
+        due = {name for name, value in self.marks.items() if value > before[name]}
+        if not self.processes.first:
+            return
+        if "preview" in due:
+            self._preview()
+        if "evaluation" in due and self._progress_is_open():
+            self._evaluate()
+        if "checkpoint" in due:
+            self._save()
+
+    def _progress_is_open(self) -> bool:
+        return self.budget.progress(self.at.step, self.at.images, self.at.seconds) < 1.0
+
+    @torch.no_grad()
+    def _preview(self) -> None:
+        model = self.model()
+        real = self.data.test.images(range(min(8, len(self.data.test)))).to(self.processes.device)
+        again = model.reconstruct(real) if "encoder" in model.networks else None
+        previews.write(self.out, self.at.step, real, again, model.generate(32, seed=0))
+
+    def _evaluate(self) -> None:
+        settings = self.config.evaluation
+        if not hasattr(self, "judge"):
+            self.judge = judges.load(settings.judge, size=settings.size)
+        score = quick(self.model(), self.data.test, self.judge)
+        self.score = score
+        self.log.scalars(self.at.step, score, images=self.at.images, seconds=self.at.seconds)
+        kid = score.get("kid")
+        if kid is not None and (self.at.best_score is None or kid < self.at.best_score):
+            self.at.best_score, self.at.best_step = kid, self.at.step
+            self._save()
+
+    def _report(self, outcome: Outcome) -> None:
+        """Shows and logs about twice a second: more would make a GPU wait."""
+        now = time.perf_counter()
+        elapsed, steps = now - self.shown_at, self.at.step - self.shown_step
+        if not self.processes.first or (elapsed < 0.5 and self.at.step % 50):
+            return
+        values = {f"loss/{name}": float(v) for name, v in outcome.losses.items()}
+        values |= {f"norm/{name}": float(v) for name, v in outcome.norms.items()}
+        values |= {name: float(v) for name, v in outcome.logged.items()}
+        speed = steps * self.batches.batch / max(elapsed, 1e-9)
+        self.log.scalars(
+            self.at.step,
+            values | {"images_per_s": speed, "stage": self.at.stage},
+            images=self.at.images,
+            seconds=self.at.seconds,
+        )
+        progress = self.budget.progress(self.at.step, self.at.images, self.at.seconds)
+        remaining = self.at.seconds * (1 - progress) / max(progress, 1e-9)
+        losses = {name: float(v) for name, v in outcome.losses.items()}
+        self.display.update(
+            self.at.step, self.at.images, speed, losses, remaining, self.score, progress
+        )
+        self.shown_at, self.shown_step = now, self.at.step
+
+    def _say(self, text: str) -> None:
+        if self.processes.first:
+            self.display.message(text)
+            if hasattr(self, "log"):
+                self.log.event(text, self.at.step)
+
+    # -- the model -------------------------------------------------------------------------------
+
+    def model(self) -> Model:
+        """The model as it is now: the averaged weights of what inference needs."""
+        objective = self.objective
+        kept = ("encoder", objective.decoder, objective.generator, "prior", "likelihood")
+        networks = {n: self.average.nets[n] for n in dict.fromkeys(kept) if n in self.nets}
+        info = ModelInfo.of(
+            self.config,
+            self.shape,
+            decoder=objective.decoder,
+            generator=objective.generator,
+            classes=self.data.classes,
+            fingerprint=self.data.fingerprint,
+            train_images=len(self.data.train),
+            test_images=len(self.data.test),
+            images=self.at.images,
+            steps=self.at.step,
+            seconds=round(self.at.seconds, 3),
+            custom=sorted(set(self.given) & set(networks)),
+        )
+        return Model(networks, info)
+
+
+def compile_networks(nets: Mapping[str, nn.Module]) -> None:
+    """Compiles the networks in place.
+
+    Buffers may not be donated: moves share graphs, so a backward pass keeps them for the next.
+    """
+    torch._functorch.config.donated_buffer = False
+    for net in nets.values():
+        net.compile()

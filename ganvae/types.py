@@ -1,0 +1,166 @@
+"""The few words every room speaks: a batch, its random numbers, a posterior, a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Networks = Mapping[str, Any]
+"""The modules of a run by role, for example ``{"encoder": ..., "decoder": ...}``."""
+
+Losses = dict[str, Tensor]
+"""What one move minimises: a scalar loss for every network it may move."""
+
+Step = Generator[Losses, None, dict[str, Tensor]]
+"""A training step: yields the losses of each move in turn, returns scalars to log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Where in its stage the training is."""
+
+    step: int = 0
+    """Steps of this stage already made."""
+    progress: float = 0.0
+    """The share of the stage's budget already spent, in [0, 1]."""
+
+
+class Noise:
+    """Random numbers for some rows of a global batch.
+
+    Numbers are drawn for the whole batch and the rows are cut out of them, so a sample meets the
+    same numbers whether its batch is computed at once, in micro-batches, or by many processes.
+    They depend on ``seed`` and on the order of the calls alone (drawn on the CPU), not on the
+    device.
+
+    seed: any non-negative integers; equal seeds give equal numbers
+    total: the size of the global batch
+    rows: which of its rows this batch holds (default: all)
+    """
+
+    def __init__(
+        self,
+        *seed: int,
+        total: int,
+        rows: slice | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.total, self.rows = total, rows or slice(0, total)
+        self.device, self.dtype = torch.device(device), dtype
+        self._generator = torch.Generator().manual_seed(mix(*seed))
+
+    def every(self, step: int) -> Noise:
+        """The same stream of numbers for every ``step``-th row of this batch."""
+        thinned = copy(self)
+        thinned.rows = slice(self.rows.start, self.rows.stop, step)
+        return thinned
+
+    def _cut(self, x: Tensor) -> Tensor:
+        return x[self.rows].to(self.device, non_blocking=True)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers of shape (B, *shape)."""
+        numbers = torch.randn(self.total, *shape, generator=self._generator)
+        return self._cut(numbers).to(self.dtype)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers uniform in [0, 1) of shape (B, *shape)."""
+        numbers = torch.rand(self.total, *shape, generator=self._generator)
+        return self._cut(numbers).to(self.dtype)
+
+
+def mix(*seed: int) -> int:
+    """One 63-bit seed out of several integers (splitmix64); the order matters."""
+    state = 0
+    for part in seed:
+        state = (state ^ (part & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A batch of training images on the device.
+
+    image: shape (B, C, H, W), in [-1, 1]
+    noise: the batch's random numbers; every draw of a step comes from here
+    label: class numbers, shape (B,), where the data has them
+    """
+
+    image: Tensor
+    noise: Noise
+    label: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A diagonal Gaussian q(z|x).
+
+    mean: shape (B, d)
+    logvar: the logarithm of the variance, shape (B, d)
+    """
+
+    mean: Tensor
+    logvar: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation, shape (B, d)."""
+        return torch.exp(0.5 * self.logvar)
+
+    def rsample(self, noise: Noise) -> Tensor:
+        """A reparametrised sample z = μ + σ ε, shape (B, d)."""
+        return self.mean + self.std * noise.normal(*self.mean.shape[1:])
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log q(z|x) in nats, summed over the dimensions: shape (B,)."""
+        squared = (z - self.mean) ** 2 * torch.exp(-self.logvar)
+        return -0.5 * (squared + self.logvar + math.log(2 * math.pi)).sum(1)
+
+    def detach(self) -> Posterior:
+        """The same posterior without a history of gradients."""
+        return Posterior(self.mean.detach(), self.logvar.detach())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """How a stage's networks are optimised (Adam)."""
+
+    lr: float = 2e-4
+    """Peak learning rate."""
+    beta1: float = 0.5
+    """Decay of Adam's first moment."""
+    beta2: float = 0.99
+    """Decay of Adam's second moment."""
+    warmup: float = 0.0
+    """Share of the stage over which the learning rate rises from zero."""
+    final: float = 0.0
+    """Learning rate at the stage's end as a share of the peak (cosine in between)."""
+    clip: float = 0.0
+    """Largest norm of one network's gradient; 0 does not clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What networks are built for: the images they see and the latent between them."""
+
+    channels: int
+    height: int
+    width: int
+    latent: int
+    classes: int = 0
+    """Number of classes of a class-conditional model; 0 for none."""
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width

@@ -1,0 +1,44 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganvae.config import Config, Networks
+from ganvae.models import Model, ModelInfo
+from ganvae.networks import zoo
+from ganvae.types import Shape
+
+ROLES = ("encoder", "decoder", "generator", "prior", "likelihood")
+
+
+def make_model(roles: tuple[str, ...] = ROLES, channels: int = 1, **info) -> Model:
+    settings = Config(networks=Networks(family="mlp", latent=4, components=3))
+    shape = Shape(channels=channels, height=8, width=8, latent=4)
+    generator = "generator" if "generator" in roles else "decoder"
+    decoder = "decoder" if "decoder" in roles else "generator"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        networks = {role: zoo.build(role, settings.networks, shape) for role in roles}
+        networks["prior"].fit(torch.randn(60, 4) * torch.tensor([1.0, 2, 3, 4]))
+        for role in roles:  # fresh weights map everything to nearly one image
+            for parameter in networks[role].parameters():
+                if parameter.ndim > 1:
+                    parameter.data.mul_(2)
+    given = {"decoder": decoder, "generator": generator, "fingerprint": "abc", "images": 100}
+    return Model(networks, ModelInfo.of(settings, shape, **(given | info)))
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Model]:
+    return make_model
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return make_model()
+
+
+@pytest.fixture
+def folder(model: Model, tmp_path: Path) -> Path:
+    return model.save(tmp_path / "model")

@@ -1,0 +1,273 @@
+"""What must hold for every objective there is; a new one is tested by being there."""
+
+import ast
+import copy
+import inspect
+import socket
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from torch.testing import assert_close
+
+from ganvae import objectives
+from ganvae.config import Networks
+from ganvae.errors import ConfigError
+from ganvae.networks import zoo
+from ganvae.objectives.base import Objective, frozen
+from ganvae.training.engine import Engine
+from ganvae.training.processes import Processes
+from ganvae.types import Batch, Clock, Noise, Shape
+
+NAMES = objectives.names()
+SHAPE = Shape(channels=1, height=16, width=16, latent=6)
+TOTAL = 8
+
+
+def variants():
+    """Each stage of each objective, and gan_vae trained jointly."""
+    made = [(name, stage.objective) for name in NAMES for stage in objectives.build(name).stages()]
+    made.append(("gan_vae-joint", objectives.build("gan_vae", {"share": 0, "feature": 0.1})))
+    return [pytest.param(o, id=f"{name}-{type(o).__name__}") for name, o in made]
+
+
+def build_nets(objective, family="residual"):
+    torch.manual_seed(3)
+    config = Networks(family=family, width=8, prior="normal", latent=6)
+    nets = {role: zoo.build(role, config, SHAPE).double() for role in objective.networks}
+    for net in nets.values():
+        for parameter in net.parameters():  # nothing may hide behind a zero
+            with torch.no_grad():
+                parameter.add_(0.01 * torch.randn_like(parameter))
+    return nets
+
+
+def batch_of(step, rows=slice(0, TOTAL)):
+    pixels = Noise(1, step, total=TOTAL, dtype=torch.float64).uniform(1, 16, 16)
+    noise = Noise(2, step, total=TOTAL, rows=rows, dtype=torch.float64)
+    return Batch(image=2 * pixels[rows] - 1, noise=noise)
+
+
+def engine_of(nets, objective, processes=None):
+    return Engine(nets, objective.optim, processes or Processes("cpu"))
+
+
+def train(nets, objective, steps=3, micros=1, processes=None, seen=None):
+    processes = processes or Processes("cpu")
+    engine = engine_of(nets, objective, processes)
+    parts = processes.world * micros
+    size = TOTAL // parts
+    logged = None
+    for step in range(steps):
+        now = Clock(step=step, progress=step / steps)
+        rows = [
+            slice(size * (processes.rank * micros + m), size * (processes.rank * micros + m + 1))
+            for m in range(micros)
+        ]
+        made = [objective.step(seen or nets, batch_of(step, r), now) for r in rows]
+        outcome = engine.step(made)
+        assert outcome.ok
+        logged = outcome.logged
+    return logged
+
+
+def weights(nets):
+    return {f"{n}.{k}": v.clone() for n, net in nets.items() for k, v in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("objective", variants())
+def test_a_loss_moves_the_networks_it_names_and_no_other(objective):
+    nets = build_nets(objective)
+    steps = objective.step(nets, batch_of(0), Clock())
+    moved = set()
+    for losses in steps:
+        for net in nets.values():
+            net.zero_grad(set_to_none=True)
+        for loss in dict.fromkeys(losses.values()):
+            heads = [name for name, other in losses.items() if other is loss]
+            inputs = [p for name in heads for p in nets[name].parameters()]
+            loss.backward(inputs=inputs, retain_graph=True)
+        for name, net in nets.items():
+            for key, parameter in net.named_parameters():
+                if name in losses:
+                    assert parameter.grad is not None, f"{name}.{key} is not reached"
+                    assert parameter.grad.isfinite().all()
+                else:
+                    assert parameter.grad is None, f"{name}.{key} must not be reached"
+        moved |= set(losses)
+    assert moved <= set(objective.networks)
+
+
+@pytest.mark.parametrize("objective", variants())
+def test_the_engine_changes_moved_networks_only(objective):
+    nets = build_nets(objective)
+    before = weights(nets)
+    engine = engine_of(nets, objective)
+    outcome = engine.step([objective.step(nets, batch_of(0), Clock())])
+    after = weights(nets)
+    changed = {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}
+    assert changed == set(outcome.moved)
+    assert set(outcome.losses) == set(outcome.moved)
+    assert all(value.ndim == 0 and not value.requires_grad for value in outcome.logged.values())
+
+
+@pytest.mark.parametrize("objective", variants())
+def test_micro_batches_make_the_step_of_the_whole_batch(objective):
+    whole, parts = build_nets(objective), build_nets(objective)
+    logged = train(whole, objective)
+    also = train(parts, objective, micros=4)
+    expected = weights(whole)
+    for key, value in weights(parts).items():
+        assert_close(value, expected[key], rtol=1e-7, atol=1e-9, msg=key)
+    for key, value in logged.items():
+        assert_close(also[key], value, rtol=1e-6, atol=1e-8)
+
+
+def one_of_two(rank, port, folder):
+    import os
+
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= address | {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    with Processes("cpu") as processes:
+        for index, variant in enumerate(variants()):
+            objective = variant.values[0]
+            nets = build_nets(objective)
+            train(nets, objective, processes=processes)
+            torch.save(weights(nets), Path(folder) / f"{index}-{rank}.pt")
+
+
+def test_two_processes_make_the_step_of_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.start_processes(
+        one_of_two, args=(port, str(tmp_path)), nprocs=2, start_method="spawn"
+    )
+    for index, variant in enumerate(variants()):
+        objective = variant.values[0]
+        nets = build_nets(objective)
+        train(nets, objective)
+        expected = weights(nets)
+        for rank in (0, 1):
+            saved = torch.load(tmp_path / f"{index}-{rank}.pt", weights_only=True)
+            for key, value in saved.items():
+                message = f"{variant.id} rank {rank} {key}"
+                assert_close(value, expected[key], rtol=1e-7, atol=1e-9, msg=message)
+
+
+def compiled_equals_eager(objective, backend):
+    torch._functorch.config.donated_buffer = False
+    torch.compiler.reset()
+    eager, compiled = build_nets(objective), build_nets(objective)
+    train(eager, objective)
+    for net in compiled.values():
+        net.compile(backend=backend)
+    train(compiled, objective)
+    expected = weights(eager)
+    for key, value in weights(compiled).items():
+        assert_close(value, expected[key], rtol=1e-6, atol=1e-8, msg=key)
+
+
+@pytest.mark.parametrize("objective", variants())
+def test_compiled_makes_the_step_of_eager(objective):
+    compiled_equals_eager(objective, "aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", variants())
+def test_compiled_to_kernels_makes_the_step_of_eager(objective):
+    compiled_equals_eager(objective, "inductor")
+
+
+@pytest.mark.parametrize("objective", variants())
+def test_a_step_that_is_not_finite_changes_nothing(objective):
+    nets = build_nets(objective)
+    engine = engine_of(nets, objective)
+    for step in range(2):
+        good = copy.deepcopy((weights(nets), engine.state()))
+        batch = batch_of(step)
+        batch.image[0, 0, 0, 0] = torch.nan
+        outcome = engine.step([objective.step(nets, batch, Clock(step=step))])
+        assert not outcome.ok and not outcome.moved
+        for key, value in weights(nets).items():
+            assert torch.equal(value, good[0][key]), key
+        for name, state in engine.state().items():
+            assert state.keys() == good[1][name].keys()
+            assert all(torch.equal(value, good[1][name][key]) for key, value in state.items())
+        assert engine.step([objective.step(nets, batch_of(step), Clock(step=step))]).ok
+
+
+@pytest.mark.parametrize("objective", variants())
+def test_the_last_move_can_undo_the_first(objective):
+    class Poisoned(type(objective)):
+        def step(self, nets, batch, now):
+            *_, last = (losses.keys() for losses in super().step(nets, batch, now))
+            for losses in super().step(nets, batch, now):
+                wrong = losses.keys() == last
+                yield {n: v * (torch.nan if wrong else 1) for n, v in losses.items()}
+            return {}
+
+    poisoned = Poisoned(**{f.name: getattr(objective, f.name) for f in fields(objective)})
+    nets = build_nets(objective)
+    before = weights(nets)
+    assert not engine_of(nets, objective).step([poisoned.step(nets, batch_of(0), Clock())]).ok
+    assert all(torch.equal(value, before[key]) for key, value in weights(nets).items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_objectives_are_short_frozen_documented_and_cited(name):
+    cls = objectives.get(name)
+    source = Path(inspect.getsourcefile(cls))
+    assert len(source.read_text().splitlines()) <= 120
+    assert "https://" in cls.__doc__ and "http" in inspect.getsource(cls)
+    made = objectives.build(name)
+    with pytest.raises(AttributeError):
+        made.optim = None
+    tree = next(n for n in ast.parse(source.read_text()).body if isinstance(n, ast.ClassDef))
+    for node, after in pairwise(tree.body):
+        if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation):
+            assert isinstance(after, ast.Expr), f"{name}.{ast.unparse(node.target)} says nothing"
+
+
+def test_options_are_checked_with_a_hint():
+    with pytest.raises(ConfigError, match="did you mean 'gan_vae'"):
+        objectives.build("gan_vea")
+    with pytest.raises(ConfigError, match="did you mean 'beta'"):
+        objectives.build("vae", {"betta": 1})
+    with pytest.raises(ConfigError, match="must be float"):
+        objectives.build("vae", {"beta": "much"})
+    with pytest.raises(ConfigError, match="relativistic"):
+        objectives.build("gan", {"adversary": {"game": "chess"}})
+
+
+def test_nested_options_keep_the_other_defaults():
+    default = objectives.build("gan_vae")
+    made = objectives.build("gan_vae", {"representation": {"optim": {"lr": "1e-4"}}})
+    assert made.representation.optim.lr == 1e-4
+    assert made.representation.optim.beta1 == default.representation.optim.beta1
+    assert made.optim == default.optim
+
+
+def test_a_frozen_network_passes_gradients_and_takes_none():
+    net = torch.nn.Linear(3, 1).double()
+    x = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+    frozen(net)(x).sum().backward()
+    assert_close(x.grad, net.weight.detach().expand(2, 3))
+    assert net.weight.grad is None and net.weight.requires_grad
+
+
+def test_a_network_that_moves_between_uses_is_seen_moved():
+    net = torch.nn.Linear(3, 1)
+    view, x = frozen(net), torch.ones(2, 3)
+    with torch.no_grad():
+        net.weight += 1
+    assert_close(view(x), net(x))
+
+
+def test_base_is_abstract():
+    with pytest.raises(TypeError):
+        Objective()

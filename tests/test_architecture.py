@@ -1,0 +1,143 @@
+"""The house rules that a reader relies on, kept by reading the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ganvae
+
+ROOT = Path(ganvae.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# Imports run one way. Everyone may import what stands under "*".
+ALLOWED: dict[str, set[str]] = {
+    "*": {"types", "errors", "config"},
+    "types": set(),
+    "errors": set(),
+    "outline": set(),
+    "config": {"outline"},
+    "networks": set(),
+    "losses": set(),
+    "objectives": {"losses"},
+    "models": {"networks"},
+    "tasks": {"models"},
+    "metrics": {"models"},
+    "data": set(),
+    "training": {"objectives.base", "models", "data", "metrics", "networks"},
+    "progress": {"training.display"},
+}
+TOP = {"api", "cli", "report", "__init__", "__main__"}
+TORCH_FREE = ["", ".config", ".outline", ".errors", ".cli", ".progress", ".training.display"]
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__") or "__init__"
+
+
+def _imports(path: Path) -> list[str]:
+    """Everything imported from ganvae, without its name in front."""
+    found: list[str] = []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            found.append(module)
+            found += [f"{module}.{alias.name}" for alias in node.names]
+    return [name.removeprefix("ganvae.") for name in found if name.startswith("ganvae.")]
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or path.is_dir()
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_imports_run_one_way(path: Path) -> None:
+    name = _name(path)
+    room = name.split(".")[0]
+    if room in TOP:
+        return
+    assert room in ALLOWED, f"{name}: a new room needs a rule here"
+    allowed = ALLOWED["*"] | ALLOWED[room] | {room}
+    for imported in _imports(path):
+        parts = imported.split(".")
+        prefixes = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
+        deeper = any(
+            rule.startswith(f"{imported}.") for rule in allowed
+        )  # `from training import x`
+        known = _is_module(parts[0])
+        assert not known or prefixes & allowed or deeper, f"{name} must not import {imported}"
+
+
+def test_networks_and_losses_do_not_know_each_other() -> None:
+    for path in FILES:
+        rooms = {name.split(".")[0] for name in _imports(path)}
+        if _name(path).startswith("networks"):
+            assert "losses" not in rooms
+        if _name(path).startswith("losses"):
+            assert "networks" not in rooms
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_nothing_dangerous_is_imported_or_called(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    banned = {"torchvision", "pickle", "cloudpickle", "dill", "shelve", "marshal", "lightning"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} & banned
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in banned
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if called == "torch.load":
+                assert options.get("weights_only") == "True", "torch.load must not unpickle"
+            if called in ("np.load", "numpy.load"):
+                assert options.get("allow_pickle", "False") == "False"
+            assert called not in ("eval", "exec", "yaml.unsafe_load", "yaml.full_load")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "objectives").glob("*.py")), ids=_name)
+def test_an_objective_is_one_short_file_with_its_paper(path: Path) -> None:
+    if path.stem in ("__init__", "base", "registry"):
+        return
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 80
+    assert "https://" in text, "name the paper"
+
+
+def test_what_help_needs_does_not_import_torch() -> None:
+    for module in TORCH_FREE:
+        code = f"import sys, ganvae{module}; sys.exit('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], check=False)
+        assert done.returncode == 0, f"ganvae{module} imports torch"
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for path in FILES:
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_every_runtime_dependency_is_pinned() -> None:
+    root = ROOT.parent
+    if not (root / "constraints.txt").exists():
+        pytest.skip("not a checkout")
+    lines = (root / "constraints.txt").read_text().splitlines()
+    pins = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+    text = (root / "pyproject.toml").read_text()
+    wanted = {
+        line.strip().strip('"').split("==")[0].split(">=")[0].lower()
+        for line in text.splitlines()
+        if line.startswith('  "') and ">=" in line
+    }
+    assert wanted and not wanted - pins
+    assert not [line for line in lines if "://" in line or "+cpu" in line]

@@ -1,0 +1,169 @@
+"""The report: complete, self-contained, and harmless whatever names it shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ganvae import config, report
+from ganvae.errors import DataError
+
+EVIL = "<script>alert(1)</script>\"'&"
+
+
+def figure(name: str, value: float | None, **more: Any) -> dict[str, Any]:
+    """A figure as an evaluation holds it."""
+    common = {"name": name, "value": value, "better": "lower", "note": "", "error": None}
+    return {**common, "judge": "EffLite0@64", "n_generated": 500, "n_heldout": 500, **more}
+
+
+EVALUATION = {
+    "judge": "EffLite0@64",
+    "resize": "bilinear to 64x64",
+    "split": "held-out",
+    "seed": 0,
+    "samples": "rounded to 8 bits",
+    "leaked": 3,
+    "figures": {
+        "kid": figure("KID-EffLite0", 2.5, error=0.04, note=EVIL),
+        "fid": figure("FID-EffLite0", None, note="needs 5,000 images"),
+    },
+    "reference": {"kid": figure("KID-EffLite0", 0.004)},
+    "environment": {"python": "3.11", "versions": {"torch": "2.13.0", EVIL: "1"}},
+}
+
+
+@pytest.fixture()
+def run(tmp_path: Path) -> Path:
+    """What a short training leaves."""
+    path = tmp_path / "run <b>"
+    (path / "previews").mkdir(parents=True)
+    chosen = config.override(config.Config(), {"data.path": f"/photos/{EVIL}"})
+    (path / "config.yaml").write_text(config.dump(chosen))
+    lines: list[dict[str, Any]] = [
+        {"step": s, "images": 64 * s, "seconds": 0.1 * s, "loss/encoder": 1 / s, "odd": None}
+        for s in range(1, 1500)
+    ]
+    lines.insert(700, {"step": 700, "event": EVIL})
+    lines += [
+        {"step": s, "images": 64 * s, "seconds": s / 10, "kid": 9 / s, "judge": "x", "seed": 0}
+        for s in (100, 1400)
+    ]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines) + '{"step')
+    (path / "evaluation.json").write_text(json.dumps(EVALUATION))
+    for step in range(0, 1500, 50):
+        colour = (step % 256, 0, 0)
+        Image.new("RGB", (8, 8), colour).save(path / "previews" / f"step-{step:08d}.png")
+    for name in ("samples", "reconstructions", "interpolation"):
+        Image.new("L", (9, 9)).save(path / f"{name}.png")
+    return path
+
+
+class Page(HTMLParser):
+    """Tags, text and every address that a browser would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "data")]
+        assert not [k for k, _ in attrs if k.startswith("on")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_report_is_complete_and_asks_no_network(run: Path) -> None:
+    path = report.write(run)
+    assert path == run / "report.html" and not list(run.glob(".tmp-*"))
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert page.addresses and all(a.startswith("data:image/") for a in page.addresses)
+    assert "@import" not in text and "url(" not in text
+    words = " ".join(page.words)
+    for title in (
+        "Held-out scores", "Samples", "Samples over time", "Reconstructions", "Interpolation",
+        "Curves", "Events", "Configuration", "Environment",
+    ):  # fmt: skip
+        assert title in words
+    for part in ("KID-EffLite0", "2.5 ± 0.04", "0.004", "needs 5,000 images", "budget: 3m"):
+        assert part in words
+    assert "3 held-out images are also training images" in words
+    assert "1,499 steps" in words or "1,400 steps" in words
+
+
+def test_foreign_text_is_shown_and_not_obeyed(run: Path) -> None:
+    page = Page(report.write(run).read_text(encoding="utf-8"))
+    assert "script" not in page.tags and "b" not in page.tags
+    shown = [word for word in page.words if "<script>alert(1)</script>" in word]
+    assert len(shown) >= 3  # title, event, configuration, note
+
+
+def test_the_pictures_decode_and_the_curves_are_drawn(run: Path) -> None:
+    page = Page(report.page(run))
+    kinds = {"png": 0, "svg+xml": 0}
+    for address in page.addresses:
+        kind, _, content = address.removeprefix("data:image/").partition(";base64,")
+        data = base64.b64decode(content, validate=True)
+        kinds[kind] += 1
+        if kind == "png":
+            Image.open(io.BytesIO(data)).verify()
+        else:
+            svg = data.decode()
+            assert svg.rstrip().endswith("</svg>") and "minutes" in svg
+            assert not re.search(r'(href|src)="http', svg)
+    assert kinds["png"] == 3 + report.PREVIEWS
+    assert kinds["svg+xml"] == 2  # the encoder's loss, KID
+
+
+def test_previews_run_from_the_first_to_the_last(run: Path) -> None:
+    words = " ".join(Page(report.page(run)).words)
+    assert "step 0," in words and "step 1,450, 2.4 min" in words
+
+
+def test_a_run_without_an_evaluation_has_a_report_too(run: Path) -> None:
+    for name in ("evaluation.json", "metrics.jsonl", "samples.png"):
+        (run / name).unlink()
+    text = report.page(run)
+    assert "Held-out scores" not in text and "Configuration" in text
+
+
+def test_no_run_is_no_report(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no run"):
+        report.write(tmp_path)
+
+
+def test_thinning_keeps_the_mean_and_the_length() -> None:
+    points = [(float(i), float(i % 7)) for i in range(10_001)]
+    thin = report.thin(points, 400)
+    assert len(thin) <= 400
+    assert [x for x, _ in thin] == sorted(x for x, _ in thin)
+    assert report.thin(points[:3]) == points[:3]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (True, "yes"), (12345, "12,345"), (0.000123456, "0.0001235"), ([1, 2], "1, 2")],
+)
+def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
+    assert report.shown(value) == text

@@ -1,0 +1,12 @@
+"""Makes ``harness`` importable, here and in the processes that the tests start."""
+
+import os
+import sys
+from pathlib import Path
+
+_HERE = str(Path(__file__).parent)
+if _HERE not in sys.path:
+    sys.path.insert(0, _HERE)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys([_HERE, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+)

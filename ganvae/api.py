@@ -12,21 +12,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from ganvae import config, metrics, objectives, report
+from ganvae import config, metrics, objectives, report, tasks
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.data.check import Report
 from ganvae.data.check import check as check_images
 from ganvae.errors import ConfigError
-from ganvae.models import Model, images
+from ganvae.models import Model
 from ganvae.models import load as load_model
 from ganvae.progress import Progress
 from ganvae.training.display import Display
 from ganvae.training.lock import RunLock
+from ganvae.training.processes import Processes
+from ganvae.training.schedule import Budget, Every
 from ganvae.training.trainer import Result, Trainer
 
 RUNS = Path("runs")
@@ -115,6 +116,8 @@ def settle(
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
         base = config.load(folder / "config.yaml")
     chosen = complete(config.override(base or Config(), given))
+    Budget.parse(chosen.training.budget)
+    Every.parse(chosen.training.checkpoint_every)
     return chosen, folder or _new_run(chosen)
 
 
@@ -210,6 +213,7 @@ def evaluate(
     *,
     settings: Mapping[str, Any] | None = None,
     judge: nn.Module | None = None,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Judge a model on held-out images.
@@ -220,15 +224,16 @@ def evaluate(
     data: the images; unset: those the run was trained on
     settings: by dotted name, for example ``{"evaluation.samples": 1000}``
     judge: a module of your own from images (B, 3, S, S) to features (B, D)
+    device: where a model that is loaded goes
     progress: called with how much is done, of how much, and what
     """
     folder = None if isinstance(model, Model) else Path(model)
     own = folder is not None and (folder / "config.yaml").exists()
+    loaded = model if isinstance(model, Model) else load(model, device=device)
     if data is None and not own:
         raise ConfigError("name the images to judge the model on: only a run knows its own")
     base = config.load(folder / "config.yaml") if own and folder is not None else Config()
     given = dict(settings or {}) | ({} if data is None else {"data.path": str(data)})
-    loaded = model if isinstance(model, Model) else load(model)
     if not own:
         base = _as_trained(base, loaded)
     chosen = config.override(base, given)
@@ -261,30 +266,26 @@ def check(
 
 
 def load(
-    path: str | Path, networks: Mapping[str, nn.Module] | None = None, device: str = "cpu"
+    path: str | Path, networks: Mapping[str, nn.Module] | None = None, device: str = "auto"
 ) -> Model:
     """The model of a model directory, a run directory, or a Hub id.
 
     networks: the modules that the model was trained with, where they were your own
+    device: auto, cpu, cuda or mps
 
     Raises ConfigError or CheckpointError for anything but a whole, unchanged model.
     """
-    return load_model(path, networks=networks, device=device)
+    return load_model(path, networks=networks, device=Processes(device).device)
 
 
 def pictures(model: Model, data: Data, out: Path) -> None:
     """Grids beside the report: samples, and what the model makes of held-out images."""
-    scale = max(1, 64 // max(model.shape[1:]))
-    images.save_png(images.grid(model.generate(64, seed=0), 8, scale=scale), out / "samples.png")
-    if "encoder" not in model.networks:
-        return
-    real = data.test.images(np.arange(min(8, len(data.test))))
-    rows = torch.cat([real, model.reconstruct(real).cpu()])
-    images.save_png(images.grid(rows, len(real), scale=scale), out / "reconstructions.png")
-    if len(real) > 1:
-        half = len(real) // 2
-        steps = model.interpolate(real[:half], real[half : 2 * half], 9).flatten(0, 1)
-        images.save_png(images.grid(steps, 9, scale=scale), out / "interpolation.png")
+    tasks.generate(model, 64, out / "samples.png", columns=8)
+    encodes = "encoder" in model.networks
+    if encodes:
+        tasks.reconstruct(model, data.test, out / "reconstructions.png", n=16)
+    ends = data.test if encodes and len(data.test) > 1 else None
+    tasks.interpolate(model, ends, out / "interpolation.png")
 
 
 def environment() -> dict[str, Any]:

@@ -10,11 +10,12 @@ import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -23,7 +24,9 @@ from ganvae.errors import ConfigError, DataError, GanvaeError
 
 if TYPE_CHECKING:
     from ganvae.api import Run
+    from ganvae.models import Model
     from ganvae.outline import Field
+    from ganvae.progress import Tracker
 
 USAGE = 78
 INTERRUPTED, TERMINATED = 130, 143
@@ -63,6 +66,8 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Carries out a command line and returns its exit code; errors become one sentence."""
     debug = "--debug" in arguments
+    if not debug:
+        warnings.showwarning = _note
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return _dispatch([token for token in arguments if token != "--debug"])
@@ -85,6 +90,21 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         text = f"{type(error).__name__}: {error} (this is a fault of ganvae; --debug shows more)"
         return _fail(text, 1, debug)
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Shows what this package warns of; what other packages tell developers needs --debug."""
+    from ganvae.progress import plain
+
+    if Path(filename).is_relative_to(Path(__file__).parent):
+        print(f"ganvae: note: {plain(str(message))}", file=sys.stderr)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
@@ -286,10 +306,17 @@ def train(
     if dry_run:
         print(dump(chosen), end="")
         return 0
-    from ganvae.progress import display
+    from ganvae.progress import Tracker, console, display
 
     first = api.is_first()
-    run = api.start(chosen, folder, resume=resume, display=display() if first else None)
+    with Tracker(console()) as progress:
+        run = api.start(
+            chosen,
+            folder,
+            resume=resume,
+            display=display() if first else None,
+            progress=progress if first else None,
+        )
     if not first:
         return {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}.get(run.status, 0)
     return _tell_run(run, json)
@@ -301,6 +328,7 @@ def evaluate(
     /,
     *,
     data: str | None = None,
+    device: str = "auto",
     threads: Threads = None,
     json: bool = False,
     overrides: Overrides,
@@ -315,6 +343,8 @@ def evaluate(
         A run's directory, a model's directory, or a Hub id.
     data
         Images to judge it on; unset: those that the run was trained on.
+    device
+        auto, cpu, cuda or mps.
     threads
         CPU threads; unset: all cores.
     json
@@ -325,7 +355,7 @@ def evaluate(
 
     api.use_threads(threads)
     with Tracker(console()) as progress:
-        scores = api.evaluate(model, data, settings=overrides, progress=progress)
+        scores = api.evaluate(model, data, settings=overrides, device=device, progress=progress)
     _tell_scores(scores, json)
 
 
@@ -338,6 +368,7 @@ def generate(
     seed: int = 0,
     temperature: float = 1.0,
     out: Path = Path("samples.png"),
+    device: str = "auto",
     threads: Threads = None,
     json: bool = False,
 ) -> None:
@@ -350,20 +381,162 @@ def generate(
     n
         How many.
     seed
-        Equal seeds make equal images.
+        Image i of a seed is always the same.
     temperature
         Below 1: more typical, less various.
     out
-        A .png for one grid, anything else for a folder of single images.
+        A .png for one grid, else a folder of single images.
+    device
+        auto, cpu, cuda or mps.
     threads
         CPU threads; unset: all cores.
     json
-        Print what was written as JSON.
+        Print which files were written as JSON.
     """
+    from ganvae import tasks
+
+    with _loaded(model, device, threads) as (ready, progress):
+        files = tasks.generate(
+            ready, n, out, seed=seed, temperature=temperature, progress=progress
+        )
+    _tell_files(files, json)
+
+
+@app.command
+def reconstruct(
+    model: str,
+    images: str,
+    /,
+    *,
+    n: int | None = None,
+    seed: int | None = None,
+    out: Path = Path("reconstructions.png"),
+    device: str = "auto",
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Encode images and decode them again.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id.
+    images
+        An image file, a folder, or anything else that can be trained on.
+    n
+        Only the first n images; unset: all, 32 for a grid.
+    seed
+        From a sample of the posterior; unset: from its mean.
+    out
+        A .png for one grid, originals above reconstructions, else a folder of single images.
+    device
+        auto, cpu, cuda or mps.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print which files were written as JSON.
+    """
+    from ganvae import tasks
+
+    with _loaded(model, device, threads) as (ready, progress):
+        files = tasks.reconstruct(ready, images, out, n=n, seed=seed, progress=progress)
+    _tell_files(files, json)
+
+
+@app.command
+def interpolate(
+    model: str,
+    images: str | None = None,
+    /,
+    *,
+    steps: int = 9,
+    n: int | None = None,
+    seed: int = 0,
+    out: Path = Path("interpolation.png"),
+    device: str = "auto",
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Go from each image to the next, through the latents.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id.
+    images
+        A folder or anything else that can be trained on; unset: images that the model makes.
+    steps
+        Images from one to the next, both included.
+    n
+        Only the first n images; unset: 9, or 8 for a .gif.
+    seed
+        Of the images that the model makes.
+    out
+        A .png for one grid, a .gif for a film, else a folder of single images.
+    device
+        auto, cpu, cuda or mps.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print which files were written as JSON.
+    """
+    from ganvae import tasks
+
+    with _loaded(model, device, threads) as (ready, progress):
+        files = tasks.interpolate(
+            ready, images, out, steps=steps, n=n, seed=seed, progress=progress
+        )
+    _tell_files(files, json)
+
+
+@app.command
+def encode(
+    model: str,
+    images: str,
+    /,
+    *,
+    n: int | None = None,
+    out: Path = Path("latents.npz"),
+    device: str = "auto",
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Write the latents of images: mean and log-variance of each one's posterior.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id.
+    images
+        An image file, a folder, or anything else that can be trained on.
+    n
+        Only the first n images; unset: all.
+    out
+        An .npz file of arrays; the images' names go into a .json file beside it.
+    device
+        auto, cpu, cuda or mps.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print which files were written as JSON.
+    """
+    from ganvae import tasks
+
+    with _loaded(model, device, threads) as (ready, progress):
+        files = tasks.encode(ready, images, out, n=n, progress=progress)
+    _tell_files(files, json)
+
+
+@contextmanager
+def _loaded(model: str, device: str, threads: int | None) -> Iterator[tuple[Model, Tracker]]:
+    """The model, and what shows the progress of its work."""
     from ganvae import api
+    from ganvae.progress import Tracker, console
 
     api.use_threads(threads)
-    _tell_files(api.generate(model, n, seed=seed, temperature=temperature, out=out), json)
+    ready = api.load(model, device=device)
+    with Tracker(console()) as progress:
+        yield ready, progress
 
 
 @app.command
@@ -457,12 +630,12 @@ def _next(run: Run) -> list[str]:
     """Three commands to try."""
     path = shlex.quote(str(run.path))
     data = shlex.quote(run.config.data.path)
-    commands = [f"ganvae generate {path} --n 64 --seed 1 --out samples.png"]
+    commands = [f"ganvae generate {path} --n 64 --seed 1 --out more.png"]
     if "encoder" in run.model.networks:
-        commands.append(f"ganvae reconstruct {path} {data} --out reconstructions.png")
-        commands.append(f"ganvae interpolate {path} {data} --out interpolation.png")
+        commands.append(f"ganvae reconstruct {path} {data} --out again.png")
+        commands.append(f"ganvae interpolate {path} {data} --out film.gif")
     else:
-        commands.append(f"ganvae evaluate {path}")
+        commands.append(f"ganvae interpolate {path} --out film.gif")
         commands.append(f"ganvae train {data} --objective gan_vae")
     return commands
 
@@ -475,11 +648,13 @@ def _tell_scores(scores: Mapping[str, Any], json: bool) -> None:
     from rich.table import Table
 
     from ganvae.progress import console
-    from ganvae.report import COLUMNS, conditions, figures
+    from ganvae.report import conditions, figures
 
-    table = Table(*COLUMNS, box=box.SIMPLE_HEAD)
+    table = Table("score", "value", "better", "real images", "compared", box=box.SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
     for row in figures(scores):
-        table.add_row(*row)
+        why = row.how.rpartition("; ")[2] if row.value == "-" else row.counts
+        table.add_row(row.name, row.value, row.better, row.real, why)
     out = console("stdout")
     out.print(table)
     out.print(conditions(scores), style="dim")

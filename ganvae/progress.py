@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -17,6 +17,14 @@ from rich.text import Text
 from ganvae.training.display import Display
 
 _SCORES = ("kid", "fid", "mse", "psnr")
+
+
+class Console(RichConsole):
+    """One that leaves it to its user what follows when nobody listens any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process here."""
+        raise BrokenPipeError
 
 
 def console(stream: str = "stderr") -> Console:
@@ -147,6 +155,9 @@ class Tracker:
     def __call__(self, what: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` are done of ``what``; where the total is not known, None."""
         now = time.monotonic()
+        if total is not None and done >= total:
+            self.close()
+            return
         if what != self._what:
             self._what, self._began, self._shown = what, now, 0.0
         spent = now - self._began
@@ -156,7 +167,7 @@ class Tracker:
         left = f"{clock(spent * (total - done) / max(done, 1))} left" if total else ""
         count = f"{done:,}/{total:,}" if total else f"{done:,}"
         if not self.console.is_terminal:
-            self.console.print(Text(plain(f"{what} {count} {left}")), soft_wrap=True)
+            self.console.print(Text(plain(f"{what} {count} {left}".strip())), soft_wrap=True)
             return
         if self._live is None:
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -82,26 +82,41 @@ def page(run: Path) -> str:
     )
 
 
-COLUMNS = ("score", "value", "better", "training images", "measured by")
-"""Of the table of scores; the fourth is the same figure of real training images: the floor."""
+@dataclass(frozen=True)
+class Row:
+    """A figure as a line of the table of scores, all of it text."""
+
+    name: str
+    value: str
+    better: str
+    """Which direction is: "lower" or "higher"."""
+    real: str
+    """The same figure of real training images, a floor; empty where there is none."""
+    counts: str
+    """How many images were compared."""
+    how: str
+    """Judge and note."""
 
 
-def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """The rows under :data:`COLUMNS`, one a figure, as text."""
+def figures(evaluation: Mapping[str, Any]) -> list[Row]:
+    """The table of an evaluation's scores."""
     reference = evaluation.get("reference") or {}
+    counts = {"n_generated": "generated", "n_heldout": "held-out", "n_train": "training"}
     rows = []
     for key, figure in (evaluation.get("figures") or {}).items():
         real = reference.get(key, {}).get("value")
-        counts = {"n_generated": "generated", "n_heldout": "held-out", "n_train": "training"}
         sizes = [f"{figure[n]:,} {what}" for n, what in counts.items() if figure.get(n)]
-        how = [figure.get("judge"), figure.get("note"), " / ".join(sizes)]
-        rows.append((
-            str(figure["name"]),
-            _measured(figure),
-            str(figure["better"]),
-            "" if real is None else shown(real),
-            "; ".join(str(part) for part in how if part),
-        ))  # fmt: skip
+        how = "; ".join(str(part) for part in (figure.get("judge"), figure.get("note")) if part)
+        rows.append(
+            Row(
+                str(figure["name"]),
+                _measured(figure),
+                str(figure["better"]),
+                "" if real is None else shown(real),
+                " / ".join(sizes),
+                how,
+            )
+        )
     return rows
 
 
@@ -195,8 +210,8 @@ def _chart(chart: Curves) -> str:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": chart.title}):
-        figure = Figure(figsize=(5.6, 3.0), layout="constrained")
-        axes = figure.add_subplot()
+        figure = Figure(figsize=(5.6, 3.0))
+        axes = figure.add_axes((0.13, 0.17, 0.84, 0.72))
         for name, points in chart.lines.items():
             x, y = zip(*thin(points), strict=True)
             mark = "o" if len(points) < 12 else None
@@ -231,11 +246,12 @@ def _scores(evaluation: Mapping[str, Any]) -> str:
     rows = figures(evaluation)
     if not rows:
         return ""
-    head = "".join(f"<th>{escape(title)}</th>" for title in COLUMNS)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(x)}</td>' for x in row)}</tr>" for row in rows)
-    return (
-        f"<table><tr>{head}</tr>{body}</table><p class=about>{escape(conditions(evaluation))}</p>"
-    )
+    titles = ("score", "value", "better", "real images", "compared", "how")
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    cells = ("".join(f"<td>{escape(text)}</td>" for text in astuple(row)) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in cells)
+    about = f'<p class="about">{escape(conditions(evaluation))}</p>'
+    return f"<table><tr>{head}</tr>{body}</table>{about}"
 
 
 def _table(rows: Iterable[tuple[str, Any]]) -> str:

@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "losses": set(),
     "objectives": {"losses"},
     "models": {"networks"},
-    "tasks": {"models"},
+    "tasks": {"models", "data"},
     "metrics": {"models"},
     "data": set(),
     "training": {"objectives.base", "models", "data", "metrics", "networks"},

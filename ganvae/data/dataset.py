@@ -215,10 +215,10 @@ def _refuse_empty(store: Store, index: sources.Index, chosen: config.Data) -> No
     if len(store):
         return
     found = ", ".join(f"{count:,} {kind}" for kind, count in [*index.ignored.items()][:5])
-    listed = f"; not taken: {printable(index.listed[0][0])} ({index.listed[0][1]})"
+    listed = [f"; not taken: {printable(name)} ({why})" for name, why in index.listed[:1]]
     raise DataError(
         f"no images in {chosen.path} (found {found or 'nothing'}"
-        f"{listed if index.listed else ''}); give a place that holds"
+        f"{''.join(listed)}); give a place that holds"
         f" {', '.join(kind[1:] for kind in EXTENSIONS)} files"
     )
 

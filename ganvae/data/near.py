@@ -22,6 +22,8 @@ COARSE = 0.93
 """Least correlation of two hashes to be looked at more closely."""
 ALIGNED, IN_PLACE = (0.95, 0.8), (0.985, 0.96)
 """Least correlation of two thumbnails and of their detail, aligned or as they are."""
+FLAT, NOISE = 0.004, 0.0015
+"""Standard deviation below which an image shows nothing, and that of compression noise."""
 CROWD = 12
 """Beyond so many partners an image is of a kind where alignment makes anything alike (digits)."""
 MOST_IMAGES, MOST_PAIRS = 100_000, 1_000_000
@@ -49,7 +51,7 @@ def near_duplicates(
         notes.append(f"near-duplicates were looked for among the first {MOST_IMAGES:,} images")
         rows = rows[:MOST_IMAGES]
     thumbs = thumbnails(store, rows)
-    lively = (thumbs.flatten(1).std(1) > 0.01).nonzero()[:, 0] if len(rows) else torch.zeros(0)
+    lively = (thumbs.flatten(1).std(1) > FLAT).nonzero()[:, 0] if len(rows) else torch.zeros(0)
     if len(lively) < 2:
         return [], notes
     thumbs, rows = thumbs[lively], rows[lively.numpy()]
@@ -63,16 +65,30 @@ def near_duplicates(
             f"{int((partners > CROWD).sum()):,} images resemble more than {CROWD} others each;"
             " near-duplicates of these are listed only where nothing was cropped"
         )
+    found = _confirmed(thumbs, pairs[crowded], in_place, IN_PLACE)
+    found += _confirmed(thumbs, pairs[~crowded], agreement, ALIGNED)
+    named = [
+        Pair(int(rows[pair.first]), int(rows[pair.second]), pair.similarity) for pair in found
+    ]
+    return sorted(named, key=lambda pair: (-pair.similarity, pair.first, pair.second)), notes
+
+
+def _confirmed(
+    thumbs: Tensor,
+    pairs: Tensor,
+    compare: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    least: tuple[float, float],
+) -> list[Pair]:
+    """The candidates whose thumbnails and detail agree."""
     found = []
-    kinds = ((pairs[crowded], in_place, IN_PLACE), (pairs[~crowded], agreement, ALIGNED))
-    for chosen, compare, (least_whole, least_detail) in kinds:
-        for part in chosen.split(1024):
-            first, second = part[:, 0], part[:, 1]
-            whole, detail = compare(thumbs[first], thumbs[second])
-            for k in ((whole > least_whole) & (detail > least_detail)).nonzero()[:, 0].tolist():
-                one, other = sorted((int(rows[first[k]]), int(rows[second[k]])))
-                found.append(Pair(one, other, round(float(whole[k]), 4)))
-    return sorted(found, key=lambda pair: (-pair.similarity, pair.first, pair.second)), notes
+    for part in pairs.split(1024) if len(pairs) else ():
+        one, other = thumbs[part[:, 0]], thumbs[part[:, 1]]
+        whole, detail = compare(one, other)
+        enough = least[1] * torch.minimum(_clarity(one), _clarity(other))
+        for k in ((whole > least[0]) & (detail > enough)).nonzero()[:, 0].tolist():
+            first, second = sorted(part[k].tolist())
+            found.append(Pair(first, second, round(float(whole[k]), 4)))
+    return found
 
 
 def thumbnails(store: Store, rows: np.ndarray) -> Tensor:
@@ -165,6 +181,12 @@ def _hash(thumbs: Tensor) -> Tensor:
 
 def _detail(thumbs: Tensor) -> Tensor:
     return thumbs - F.avg_pool2d(F.pad(thumbs, [4] * 4, mode="reflect"), 9, 1)
+
+
+def _clarity(thumbs: Tensor) -> Tensor:
+    """What correlation of detail the noise of compression leaves, 1 but for nearly flat images."""
+    energy = _detail(thumbs).flatten(1).pow(2).mean(1)
+    return energy / (energy + NOISE**2)
 
 
 def _aligned(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from filelock import FileLock
@@ -30,6 +30,11 @@ from ganvae.data.decode import MEANING, Bad, Policy, Preparation, Prepared
 from ganvae.data.sources import Index, Offline, Source
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: what is open cannot be deleted there
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1
 HASH = 16
@@ -65,6 +70,7 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Damaged(f"{type(error).__name__}: {error}") from None
         weakref.finalize(self, self._file.close)
+        _hold(self._file)
         self._lock = threading.Lock()
         self.row = int(np.prod(self.shape))
         self._verify_sample()
@@ -138,6 +144,24 @@ def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         edges = [0, *breaks.tolist(), len(rows)]
         yield from pairwise(edges)
+
+
+def _hold(file: IO[bytes], *, alone: bool = False) -> None:
+    """Marks an open store as in use; ``alone`` raises BlockingIOError where another one does."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether some process has this store open: it goes on reading what it opened."""
+    try:
+        with (folder / "pixels.u8").open("rb") as file:
+            _hold(file, alone=True)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def content_hash(pixels: np.ndarray) -> bytes:
@@ -318,7 +342,7 @@ def ingest(
             shutil.rmtree(left, ignore_errors=True)
         store = _build(source, index, how, home, progress, workers)
         for old in home.iterdir():
-            if old.name != index.digest:
+            if old.name != index.digest and not _in_use(old):
                 shutil.rmtree(old, ignore_errors=True)
     return store, index
 

@@ -49,9 +49,10 @@ games = {"nonsaturating": nonsaturating, "hinge": hinge, "relativistic": relativ
 
 
 class Judgement(NamedTuple):
-    """A discriminator's loss, and its mean logits to watch."""
+    """A discriminator's loss, its logits on the reals (B,), and its mean logits to watch."""
 
     loss: Tensor
+    real: Tensor
     logged: dict[str, Tensor]
 
 
@@ -77,13 +78,8 @@ class Adversary:
         if self.gamma and now.step % self.every == 0:
             steepness = zero_centred(D, real) + zero_centred(D, fake)
             loss = loss + self.every * self.gamma / 2 * steepness
-        return Judgement(loss, logged)
+        return Judgement(loss, on_real.detach(), logged)
 
     def generator(self, fake: Tensor, real: Tensor) -> Tensor:
         """G's loss, of the logits D(x̂) and D(x), each of shape (B,)."""
         return games[self.game].generator(fake, real)
-
-    @property
-    def relative(self) -> bool:
-        """Whether G's loss looks at D(x)."""
-        return self.game == "relativistic"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ganvae.metrics import memorisation
-from ganvae.metrics.figures import Record
+from ganvae.metrics.figures import Record, finite
 from ganvae.metrics.sampling import read, rows
 
 DETAILED = 1000
@@ -24,62 +25,69 @@ def check(
     run: Record,
     fake: Tensor,
     small: Tensor,
-    numbers: np.ndarray,
-    real: Tensor,
-    chosen: np.ndarray,
-    train: Tensor,
+    heldout: tuple[np.ndarray, Tensor],
+    train: tuple[np.ndarray, Tensor],
 ) -> dict[str, Any] | None:
-    """Samples that look copied from training images, in pixels or in features."""
-    counts = {"n_generated": len(small), "n_heldout": len(real), **run.labels()}
-    about: dict[str, Any] = {"name": "Suspected copies", "better": "lower", **counts}
-    if len(real) < 2:
-        run.add("copies", value=None, note="needs 2 held-out images", **about)
-        return None
-    pixels, near = _pixel_check(run, small, numbers)
-    # beside a random part of the training images, those whose pixels are nearest
-    extra = np.setdiff1d(near, chosen)
-    more = run.real(run.data.train, extra, "training images like samples")
-    among = np.concatenate([chosen, extra])
-    features = memorisation.check(fake[: len(small)], torch.cat([train, more]), real)
+    """Samples that look copied from training images, in pixels or in features; adds a figure.
 
-    suspicious = pixels.suspicious | features.suspicious
+    fake: features of all samples; small: thumbnails of the first of them, which are looked at
+    heldout, train: row numbers and features
+    Returns pairs of sample and training row, worst first; None where no check is possible.
+    """
+    about: dict[str, Any] = {
+        "name": "Suspected copies", "better": "lower", "n_generated": len(small),
+        "n_heldout": len(heldout[0]), **run.labels(),
+    }  # fmt: skip
+    leaked = np.isin(heldout[0], getattr(run.data, "leaked", ()))
+    if len(heldout[0]) < 2 or leaked.all():
+        run.add("copies", value=None, note="needs 2 held-out images not trained on", **about)
+        return None
+    pixels, near = _pixel_check(run, small, heldout[0])
+    # beside a random part of the training images, those whose pixels are nearest
+    extra = np.setdiff1d(near, train[0])
+    more = run.real(run.data.train, extra, "training images like samples")
+    among = np.concatenate([train[0], extra])
+    features = memorisation.check(fake[: len(small)], torch.cat([train[1], more]), heldout[1])
+    features = replace(
+        features,
+        train=torch.from_numpy(among)[features.train],
+        heldout=torch.from_numpy(heldout[0])[features.heldout],
+    )
     allowed = 2 * memorisation.QUANTILE
-    run.add(
-        "copies", value=float(suspicious.double().mean()), n_train=len(among),
-        note=f"share nearer to a training image than unseen images are (these: ≤ {allowed:.0%})",
-        **about,
-    )  # fmt: skip
-    train_rows = {"pixels": pixels.train, "features": torch.from_numpy(among)[features.train]}
-    heldout_rows = {
-        "pixels": pixels.heldout,
-        "features": torch.from_numpy(numbers)[features.heldout],
-    }
-    checks = {"pixels": pixels, "features": features}
-    scores = torch.stack([c.ratio / max(c.threshold, 1e-12) for c in checks.values()])
-    worst, space = scores.min(0)
-    pairs = []
-    for i in worst.argsort(stable=True)[:PAIRS].tolist():
-        where = list(checks)[int(space[i])]
-        pairs.append({
-            "sample": i,
-            "train": int(train_rows[where][i]),
-            "heldout": int(heldout_rows[where][i]),
-            "ratio": float(checks[where].ratio[i]),
-            "threshold": checks[where].threshold,
-            "space": where,
-            "suspicious": bool(suspicious[i]),
-        })  # fmt: skip
+    suspicious = pixels.suspicious | features.suspicious
+    share = float(suspicious.double().mean())
+    note = f"share nearer to a training image than unseen images are (these: {allowed:.0%})"
+    run.add("copies", value=share, n_train=len(among), note=note, **about)
     return {
-        "share": float(suspicious.double().mean()),
+        "share": share,
         "allowed": allowed,
         "indices": suspicious.nonzero().flatten().tolist(),
-        "pairs": pairs,
+        "pairs": _pairs({"pixels": pixels, "features": features}),
         "n_generated": len(small),
         "n_train_pixels": min(SEARCHED, len(run.data.train)),
         "n_train_features": len(among),
-        "n_heldout": len(real),
+        "n_heldout": len(heldout[0]),
         "seed": run.seed,
     }
+
+
+def _pairs(checks: dict[str, memorisation.Check]) -> list[dict[str, Any]]:
+    """The most suspicious samples with their neighbours, in the space that suspects them most."""
+    spaces = list(checks)
+    score, space = torch.stack([c.ratio / max(c.threshold, 1e-12) for c in checks.values()]).min(0)
+    pairs = []
+    for i in score.argsort(stable=True)[:PAIRS].tolist():
+        found = checks[spaces[int(space[i])]]
+        pairs.append({
+            "sample": i,
+            "train": int(found.train[i]),
+            "heldout": int(found.heldout[i]),
+            "ratio": finite(float(found.ratio[i])),
+            "threshold": found.threshold,
+            "space": spaces[int(space[i])],
+            "suspicious": bool(score[i] < 1),
+        })  # fmt: skip
+    return pairs
 
 
 def _pixel_check(

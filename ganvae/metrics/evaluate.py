@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -129,7 +130,7 @@ def _features(run: Record, training: bool) -> dict[str, Any] | None:
     with run.timed():
         _compare(run, train, real, reference=True)
     with run.timed():
-        return copies.check(run, fake, thumbnails, numbers, real, chosen, train)
+        return copies.check(run, fake, thumbnails, (numbers, real), (chosen, train))
 
 
 def _judged(run: Record) -> tuple[Tensor, Tensor]:
@@ -196,6 +197,7 @@ def _reconstructions(run: Record) -> None:
     if not hasattr(taps.network, "taps"):
         taps = judges.load("efficientnet-lite0", run.settings.size, run.model.device)
     found: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": [], "perceptual": []}
+    detailed = np.isin(numbers, numbers[rows(len(numbers), DETAILED, run.seed)])
     done = 0
     with run.timed():
         for x in read(run.data.test, numbers):
@@ -203,8 +205,8 @@ def _reconstructions(run: Record) -> None:
             y = levels(run.model.reconstruct(x.to(run.model.device)))
             for key in ("mse", "psnr", "ssim"):
                 found[key].append(getattr(reconstruction, key)(x, y))
-            if done < DETAILED:
-                found["perceptual"].append(reconstruction.perceptual(x, y, taps).cpu())
+            some = torch.from_numpy(detailed[done : done + len(x)])
+            found["perceptual"].append(reconstruction.perceptual(x[some], y[some], taps).cpu())
             done += len(x)
             run.progress("reconstructions", done, len(numbers))
         _summarise(run, found, taps)
@@ -221,7 +223,9 @@ def _summarise(run: Record, found: dict[str, list[Tensor]], taps: Judge) -> None
     for key, (name, better, note) in names.items():
         values = torch.cat(found[key]).double()
         error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
-        where = {"judge": taps.name, "resize": taps.resize} if key == "perceptual" else {}
+        where: dict[str, Any] = {}
+        if key == "perceptual":
+            where = {"judge": taps.name, "resize": taps.resize}
         run.add(
             key, name=name, value=float(values.mean()), error=error, better=better,
             note=f"reconstruction, {note}", n_heldout=len(values), **where,
@@ -230,6 +234,8 @@ def _summarise(run: Record, found: dict[str, list[Tensor]], taps: Judge) -> None
 
 def _bounds(run: Record) -> None:
     """ELBO and IWAE bound of some held-out images, in nats and bits per dimension."""
+    if "encoder" not in run.model.networks:
+        return
     numbers = rows(len(run.data.test), min(BOUNDED, run.n), run.seed)
     k, found = run.settings.importance, []
     with run.timed():

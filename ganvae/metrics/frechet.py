@@ -59,7 +59,7 @@ def between(a: Moments, b: Moments) -> float:
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Fréchet distance between features a (N, d) and b (M, d); 0 for equal moments, no upper bound.
+    """Fréchet distance between features a (N, d) and b (M, d); 0 for equal moments.
 
     It is biased upwards, the more the fewer the samples: compare only scores of equal N and M,
     and none below some 5,000 (:data:`MINIMUM`).

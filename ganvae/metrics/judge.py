@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class Judge(nn.Module):
         super().__init__()
         if size < 8:
             raise ConfigError(f"The judge's size must be at least 8 pixels, got {size}.")
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.eval()
         self.label, self.size, self.cacheable = label, size, cacheable
         self.scale, self.offset = scale, offset
         self.memory: dict[str, Tensor] = {}
@@ -50,7 +51,8 @@ class Judge(nn.Module):
             probe = self.network(torch.zeros(2, 3, size, size, device=self.device))
         if not isinstance(probe, Tensor) or probe.ndim != 2 or len(probe) != 2:
             raise ConfigError(
-                f"The judge {label} must turn images (B, 3, {size}, {size}) into features (B, dim)."
+                f"The judge {label} must turn images (B, 3, {size}, {size}) "
+                "into features (B, dim)."
             )
         self.dim = probe.shape[1]
 
@@ -70,7 +72,7 @@ class Judge(nn.Module):
         tensors = [*self.network.parameters(), *self.network.buffers()]
         return tensors[0].device if tensors else torch.device("cpu")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Digest of the name, the preparation and the weights; 64 hexadecimal digits."""
         digest = hashlib.sha256(f"{self.name} {self.resize} {self.scale} {self.offset}".encode())
@@ -128,10 +130,15 @@ class Judge(nn.Module):
                 progress(done)
         features = torch.cat(parts)
         if not math.isfinite(float(features.sum(dtype=torch.float64))):
-            raise ValueError(
-                f"The judge {self.name} gave non-finite features: the images are NaN."
-            )
+            raise ValueError(f"The judge {self.name} gave features that are not finite.")
         return features
+
+
+def _channels_last(net: nn.Module) -> nn.Module:
+    for parameter in net.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return net
 
 
 def load(judge: str | nn.Module, size: int = 64, device: torch.device | str = "cpu") -> Judge:
@@ -139,7 +146,8 @@ def load(judge: str | nn.Module, size: int = 64, device: torch.device | str = "c
 
     judge: "efficientnet-lite0"; "inception" (FID's own network, always at 299 px, needs its
         weights file: see :mod:`ganvae.metrics.inception`); or a module that turns RGB images
-        (B, 3, size, size) in [-1, 1] into features (B, dim)
+        (B, 3, size, size) in [-1, 1] into features (B, dim); it is moved to the device and put
+        into eval mode
     size: the side images are resized to
 
     Raises ConfigError for an unknown name or missing weights.
@@ -149,10 +157,11 @@ def load(judge: str | nn.Module, size: int = 64, device: torch.device | str = "c
     if isinstance(judge, nn.Module):
         return Judge(judge.to(device), label=type(judge).__name__, size=size)
     if judge == "efficientnet-lite0":
-        net = efficientnet.load().to(device)
+        net = _channels_last(efficientnet.load()).to(device)
         # (255·u − 127)/128 for u = (x + 1)/2
         scale, offset = 127.5 / 128, 0.5 / 128
         return Judge(net, label="EffLite0", size=size, scale=scale, offset=offset, cacheable=True)
     if judge == "inception":
-        return Judge(inception.load().to(device), label="Inception", size=299, cacheable=True)
+        net = _channels_last(inception.load()).to(device)
+        return Judge(net, label="Inception", size=299, cacheable=True)
     raise ConfigError(f"There is no judge {judge!r}: choose one of {', '.join(NAMES)}.")

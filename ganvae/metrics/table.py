@@ -11,7 +11,7 @@ Row = tuple[str, float | None, Better, str]
 
 
 def rows(evaluation: dict[str, Any]) -> list[Row]:
-    """The figures of :func:`evaluate`'s result, each followed by its real-against-real reference."""
+    """The figures of :func:`evaluate`'s result, each followed by its real-against-real one."""
     table = []
     for key, figure in evaluation["figures"].items():
         table.append(_row(figure, figure["name"]))

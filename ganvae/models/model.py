@@ -128,9 +128,7 @@ class Model(hub.HubMixin):
         Sample i of a seed is the same whatever n and start are: numbers are drawn for blocks of
         64 consecutive samples from (seed, block), and the samples asked for are cut out.
         """
-        _check_count(n, "n")
-        _check_count(start, "start")
-        _check_count(seed, "seed")
+        n, start, seed = _whole(n, "n"), _whole(start, "start"), _whole(seed, "seed")
         if not (math.isfinite(temperature) and temperature >= 0):
             raise ValueError(f"temperature must be 0 or more, got {temperature}")
         parts = [
@@ -290,11 +288,10 @@ class Model(hub.HubMixin):
         return torch.cat(parts) if parts else torch.empty(0, *self.shape, device=self.device)
 
     def _noise(self, seed: int, block: int, rows: slice | None = None) -> Noise:
-        return Noise(int(seed), block, total=BLOCK, rows=rows, device=self.device)
+        return Noise(seed, block, total=BLOCK, rows=rows, device=self.device)
 
     def _sampled(self, q: Posterior, seed: int, start: int) -> Tensor:
-        _check_count(seed, "seed")
-        _check_count(start, "start")
+        seed, start = _whole(seed, "seed"), _whole(start, "start")
         parts, at = [], 0
         for block, rows in _blocks(start, start + len(q.mean)):
             own = slice(at, at + rows.stop - rows.start)
@@ -353,6 +350,7 @@ def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:
         start += last - first
 
 
-def _check_count(value: int, name: str) -> None:
+def _whole(value: int, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"{name} must be a whole number, 0 or more, got {value!r}")
+    return int(value)

@@ -39,8 +39,8 @@ def widths(width: int, count: int) -> list[int]:
 
 
 def norm(channels: int) -> nn.Module:
-    """GroupNorm over groups of eight channels or more."""
-    return nn.GroupNorm(max(1, math.gcd(8, channels)), channels)
+    """GroupNorm over groups of eight channels, or over all where eight do not divide them."""
+    return nn.GroupNorm(1 if channels % 8 else channels // 8, channels)
 
 
 class Residual(nn.Module):

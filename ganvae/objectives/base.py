@@ -68,3 +68,10 @@ def frozen(net: nn.Module) -> Callable[..., Any]:
         return functional_call(net, held, args, kwargs)
 
     return call
+
+
+def start_as(net: nn.Module, other: nn.Module) -> None:
+    """Gives ``net`` the weights of ``other`` where the two are built alike, else nothing."""
+    mine, theirs = net.state_dict(), other.state_dict()
+    if {k: v.shape for k, v in mine.items()} == {k: v.shape for k, v in theirs.items()}:
+        net.load_state_dict(theirs)

@@ -35,7 +35,5 @@ class GAN(Objective):
         critic = game.discriminator(D, x, x_hat, now)
         yield {"discriminator": critic.loss}
 
-        on_real = D(x).detach() if game.relative else critic.loss.detach()
-        loss = game.generator(frozen(D)(x_hat), on_real)
-        yield {"generator": loss}
+        yield {"generator": game.generator(frozen(D)(x_hat), critic.real)}
         return critic.logged

@@ -10,7 +10,7 @@ import torch
 
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.reconstruction import squared
-from ganvae.objectives.base import Objective, Stage, frozen
+from ganvae.objectives.base import Objective, Stage, frozen, start_as
 from ganvae.objectives.vae import VAE
 from ganvae.types import Batch, Clock, Networks, Optim, Step
 
@@ -21,12 +21,10 @@ class GANVAE(Objective):
 
     In stages, as the article has it: first E and Dec are a VAE and the prior is fitted; then G
     starts as a copy of Dec and is trained on what will be sampled. ``share`` 0 trains all jointly.
-    | Relativistic game: https://arxiv.org/abs/2501.05441 | VAE: https://arxiv.org/abs/1312.6114
+    | https://arxiv.org/abs/1312.6114 (E and Dec) | https://arxiv.org/abs/2501.05441 (G and D)
     """
 
-    networks: ClassVar = (
-        "encoder", "decoder", "generator", "discriminator", "likelihood", "prior"
-    )  # fmt: skip
+    networks: ClassVar = (*VAE.networks, "generator", "discriminator")
     generator: ClassVar = "generator"
 
     optim: Optim = Optim(lr=4e-4, beta1=0.5, beta2=0.99, final=0.05)
@@ -46,35 +44,27 @@ class GANVAE(Objective):
 
     def stages(self) -> list[Stage]:
         """E and Dec, then G and D; or all of them at once."""
-        if not self.share:
-            return [Stage(self, 1.0)]
-        return [Stage(self.representation, self.share), Stage(self, 1 - self.share)]
+        first = [Stage(self.representation, self.share)] if self.share else []
+        return [*first, Stage(self, 1 - self.share)]
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """E and Dec if joint; D; then G. Even rows meet z ~ q(z|x), odd ones z ~ p(z)."""
-        E, _, G, D, _, prior = (nets[name] for name in self.networks)
+        E, _, _, prior, G, D = (nets[name] for name in self.networks)
         known, other = batch.image[0::2], batch.image[1::2]
-        logged = {}
-        if self.share:
-            with torch.no_grad():
-                z = E(known).rsample(batch.noise.every(2))
-        else:
-            logged = yield from self.representation.step(nets, batch, now)
-            z = E(known).rsample(batch.noise.every(2)).detach()
+        logged = {} if self.share else (yield from self.representation.step(nets, batch, now))
+        with torch.no_grad():
+            z = E(known).rsample(batch.noise.every(2))
         fake = G(torch.cat([z, prior.sample(batch.noise)[1::2]]))
-        real = torch.cat([known, other])
 
-        critic = self.adversary.discriminator(D, real, fake, now)
+        critic = self.adversary.discriminator(D, torch.cat([known, other]), fake, now)
         yield {"discriminator": critic.loss}
 
-        with torch.no_grad():
-            on_real, f_real = D(real, features=True)
-        on_fake, f_fake = frozen(D)(fake, features=True)
-        n = len(known)
-        loss = self.adversarial * self.adversary.generator(on_fake, on_real)
-        loss = loss + self.pixel * squared(fake[:n], known)
+        again = fake[: len(known)]
+        loss = self.adversarial * self.adversary.generator(frozen(D)(fake), critic.real)
+        loss = loss + self.pixel * squared(again, known)
         if self.feature:
-            loss = loss + self.feature * squared(f_fake[:n], f_real[:n])
+            (_, f_x), (_, f_again) = (frozen(D)(x, features=True) for x in (known, again))
+            loss = loss + self.feature * squared(f_again, f_x)
         yield {"generator": loss}
         return logged | critic.logged
 
@@ -82,9 +72,7 @@ class GANVAE(Objective):
         """G starts as Dec where the two are built alike."""
         if not self.share:
             return self.representation.prepare(nets, batches)
-        made, start = nets["generator"].state_dict(), nets["decoder"].state_dict()
-        if {k: v.shape for k, v in made.items()} == {k: v.shape for k, v in start.items()}:
-            nets["generator"].load_state_dict(start)
+        start_as(nets["generator"], nets["decoder"])
 
     def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Fits the prior where no stage has done so."""

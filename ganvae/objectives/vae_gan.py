@@ -51,11 +51,11 @@ class VAEGAN(Objective):
 
         critic = self.adversary.discriminator(D, real, fake, now)
         with torch.no_grad():
-            on_real, f_x = D(x, features=True)
+            _, f_x = D(x, features=True)
         on_fake, f_fake = frozen(D)(fake, features=True)
         llike = 0.5 * squared(f_fake[: len(x)], f_x)  # eq. 7, a unit Gaussian around f_D
         prior = self.beta * kl(q)  # eq. 3
-        gan = self.adversary.generator(on_fake, torch.cat([on_real, on_real]))
+        gan = self.adversary.generator(on_fake, critic.real)
         yield {
             "encoder": prior + llike,
             "decoder": self.gamma * llike + self.adversarial * gan,

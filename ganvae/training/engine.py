@@ -113,7 +113,8 @@ class Engine:
         for losses in yields:
             for loss, heads in _by_loss(losses):
                 inputs = [p for name in heads for p in params[name] if p.requires_grad]
-                (loss / len(yields)).backward(inputs=inputs, retain_graph=True)
+                if inputs:  # a network of the user's own may have nothing to train
+                    (loss / len(yields)).backward(inputs=inputs, retain_graph=True)
         total = {n: torch.stack([y[n].detach() for y in yields]).mean() for n in names}
         self._synchronise([p for name in names for p in params[name]], total)
         norms = {name: self._clip(params[name]) for name in names}

@@ -475,7 +475,8 @@ class Trainer:
             self.judge = judges.load(settings.judge, size=settings.size)
         score = quick(self.model(), self.data.test, self.judge)
         self.score = score
-        self.log.scalars(self.at.step, score, images=self.at.images, seconds=self.at.seconds)
+        shown = {name: score[name] for name in ("kid", "kid_error", "mse")}
+        self.log.scalars(self.at.step, shown, images=self.at.images, seconds=self.at.seconds)
         kid = score.get("kid")
         if kid is not None and (self.at.best_score is None or kid < self.at.best_score):
             self.at.best_score, self.at.best_step = kid, self.at.step

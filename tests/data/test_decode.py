@@ -256,11 +256,12 @@ def test_d9_a_bomb_is_refused_by_its_header(side: int, tmp_path: Path) -> None:
     assert side**2 > MAX_PIXELS
     (tmp_path / "bomb.png").write_bytes(bomb(side, side))
     code = (
-        "import resource, sys\n"
+        "import sys\nfrom pathlib import Path\n"
         "from ganvae.data.decode import *\n"
         "from PIL import Image\n"
         "Image.init()\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "status = lambda: Path('/proc/self/status').read_text()\n"
+        "peak = lambda: int(status().split('VmHWM:')[1].split()[0])\n"
         "before = peak()\n"
         "try:\n    prepare(sys.argv[1], Preparation(height=16, width=16))\n"
         "except Bad as bad:\n    print(bad)\n"
@@ -279,7 +280,8 @@ def test_d11_any_size_fits(resize: str, size: tuple[int, int]) -> None:
     how = to(16, 12, resize=resize, background=(200, 0, 0))
     done = prepare(encoded(image, "PNG"), how)
     assert done.pixels.shape == (12, 16, 3)
-    assert tuple(done.pixels[6, 8]) == (10, 20, 30)  # the centre is always the image's
+    middle = done.pixels[5:7, 7:9]  # is always the image's
+    assert (middle == (10, 20, 30)).all(-1).any()
     has_border = bool((done.pixels == (200, 0, 0)).all(-1).any())
     assert has_border == (Policy.BORDERED in done.policies)
     assert Policy.BORDERED not in done.policies or resize in ("contain", "pad")

@@ -222,7 +222,7 @@ def test_the_last_move_can_undo_the_first(objective):
 def test_objectives_are_short_frozen_documented_and_cited(name):
     cls = objectives.get(name)
     source = Path(inspect.getsourcefile(cls))
-    assert len(source.read_text().splitlines()) <= 120
+    assert len(source.read_text().splitlines()) <= 80
     assert "https://" in cls.__doc__ and "http" in inspect.getsource(cls)
     made = objectives.build(name)
     with pytest.raises(AttributeError):

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -155,7 +154,7 @@ def saved_steps(out: Path) -> list[int]:
     return sorted(int(path.name[5:]) for path in (out / "checkpoints").glob("step-*"))
 
 
-# -- changes of a step -----------------------------------------------------------------------------
+# -- changes of a step --------------------------------------------------------------------------
 
 
 def follow(step: Step, alter: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Any:
@@ -205,17 +204,20 @@ def signalling(number: signal.Signals, when: Callable[[Clock], bool]):
     return change
 
 
-# -- a process of its own --------------------------------------------------------------------------
+# -- a process of its own -----------------------------------------------------------------------
 
 
-def child(data: str, out: str, objective: str, resume: bool, pause: float) -> None:
-    """What a killed process runs."""
-    chosen = settings(Path(data), objective)
-    made = trainer(chosen, Path(out), resume=resume, change=slow(pause) if pause else None)
-    print("started", flush=True)
-    made.run()
-    print("done", flush=True)
+def child(chosen: config.Config, out: Path, resume: bool, pause: float, told: Any = None) -> None:
+    """What a process that will be killed runs; says "started", then every step it begins."""
 
+    def change(step: Step, _batch: Batch, now: Clock) -> Any:
+        if told is not None:
+            told.send(run.at.step)
+        time.sleep(pause)
+        return (yield from step)
 
-if __name__ == "__main__":
-    child(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "resume", float(sys.argv[5]))
+    torch.set_num_threads(1)
+    run = trainer(chosen, out, resume=resume, change=change)
+    if told is not None:
+        told.send("started")
+    run.run()

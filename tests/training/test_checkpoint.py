@@ -111,7 +111,7 @@ def test_the_digest_sees_names_types_shapes_and_bytes():
     )
 
 
-# -- retention ---------------------------------------------------------------------------------
+# -- retention ------------------------------------------------------------------------------
 
 
 @given(
@@ -164,7 +164,7 @@ def test_order_is_by_step_not_by_clock(tmp_path):  # T23
     assert read(tmp_path)[0].step == 100_000_000
 
 
-# -- damage ------------------------------------------------------------------------------------
+# -- damage ---------------------------------------------------------------------------------
 
 
 def files(path: Path) -> list[Path]:
@@ -246,7 +246,7 @@ def test_only_bad_checkpoints_are_refused(tmp_path):  # T13
     assert len(told) == 2 and steps(tmp_path) == [10, 20]
 
 
-# -- interruptions -----------------------------------------------------------------------------
+# -- interruptions --------------------------------------------------------------------------
 
 
 class Crash(BaseException):
@@ -333,7 +333,7 @@ def test_what_reads_back_differently_is_not_called_saved(tmp_path, monkeypatch):
     assert read(tmp_path)[0].step == 10
 
 
-# -- full and read-only disks ------------------------------------------------------------------
+# -- full and read-only disks ---------------------------------------------------------------
 
 
 def test_a_file_size_limit_is_explained(tmp_path):  # T6, by the kernel

@@ -1,0 +1,231 @@
+"""What tasks read and write: images for a model, and the files that come out."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganvae.data import Images, sources
+from ganvae.data.decode import EXTENSIONS, Bad, Preparation, colour
+from ganvae.data.workers import Item, prepare_all
+from ganvae.errors import CheckpointError, ConfigError, DataError
+from ganvae.models import Model
+from ganvae.models.images import to_tensor
+
+Pictures = str | Path | Sequence[str | Path] | Tensor | Images
+"""Images to work on: a file, a folder or anything else that can be trained on; several files;
+a tensor (B, C, H, W) in [-1, 1]; or images that are open already."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how much of it is done, and how much there is if known."""
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (B, C, H, W) in [-1, 1] and what they are called."""
+
+    images: Tensor
+    names: list[str]
+
+
+@dataclass
+class Reader:
+    """Images prepared as the model's training images were, in batches, in a fixed order.
+
+    n: stops after so many
+    skipped: name and reason of the files of a folder that could not be read so far. A file that
+        was named itself is not skipped: DataError
+    """
+
+    model: Model
+    data: Pictures
+    n: int | None = None
+    batch: int = 64
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int | None:
+        """The number of images, where it is known before they are read."""
+        if isinstance(self.data, str | Path):
+            return self.n
+        return len(self.data) if self.n is None else min(self.n, len(self.data))
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.n is not None and self.n < 1:
+            raise ConfigError(f"the number of images must be at least 1, got {self.n}")
+        seen = 0
+        for batch in self._batches():
+            rest = len(batch.names) if self.n is None else self.n - seen
+            yield Batch(batch.images[:rest], batch.names[:rest])
+            seen += min(rest, len(batch.names))
+            if seen == self.n:
+                break
+        if not seen:
+            raise DataError(f"there are no images in {_name(self.data)}{self._reasons()}")
+        if self.skipped:
+            warnings.warn(
+                f"{len(self.skipped):,} of {seen + len(self.skipped):,} images were skipped"
+                f"{self._reasons()}",
+                stacklevel=2,
+            )
+
+    def _reasons(self) -> str:
+        if not self.skipped:
+            return ""
+        name, why = self.skipped[0]
+        return f"; the first one, {name}, is {why}"
+
+    def _batches(self) -> Iterator[Batch]:
+        if isinstance(self.data, Tensor):
+            at = 0
+            for part in self.data.split(self.batch) if len(self.data) else ():
+                yield Batch(part, [str(at + i) for i in range(len(part))])
+                at += len(part)
+        elif isinstance(self.data, Images):
+            names = iter(self.data.names())
+            for part in self.data.batches(self.batch):
+                yield Batch(part, [next(names) for _ in range(len(part))])
+        else:
+            yield from self._decoded(self.data)
+
+    def _decoded(self, data: str | Path | Sequence[str | Path]) -> Iterator[Batch]:
+        items, strict = _items(data)
+        names: list[str] = []
+        pixels: list[np.ndarray] = []
+        workers = 0 if self.n is not None and self.n <= 512 else None
+        for item, made in prepare_all(items, preparation(self.model), workers):
+            if isinstance(made, Bad):
+                if strict:
+                    raise DataError(f"{item.name} cannot be used: {made}")
+                self.skipped.append((item.name, str(made)))
+                continue
+            names.append(item.name)
+            pixels.append(made.pixels)
+            if len(names) == self.batch:
+                yield self._joined(pixels, names)
+                names, pixels = [], []
+        if names:
+            yield self._joined(pixels, names)
+
+    def _joined(self, pixels: list[np.ndarray], names: list[str]) -> Batch:
+        channels = self.model.shape[0]
+        same = [p if p.shape[2] == channels else p.repeat(channels, 2) for p in pixels]
+        return Batch(to_tensor(np.stack(same)), names)
+
+
+def preparation(model: Model) -> Preparation:
+    """How a model's images are prepared. Raises ConfigError where files cannot be."""
+    channels, height, width = model.shape
+    if channels not in (1, 3):
+        raise ConfigError(
+            f"this model's images have {channels} channels, which image files cannot have; give "
+            f"tensors"
+        )
+    return Preparation(
+        height=height,
+        width=width,
+        channels=channels,
+        resize=model.info.resize,
+        background=colour(model.info.background),
+    )
+
+
+def _items(data: str | Path | Sequence[str | Path]) -> tuple[Iterable[Item], bool]:
+    """The images, and whether each of them was named by the user."""
+    paths = [data] if isinstance(data, str | Path) else list(data)
+    files = [Path(path).expanduser() for path in paths]
+    if not isinstance(data, str | Path) or _is_image(files[0]):
+        missing = [str(file) for file in files if not file.exists()]
+        if missing:
+            raise DataError(f"{missing[0]} does not exist; give an image file")
+        return [Item(name=str(file), image=str(file)) for file in files], True
+    source = sources.find(str(data))
+    try:
+        return source.items(source.index()), False
+    except sources.Offline as offline:
+        raise DataError(f"{data} cannot be reached: {offline}") from None
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and not path.is_dir()
+
+
+def _name(data: Pictures) -> str:
+    return str(data) if isinstance(data, str | Path) else f"the {type(data).__name__.lower()}"
+
+
+def spread(model: Model, data: Pictures, n: int | None) -> Tensor:
+    """The first n images at once, on the CPU."""
+    return torch.cat([batch.images.cpu() for batch in Reader(model, data, n)])
+
+
+def is_sheet(out: Path, *suffixes: str) -> bool:
+    """Whether ``out`` is one file of these kinds; else it is a folder.
+
+    Raises ConfigError for a file of another kind.
+    """
+    suffix = out.suffix.lower()
+    if out.is_dir() or not suffix:
+        return False
+    if suffix in suffixes:
+        return True
+    if out.is_file() or suffix in (*EXTENSIONS, ".npz", ".npy", ".json", ".mp4", ".pt"):
+        raise ConfigError(f"{out} must end in {' or '.join(suffixes)}, or be a folder")
+    return False
+
+
+def folder(out: Path) -> Path:
+    """Makes a folder for files. Raises ConfigError where there is something else."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made a folder: {error.strerror}") from None
+    return out
+
+
+def write(path: Path, save: Callable[[Path], Any]) -> Path:
+    """Write a file whole or not at all. Raises CheckpointError where the disk refuses."""
+    scratch = path.with_name(f".tmp-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(scratch)
+        os.replace(scratch, path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        scratch.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write JSON, in ASCII, so that any name can be in it."""
+    text = json.dumps(value, indent=1, allow_nan=False)
+    return write(path, lambda scratch: scratch.write_text(text + "\n", encoding="ascii"))
+
+
+def about(model: Model) -> dict[str, Any]:
+    """What identifies a model in an index."""
+    info = model.info
+    return {
+        "objective": info.objective,
+        "shape": list(model.shape),
+        "latent": model.latent,
+        "data": info.trained.fingerprint,
+    }
+
+
+def scale_of(model: Model) -> int:
+    """How much grids enlarge small images, so that people can see them."""
+    return max(1, 64 // max(model.shape[1:]))

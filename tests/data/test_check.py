@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from ganvae import config
+from ganvae.data import near
+from ganvae.data.check import check
+
+from .conftest import photo
+
+Make = Callable[..., Path]
+Setting = Callable[..., config.Data]
+
+
+def recompressed(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=int(random.integers(30, 90)))
+    return Image.open(file)
+
+
+def resized(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    share = random.uniform(0.5, 1.5)
+    return image.resize((int(image.width * share), int(image.height * share)))
+
+
+def cropped(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    left, top, right, bottom = random.uniform(0, 0.06, 4) * (image.size * 2)
+    return image.crop((int(left), int(top), int(image.width - right), int(image.height - bottom)))
+
+
+def brightened(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(random.uniform(0.8, 1.15))
+
+
+@pytest.mark.parametrize("change", [recompressed, resized, cropped, brightened])
+def test_d15_near_duplicates_are_found_and_others_are_not(
+    change: Callable[..., Image.Image], tmp_path: Path, setting: Setting
+) -> None:
+    random = np.random.default_rng(0)
+    for number in range(120):
+        image = photo(number, 96, 96)
+        image.save(tmp_path / f"{number:03d}.png")
+        if number < 40:
+            change(image, random).save(tmp_path / f"{number:03d}-copy.png")
+    report = check(setting(tmp_path, size=64))
+    found = {(a, b) for a, b, _ in report.near_duplicates}
+    planted = {(f"{number:03d}-copy.png", f"{number:03d}.png") for number in range(40)}
+    assert len(found & planted) >= 38
+    assert len(found - planted) <= 1
+
+
+def test_d15_near_duplicates_of_real_photographs(tmp_path: Path, setting: Setting) -> None:
+    load = pytest.importorskip("sklearn.datasets").load_sample_images
+    random = np.random.default_rng(0)
+    planted = 0
+    for photograph, pixels in enumerate(load().images):
+        image = Image.fromarray(pixels)
+        for row in range(4):
+            for column in range(6):
+                tile = image.crop((105 * column, 105 * row, 105 * column + 104, 105 * row + 104))
+                name = f"{photograph}{row}{column}"
+                tile.save(tmp_path / f"{name}.png")
+                change = [recompressed, cropped][planted % 2]
+                change(tile, random).save(tmp_path / f"{name}-copy.png")
+                planted += 1
+    report = check(setting(tmp_path, size=64))
+    pairs = {(a, b) for a, b, _ in report.near_duplicates}
+    right = {(a, b) for a, b in pairs if a.replace("-copy", "") == b}
+    assert len(right) >= 0.95 * planted
+    assert len(pairs - right) <= 2
+
+
+def test_d15_equal_images_are_all_found(make: Make, setting: Setting) -> None:
+    root = make(30)
+    for number in range(10):
+        shutil.copy(root / f"{number}.png", root / f"a copy of {number}.png")
+        Image.open(root / f"{number}.png").save(root / f"{number}.bmp")  # the same pixels
+    report = check(setting(root))
+    assert sorted(map(sorted, report.duplicates)) == sorted(
+        sorted([f"{n}.bmp", f"{n}.png", f"a copy of {n}.png"]) for n in range(10)
+    )
+    assert report.leaks == [] and not report.ok
+
+
+def test_d16_leaks_equal_and_near(tmp_path: Path, setting: Setting) -> None:
+    random = np.random.default_rng(1)
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+    for number in range(30):
+        image = photo(number, 64, 64)
+        image.save(tmp_path / "train" / f"{number}.png")
+        if number < 5:
+            image.save(tmp_path / "test" / f"equal{number}.png")
+        elif number < 10:
+            recompressed(image, random).save(tmp_path / "test" / f"near{number}.jpg", quality=60)
+        else:
+            photo(number + 100, 64, 64).save(tmp_path / "test" / f"{number}.png")
+    report = check(setting(tmp_path, size=64))
+    equal = {(a, b) for a, b, how in report.leaks if how == "equal"}
+    assert equal == {(f"test/equal{n}.png", f"train/{n}.png") for n in range(5)}
+    nearly = {(a, b) for a, b, how in report.leaks if how == "near"}
+    assert nearly == {(f"test/near{n}.jpg", f"train/{n}.png") for n in range(5, 10)}
+
+
+def test_everything_wrong_is_in_one_report(make: Make, setting: Setting) -> None:
+    root = make(20)
+    (root / "page.png").write_text("<html>")
+    (root / "cut\n.png").write_bytes((root / "1.png").read_bytes()[:60])
+    (root / "loop").symlink_to(root)
+    (root / "notes.txt").touch()
+    report = check(setting(root))
+    assert {name for name, _ in report.defects} == {"page.png", "cut\n.png"}
+    assert report.images == 20 == report.train + report.test
+    assert report.listed == [
+        ("loop", "link to a folder, not followed: its contents are taken in place")
+    ]
+    assert "2 unreadable images are more than data.max_bad=0.01" in report.problems[0]
+    assert json.loads(json.dumps(report.to_dict()))["ok"] is False
+    text = "\n".join(report.lines())
+    for said in ("20 images of 16x16, RGB", "unreadable: 2", '"cut\\n.png": ', "1 .txt"):
+        assert said in text
+
+
+def test_reports_of_little_and_of_nothing(make: Make, setting: Setting, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    report = check(setting(empty))
+    assert report.images == 0 and "no images" in report.problems[0] and report.lines()
+    report = check(setting(make(1)))
+    assert report.images == 1 and "only one image" in report.problems[0]
+    good = check(setting(make(12, "good")))
+    assert good.ok and good.problems == []
+
+
+def test_classes_are_counted(make: Make, setting: Setting) -> None:
+    make(3, "pets/cats")
+    root = make(5, "pets/dogs", first=3).parent
+    assert check(setting(root)).classes == {"cats": 3, "dogs": 5}
+
+
+def test_flat_images_and_crowds_do_not_drown_the_rest(
+    tmp_path: Path, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for level in range(20):
+        Image.new("L", (32, 32), level * 10).save(tmp_path / f"flat{level}.png")
+    for number in range(25):  # strokes at nearly the same place: alike, and not copies
+        stroke = Image.new("L", (32, 32))
+        x = 12 + number % 5
+        stroke.paste(255, (x, 4 + number // 5, x + 5, 28))
+        stroke.save(tmp_path / f"stroke{number:02d}.png")
+    recompressed(Image.open(tmp_path / "stroke07.png"), np.random.default_rng(2)).save(
+        tmp_path / "stroke07copy.png"
+    )
+    report = check(setting(tmp_path, size=32))
+    assert [pair[:2] for pair in report.near_duplicates] == [("stroke07.png", "stroke07copy.png")]
+    assert any("resemble more than" in note for note in report.notes)
+    monkeypatch.setattr(near, "MOST_IMAGES", 30)
+    assert any("first 30 images" in note for note in check(setting(tmp_path, size=32)).notes)

@@ -1,0 +1,263 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ganvae import config
+from ganvae.errors import ConfigError, DataError
+from ganvae.metrics import copies, evaluate, frechet, kernel, manifold, quick, rows
+
+SETTINGS = config.Evaluation(samples=80, importance=3, size=16)
+
+
+@pytest.fixture
+def real(kit, data):
+    """A model that draws new images of the very distribution."""
+    return kit.Sampler(kit.pictures(500, 9))
+
+
+def judged(model, data, bumps, **kwargs):
+    return evaluate(model, data, SETTINGS, judge=bumps, **kwargs)
+
+
+def test_every_figure_is_labelled_and_json(real, data, bumps):
+    found = judged(real, data, bumps)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for part in ("figures", "reference"):
+        assert found[part]
+        for key, figure in found[part].items():
+            assert figure["split"] == "held-out"
+            assert figure["seed"] == 0
+            assert figure["better"] in ("lower", "higher")
+            assert figure["value"] is not None or figure["note"], key
+            assert figure["n_heldout"] == 80
+            assert figure["judge"] == "Bumps@16"
+            assert "16x16" in figure["resize"]
+            assert figure["seconds"] > 0
+    assert (found["n_generated"], found["n_heldout"], found["data"]) == (80, 80, "d474")
+    assert (found["heldout_images"], found["train_images"]) == (80, 120)
+    assert found["seconds"] > 0
+
+
+def test_figures_are_those_of_the_measures(real, data, bumps):
+    found = judged(real, data, bumps)["figures"]
+    fake = bumps(real.generate(80, seed=0))
+    held = bumps(data.test.all)
+    assert found["kid"]["name"] == "KID-Bumps"
+    expected = kernel.unbiased(fake, held)
+    assert found["kid"]["value"] == pytest.approx(expected.value, rel=1e-3, abs=1e-6)
+    assert found["kid"]["error"] == pytest.approx(expected.error, rel=1e-3)
+    prdc = manifold.prdc(held, fake)
+    for key in prdc._fields:
+        assert found[key]["value"] == pytest.approx(getattr(prdc, key), abs=0.02)
+
+
+def test_compares_with_heldout_images_not_with_training_ones(kit, bumps):
+    """Training and held-out images differ; a model of the former is far, of the latter near."""
+    bright = (kit.pictures(120, 1) + 0.5).clamp(-1, 1)
+    data = kit.Data(kit.Pictures(bright), kit.Pictures(kit.pictures(80, 2)))
+    like_train = judged(kit.Sampler(bright), data, bumps)
+    like_test = judged(kit.Sampler(kit.pictures(200, 3)), data, bumps)
+    kid = [f["figures"]["kid"]["value"] for f in (like_test, like_train)]
+    assert abs(kid[0]) < kid[1] / 5
+    # and the reference says that the training images are as far
+    assert like_test["reference"]["kid"]["value"] > kid[1] / 2
+    assert like_test["reference"]["kid"]["n_train"] == 80
+
+
+def test_broken_models_score_worse(kit, real, data, bumps):
+    good = judged(real, data, bumps, training=False)["figures"]
+    noisy = judged(kit.Sampler(real.stock, noise=0.7), data, bumps, training=False)["figures"]
+    collapsed = judged(kit.Sampler(real.stock[:1]), data, bumps, training=False)["figures"]
+    assert good["kid"]["value"] < noisy["kid"]["value"]
+    assert good["kid"]["value"] < collapsed["kid"]["value"]
+    assert noisy["precision"]["value"] < good["precision"]["value"]
+    assert collapsed["coverage"]["value"] < 0.2 < good["coverage"]["value"]
+    assert collapsed["diversity"]["value"] < 1e-3
+    assert good["diversity"]["value"] == pytest.approx(1, abs=0.2)
+
+
+def test_few_samples_have_no_fid_and_say_why(real, data, bumps, monkeypatch):
+    few = judged(real, data, bumps)["figures"]["fid"]
+    assert few["value"] is None
+    assert "5,000" in few["note"]
+    assert "KID" in few["note"]
+    monkeypatch.setattr(frechet, "MINIMUM", 60)
+    enough = judged(real, data, bumps)
+    held, fake = bumps(data.test.all), bumps(real.generate(80, seed=0))
+    expected = frechet.distance(fake, held)
+    assert enough["figures"]["fid"]["value"] == pytest.approx(expected, rel=0.01)
+    assert enough["reference"]["fid"]["value"] > 0
+
+
+def test_without_encoder_no_reconstruction_and_no_likelihood(real, data, bumps):
+    found = judged(real, data, bumps)["figures"]
+    assert not {"mse", "psnr", "ssim", "perceptual", "elbo", "iwae"} & set(found)
+
+
+def test_reconstruction_and_bounds(kit, data, bumps, lite0):
+    model = kit.Coder(data.train.all, latent=4)
+    model.generate = kit.Sampler(data.train.all).generate
+    found = evaluate(model, data, SETTINGS, judge=lite0, training=False)["figures"]
+    x = data.test.all
+    y = ((model.reconstruct(x).clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    assert found["mse"]["value"] == pytest.approx(float(((x - y) / 2).square().mean()), rel=1e-4)
+    assert found["mse"]["judge"] is None
+    assert found["perceptual"]["judge"] == "EffLite0@64"
+    assert found["elbo"]["value"] <= found["iwae"]["value"]
+    assert found["iwae_bits"]["value"] <= found["elbo_bits"]["value"]
+    assert found["elbo"]["n_heldout"] == 80
+    assert found["elbo"]["error"] > 0
+    assert "K = 3" in found["iwae"]["name"]
+
+
+def test_perceptual_distance_has_a_judge_of_its_own_where_needed(kit, data, bumps):
+    model = kit.Coder(data.train.all)
+    found = judged(model, data, bumps, training=False)["figures"]
+    assert found["perceptual"]["judge"] == "EffLite0@16"
+
+
+def test_copies_are_reported_with_their_training_images(kit, data, bumps):
+    model = kit.Sampler(data.train.all)
+    found = judged(model, data, bumps)
+    report = found["memorisation"]
+    assert report["share"] == found["figures"]["copies"]["value"] > 0.9
+    assert report["indices"][:3] == [0, 1, 2]
+    assert len(report["pairs"]) == copies.PAIRS
+    for pair in report["pairs"]:
+        sample = model.generate(1, seed=0, start=pair["sample"])[0]
+        assert torch.allclose(sample, data.train.all[pair["train"]])
+        assert pair["suspicious"]
+        assert pair["ratio"] < pair["threshold"]
+
+
+def test_new_images_are_not_called_copies(kit, bumps):
+    data = kit.Data(kit.Pictures(kit.pictures(600, 1)), kit.Pictures(kit.pictures(400, 2)))
+    model = kit.Sampler(kit.pictures(3000, 9))
+    settings = config.Evaluation(samples=400, importance=1, size=16)
+    found = evaluate(model, data, settings, judge=bumps)
+    assert found["memorisation"]["share"] < 0.05
+
+
+def test_copies_among_more_training_images_than_are_judged(kit, bumps):
+    """Features are taken of a part of them; pixels lead to the rest."""
+    data = kit.Data(kit.Pictures(kit.pictures(2000, 1)), kit.Pictures(kit.pictures(60, 2)))
+    settings = config.Evaluation(samples=40, importance=1, size=16)
+    found = evaluate(kit.Sampler(data.train.all), data, settings, judge=bumps)
+    assert found["memorisation"]["share"] > 0.9
+    assert found["figures"]["copies"]["n_train"] < 200
+
+
+def test_heldout_images_that_are_training_images(kit, bumps):
+    """Counted; and where there are no others, no check for copies."""
+    stock = kit.Pictures(kit.pictures(50, 1))
+    data = kit.Data(stock, kit.Pictures(stock.all[:30]), leaked=np.arange(30))
+    found = judged(kit.Sampler(stock.all), data, bumps)
+    assert found["leaked"] == 30
+    assert found["memorisation"] is None
+    assert found["figures"]["copies"]["value"] is None
+
+
+def test_without_training_images(real, data, bumps):
+    found = judged(real, data, bumps, training=False)
+    assert found["reference"] == {}
+    assert found["memorisation"] is None
+    assert data.train.reads == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6])
+def test_very_few_heldout_images(kit, real, bumps, n):
+    data = kit.Data(kit.Pictures(kit.pictures(3, 1)), kit.Pictures(kit.pictures(n, 2)))
+    found = judged(real, data, bumps)
+    json.dumps(found, allow_nan=False)
+    assert (found["figures"]["kid"]["value"] is None) == (n < 2)
+    assert (found["figures"]["coverage"]["value"] is None) == (n <= 5)
+
+
+def test_repeats_and_follows_the_seed(real, data, bumps):
+    def values(seed):
+        figures = judged(real, data, bumps, seed=seed, training=False)["figures"]
+        return {key: figure["value"] for key, figure in figures.items()}
+
+    assert values(1) == values(1)
+    assert values(1) != values(2)
+
+
+def test_progress_rises_to_its_total(real, data, bumps):
+    seen = []
+    judged(real, data, bumps, progress=lambda *what: seen.append(what))
+    assert {"samples", "held-out images", "training images"} <= {what for what, _, _ in seen}
+    assert all(0 <= done <= total for _, done, total in seen)
+    assert ("samples", 80, 80) in seen
+
+
+def test_real_features_are_computed_once(real, data, lite0, tmp_path):
+    settings = config.Evaluation(samples=40, importance=1)
+    for _ in range(2):
+        lite0.memory.clear()
+        evaluate(real, data, settings, judge=lite0, training=False, cache_folder=tmp_path)
+    assert data.test.reads == 40
+
+
+def test_refuses(real, data, kit, bumps):
+    empty = kit.Data(data.train, kit.Pictures(kit.pictures(1, 0)[:0]))
+    with pytest.raises(DataError, match="test_share"):
+        judged(real, empty, bumps)
+    with pytest.raises(ConfigError, match="no judge"):
+        evaluate(real, data, config.Evaluation(judge="vgg"))
+    with pytest.raises(DataError, match="samples"):
+        evaluate(real, data, config.Evaluation(samples=1))
+    broken = kit.Sampler(data.train.all * torch.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        judged(broken, data, bumps)
+
+
+# -- quick -------------------------------------------------------------------------------------
+
+
+def test_quick_scores_kid_and_mse(kit, data, bumps):
+    model = kit.Coder(data.train.all, latent=4)
+    found = quick(model, data.test, bumps, samples=60)
+    json.dumps(found, allow_nan=False)
+    assert (found["judge"], found["split"]) == ("Bumps@16", "held-out")
+    assert (found["n_generated"], found["n_heldout"]) == (60, 60)
+    assert found["mse"] > 0
+    gan = quick(kit.Sampler(kit.pictures(300, 9)), data.test, bumps, samples=200)
+    assert gan["mse"] is None
+    assert (gan["n_generated"], gan["n_heldout"]) == (200, 80)
+    assert gan["kid"] < quick(kit.Sampler(data.train.all[:1]), data.test, bumps)["kid"]
+
+
+def test_quick_reads_the_heldout_images_once(real, data, bumps):
+    first = quick(real, data.test, bumps, samples=50)
+    reads = data.test.reads
+    second = quick(real, data.test, bumps, samples=50)
+    assert data.test.reads == reads == 50
+    assert first["kid"] == second["kid"]
+
+
+def test_quick_refuses_one_image(real, kit, bumps):
+    with pytest.raises(DataError, match="at least 2"):
+        quick(real, kit.Pictures(kit.pictures(1, 0)), bumps)
+
+
+# -- tables ------------------------------------------------------------------------------------
+
+
+def test_rows_for_tables(real, data, bumps):
+    table = rows(judged(real, data, bumps))
+    names = [name for name, *_ in table]
+    assert names[:2] == ["KID-Bumps", "KID-Bumps, training images"]
+    assert len(set(names)) == len(names)
+    by_name = {name: row for name, *row in table}
+    value, better, note = by_name["KID-Bumps"]
+    assert isinstance(value, float)
+    assert better == "lower"
+    assert "80 generated / 80 held-out" in note
+    assert "Bumps@16" in note
+    assert "±" in note
+    assert by_name["FID-Bumps"][0] is None
+    assert "5,000" in by_name["FID-Bumps"][2]
+    assert by_name["Coverage"][1] == "higher"
+    assert "80 training / 80 held-out" in by_name["KID-Bumps, training images"][2]

@@ -1,0 +1,413 @@
+"""The command line through its entry point: help, sentences, exit codes, a whole small run."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from ganvae import cli, config, outline
+from ganvae.errors import ConfigError
+
+COMMANDS = [
+    "train", "evaluate", "generate", "reconstruct", "interpolate", "encode", "check", "objectives",
+]  # fmt: skip
+QUICK = [
+    "--size=16", "--networks.width=8", "--networks.latent=4", "--networks.components=2",
+    "--training.batch=16", "--training.previews=1", "--training.evaluations=0",
+    "--training.tensorboard=false", "--evaluation.samples=16", "--evaluation.importance=2",
+    "--objective.representation.fit=64",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The command line takes SIGTERM; this test process gets it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty pictures of other sizes than asked for, in folders."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for number in range(60):
+        pixels = random.integers(0, 256, (18 + number % 5, 20, 3), np.uint8)
+        path = folder / f"kind {number % 3}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    command = ["train", str(photos), "--budget", "8steps", "--out", str(out), "--json", *QUICK]
+    done = ganvae(*command)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr  # plain where it is no terminal
+    assert "training for 8steps" in done.stderr
+    told = json.loads(done.stdout)
+    assert told["status"] == "done" and told["step"] == 8 and told["run"] == str(out)
+    assert told["evaluation"]["figures"]["kid"]["judge"] == "EffLite0@64"
+    return out
+
+
+def ganvae(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A real process."""
+    command = [sys.executable, "-m", "ganvae", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and error, in this process."""
+    code = cli.run(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+# -- help -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_needs_no_torch(command: str) -> None:
+    code = (
+        "import sys; from ganvae.cli import run; code = run(sys.argv[1:]); "
+        "sys.exit(code or 'torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    arguments = [*([command] if command else []), "--help"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0 and "Usage" in done.stdout and not done.stderr
+    if command == "":
+        assert all(f" {name} " in done.stdout for name in COMMANDS)
+
+
+def test_help_is_quick() -> None:
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert ganvae("--help").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.5  # .2 s on a quiet machine; importing torch alone takes a second
+
+
+def test_help_and_dry_run_show_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    code, shown, _ = said(capsys, "train", "--help")
+    assert code == 0
+    for name, _ in config.flatten({s: vars(getattr(config.Config(), s)) for s in config.SECTIONS}):
+        assert f"--{name.replace('_', '-')} " in shown
+    for name in ("objective.optim.lr", "objective.representation.beta", "objective.share"):
+        assert f"--{name} " in shown
+    _, other, _ = said(capsys, "train", "--objective", "vae_gan", "--help")
+    assert "--objective.gamma " in other and "--objective.share " not in other
+
+    code, text, _ = said(capsys, "train", "photos", "--size", "32", "--seed=7", "--dry-run")
+    assert code == 0
+    document = yaml.safe_load(text)
+    assert document["data"]["path"] == "photos" and document["data"]["size"] == 32
+    assert document["training"]["seed"] == 7
+    assert set(document["objective"]) == {
+        "name",
+        *(f.name for f in outline.objective("gan_vae").fields),
+    }
+    assert config.parse(document).training.seed == 7
+    assert not Path("runs").exists()
+
+
+def test_objectives_lists_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = said(capsys, "objectives")
+    assert code == 0
+    for name in outline.objectives():
+        assert f"{name}: " in text
+    _, one, _ = said(capsys, "objectives", "gan-vae", "--json")
+    told = json.loads(one)
+    assert [item["name"] for item in told["gan_vae"]["fields"]][:2] == ["optim", "representation"]
+
+
+# -- settings among the options -------------------------------------------------------------------
+
+
+def test_settings_are_cut_out_of_the_options() -> None:
+    line = (
+        "train p --training.batch 32 --data.flip --data.no-labels --data.size=64 "
+        "--objective.beta -2 --training.compile no --out x -- --data.z 4"
+    )
+    rest, found = cli.split(line.split())
+    assert " ".join(rest) == "train p --out x -- --data.z 4"
+    assert found == {
+        "training.batch": "32", "data.flip": "true", "data.labels": "false", "data.size": "64",
+        "objective.beta": "-2", "training.compile": "no",
+    }  # fmt: skip
+
+
+def test_a_switch_does_not_swallow_the_data() -> None:
+    assert cli.split(["train", "--data.flip", "photos"])[0] == ["train", "photos"]
+
+
+# -- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ("trian", 78, 'Did you mean "train"?'),
+        ("train --bugdet 3m", 78, "Did you mean --budget?"),
+        ("train --size big", 78, "--size"),
+        ("generate", 78, "MODEL"),
+        ("train --objective gna_vae", 78, "did you mean 'gan_vae'?"),
+        ("train --training.bugdet 3m", 78, "did you mean 'budget'?"),
+        ("train --training.batch", 78, "training.batch must be a whole number"),
+        ("train --objective.bta 3", 78, "--objective.bta does not exist"),
+        ("train --objective.share much", 78, "share must be"),
+        ("train --budget 5parsecs", 78, "'5parsecs'"),
+        ("train --config nowhere.yaml", 78, "nowhere.yaml: No such file"),
+        ("train nowhere/", 65, "nowhere"),
+        ("train --resume", 78, "to resume: name it with --out"),
+        ("check nowhere/", 65, "nowhere"),
+        ("objectives vea", 78, "did you mean 'vae'?"),
+        ("objectives --training.batch 3", 78, "--training.batch is no option of this command"),
+        ("generate nowhere", 78, "nowhere"),
+        ("generate nowhere --threads 0", 78, "--threads must be at least 1"),
+        ("evaluate nowhere", 78, "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_code(
+    arguments: str, code: int, sentence: str,
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    found, out, err = said(capsys, *arguments.split())
+    assert sentence in err
+    assert found == code
+    assert err.startswith("ganvae: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []  # nothing begun
+
+
+def test_debug_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = said(capsys, "--debug", "train", "--config", "nowhere.yaml")
+    assert code == 78 and "Traceback" in err and "ConfigError" in err
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, err = said(capsys, "train", "--config", "\x1b[31mred\nline.yaml")
+    assert code == 78 and "\x1b" not in err and err.count("\n") == 1
+
+
+def test_an_unexpected_fault_is_a_sentence_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(tokens: list[str]) -> int:
+        raise RuntimeError("out of cheese")
+
+    monkeypatch.setattr(cli, "_dispatch", broken)
+    code, _, err = said(capsys, "train")
+    assert code == 1 and "out of cheese" in err and "Traceback" not in err
+
+
+def test_a_closed_pipe_is_no_fault() -> None:
+    command = f"{sys.executable} -m ganvae objectives | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout.startswith("gan: ") and done.stderr == ""
+
+
+# -- a whole run ----------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_what_it_should(trained: Path) -> None:
+    for name in (
+        "config.yaml", "metrics.jsonl", "evaluation.json", "report.html", "samples.png",
+        "reconstructions.png", "interpolation.png", "model/config.json",
+        "model/model.safetensors", "model/README.md",
+    ):  # fmt: skip
+        assert (trained / name).stat().st_size > 0, name
+    assert list((trained / "previews").glob("step-*.png"))
+    assert not list(trained.rglob(".tmp-*"))
+    kept = config.load(trained / "config.yaml")
+    assert (
+        kept.training.budget == "8steps" and kept.objective_options["representation"]["fit"] == 64
+    )
+    evaluation = json.loads((trained / "evaluation.json").read_text())
+    assert evaluation["environment"]["versions"]["torch"]
+    html = (trained / "report.html").read_text()
+    assert "KID-EffLite0" in html and "http://" not in html
+
+
+def test_a_run_that_exists_is_refused_and_kept(
+    trained: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "evaluation.json").read_bytes()
+    code, _, err = said(capsys, "train", str(photos), "--out", str(trained), "--budget", "1steps")
+    assert code == 78 and "already holds files" in err and "--resume" in err
+    code, _, err = said(
+        capsys, "train", "--out", str(trained), "--resume", "--training.batch=8", "--debug"
+    )
+    assert code == 78 and "training.batch: 16 -> 8" in err
+    assert (trained / "evaluation.json").read_bytes() == before
+    assert config.load(trained / "config.yaml").training.batch == 16
+
+
+def test_resuming_a_finished_run_only_judges_it_again(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = (trained / "model" / "model.safetensors").read_bytes()
+    code, out, _ = said(capsys, "train", "--out", str(trained), "--resume")
+    assert code == 0
+    assert "KID-EffLite0" in out and f"report: {trained / 'report.html'}" in out
+    assert (trained / "model" / "model.safetensors").read_bytes() == model
+    tried = [line.strip() for line in out.split("next:")[1].strip().splitlines()]
+    assert len(tried) == 3
+    for line in tried:  # each is a command that parses
+        assert line.startswith("ganvae ")
+        rest, _ = cli.split(line.split()[1:])
+        cli.app.parse_args(rest, print_error=False, exit_on_error=False)
+
+
+def test_a_run_is_judged_again_with_other_settings(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = said(
+        capsys, "evaluate", str(trained), "--json", "--evaluation.samples=5",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["figures"]["kid"]["n_generated"] == 5
+
+
+def test_a_model_directory_alone_needs_to_be_told_the_images(
+    trained: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = said(capsys, "evaluate", str(trained / "model"))
+    assert code == 78 and "name the images" in err
+    code, out, _ = said(
+        capsys, "evaluate", str(trained / "model"), "--data", str(photos), "--json",
+        "--evaluation.samples=5", "--evaluation.importance=2",
+    )  # fmt: skip
+    assert code == 0 and json.loads(out)["figures"]["kid"]["n_generated"] == 5
+
+
+def test_generate_is_a_function_of_its_seed(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        out = tmp_path / f"{name}.png"
+        code, told, _ = said(
+            capsys,
+            "generate",
+            str(trained),
+            "--n",
+            "4",
+            "--seed",
+            seed,
+            "--out",
+            str(out),
+            "--json",
+        )
+        assert code == 0 and json.loads(told)["files"] == [str(out)]
+        made.append(np.asarray(Image.open(out)))
+    assert (made[0] == made[1]).all() and (made[0] != made[2]).any()
+
+
+def test_check_finds_a_broken_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (20, 20), "blue").save(tmp_path / "b.png")
+    (tmp_path / "broken.png").write_bytes(b"<html>")
+    code, out, _ = said(capsys, "check", str(tmp_path), "--size", "16", "--json")
+    told = json.loads(out)
+    assert code == 65 and told["images"] == 2 and told["defects"][0][0].endswith("broken.png")
+    code, out, _ = said(capsys, "check", str(tmp_path), "--size=16", "--data.max_bad=0.5")
+    assert code == 0 and "broken.png" in out
+
+
+# -- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_continue(
+    number: int, code: int, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["train", str(photos), "--budget", "10m", "--out", str(out), *QUICK]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ganvae", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _wait_for(
+            lambda: (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size
+        )
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    last = err.strip().splitlines()[-1]
+    assert "stopped and saved at step" in last and f"ganvae train --resume --out {out}" in last
+    assert "Traceback" not in err
+    assert (out / "config.yaml").exists() and not (out / "evaluation.json").exists()
+
+
+def test_sigterm_before_the_training_is_143(photos: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW_START, "train", str(photos), "--out", str(tmp_path / "r")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()  # it has begun
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+_SLOW_START = """
+import sys, time
+from ganvae import cli
+def slow(*args, **kwargs):
+    print("begun", flush=True)
+    time.sleep(60)
+cli._dispatch = slow
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def _wait_for(condition: Any, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+# -- in Python ------------------------------------------------------------------------------------
+
+
+def test_a_python_call_does_the_same(photos: Path, tmp_path: Path) -> None:
+    import ganvae as library
+
+    settings = dict(part.removeprefix("--").split("=") for part in QUICK[1:])
+    run = library.train(
+        photos, objective="gan", size=16, budget="3steps", out=tmp_path / "run",
+        settings={k: v for k, v in settings.items() if not k.startswith("objective")},
+    )  # fmt: skip
+    assert run.status == "done" and run.report.exists()
+    assert run.evaluation["figures"]["kid"]["value"] is not None
+    again = library.load(tmp_path / "run")
+    assert (again.generate(2, seed=0) == run.model.generate(2, seed=0)).all()
+    with pytest.raises(ConfigError, match="already holds files"):
+        library.train(photos, out=tmp_path / "run")

@@ -1,0 +1,149 @@
+"""Moves, schedules, averages and going back."""
+
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from ganvae.training.ema import Average, decay
+from ganvae.training.engine import Engine, Undo
+from ganvae.training.processes import Processes
+from ganvae.types import Optim
+
+
+def nets():
+    torch.manual_seed(0)
+    return {"a": nn.Linear(3, 2), "b": nn.Linear(2, 1)}
+
+
+def make(nets, **optim):
+    return Engine(nets, Optim(**optim), Processes("cpu"))
+
+
+def weights(nets):
+    return {f"{n}.{k}": v.clone() for n, m in nets.items() for k, v in m.state_dict().items()}
+
+
+X = torch.ones(4, 3)
+
+
+def test_different_losses_of_one_yield_are_differentiated_at_the_same_weights():
+    made, before = nets(), weights(nets())
+
+    def step():
+        h = made["a"](X)
+        y = made["b"](h)
+        yield {"a": y.mean(), "b": -y.mean()}
+        return {}
+
+    make(made, lr=0.1, beta1=0.0, beta2=0.0).step([step()])
+    up = torch.autograd.grad(
+        nets()["b"](nets()["a"](X)).mean(), list(nets()["b"].parameters()), allow_unused=True
+    )
+    assert up is not None
+    moved = weights(made)
+    # with these betas Adam moves each weight by lr against its gradient's sign
+    assert_close(moved["b.bias"], before["b.bias"] + 0.1)
+    fresh = nets()
+    gradient = torch.autograd.grad(fresh["b"](fresh["a"](X)).mean(), fresh["a"].weight)[0]
+    assert_close(moved["a.weight"], before["a.weight"] - 0.1 * gradient.sign())
+
+
+def test_later_moves_see_earlier_ones():
+    made, seen = nets(), []
+
+    def step():
+        for _ in range(3):
+            seen.append(made["a"].weight.detach().clone())
+            yield {"a": made["a"](X).sum()}
+        return {}
+
+    make(made, lr=0.1).step([step()])
+    assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])
+
+
+def test_clipping_bounds_the_norm_and_reports_the_unclipped_one():
+    made = nets()
+
+    def step(scale):
+        yield {"a": scale * made["a"](X).sum()}
+        return {}
+
+    engine = make(made, lr=0.0, clip=0.5)
+    outcome = engine.step([step(100.0)])
+    gradients = torch.cat([p.grad.flatten() for p in made["a"].parameters()])
+    assert_close(gradients.norm(), torch.tensor(0.5), rtol=1e-4, atol=1e-4)
+    expected = 100 * torch.cat([torch.full((6,), 4.0), torch.full((2,), 4.0)]).norm()
+    assert_close(outcome.norms["a"], expected)
+
+
+def test_the_rate_scales_the_learning_rate():
+    paths = []
+    for rate in (0.0, 0.5, 1.0):
+        made = nets()
+
+        def step(made=made):
+            yield {"a": made["a"](X).sum()}
+            return {}
+
+        make(made, lr=0.2, beta1=0.0, beta2=0.0).step([step()], rate)
+        paths.append((weights(nets())["a.bias"] - weights(made)["a.bias"]).mean())
+    assert_close(torch.stack(paths), torch.tensor([0.0, 0.1, 0.2]), rtol=1e-4, atol=1e-6)
+
+
+def test_optimisers_continue_where_they_were():
+    def run(engine, made, count):
+        for k in range(count):
+
+            def step(k=k):
+                yield {"a": (made["a"](X) * (k + 1)).square().sum()}
+                return {}
+
+            engine.step([step()])
+
+    straight, stopped = nets(), nets()
+    engine = make(straight, lr=0.1)
+    run(engine, straight, 4)
+    run(engine, straight, 3)
+    engine = make(stopped, lr=0.1)
+    run(engine, stopped, 4)
+    again = make(stopped, lr=0.1)
+    again.load_state({k: {n: t.clone() for n, t in v.items()} for k, v in engine.state().items()})
+    run(again, stopped, 3)
+    for key, value in weights(straight).items():
+        assert torch.equal(value, weights(stopped)[key])
+
+
+def test_undo_restores_and_copies_only_what_changed():
+    a, b = torch.zeros(3), torch.ones(3)
+    undo = Undo()
+    undo.remember([a, b])
+    a += 5
+    undo.remember([a, b])
+    a += 1
+    b *= 7
+    undo.restore()
+    assert_close(a, torch.full((3,), 5.0))
+    assert_close(b, torch.ones(3))
+
+
+def test_decay_halves_a_weight_in_a_half_life():
+    assert_close(decay(10**9, 64, 640) ** 10, 0.5)
+    assert decay(0, 64, None) == 0.0
+    assert_close(decay(10_000, 50, None), 0.5 ** (50 / 500))
+    assert_close(decay(10**9, 64, None), 0.5 ** (64 / 500_000))
+
+
+def test_the_average_follows_what_moved_and_hands_over():
+    made = nets()
+    average = Average(made)
+    with torch.no_grad():
+        for net in made.values():
+            net.weight += 1.0
+    before = weights(average.nets)
+    average.update(made, ["a"], 0.75)
+    after = weights(average.nets)
+    assert_close(after["a.weight"], before["a.weight"] + 0.25)
+    assert torch.equal(after["b.weight"], before["b.weight"])
+    average.hand_over(made)
+    assert all(torch.equal(v, after[k]) for k, v in weights(made).items())
+    assert not any(p.requires_grad for net in average.nets.values() for p in net.parameters())

@@ -2,6 +2,7 @@
 # PYTHON chooses the interpreter that makes the virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
+BENCHMARKS ?= startup data overhead
 BIN = $(VENV)/bin
 # torch is always named with its version: without it a resolver may bring another build.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
@@ -39,11 +40,11 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 benchmark: $(VENV)/.installed-test
-	@for race in benchmarks/bench_*.py; do echo "== $$race"; $(BIN)/python "$$race" || exit 1; done
+	@for race in $(BENCHMARKS); do echo "== $$race"; $(BIN)/python -m benchmarks $$race || exit 1; done
 
-# The long versions of the fault tests: hundreds of kills, a million files, hours of memory.
+# The long tests alone, on one core: dozens of kills, twenty healthy runs, hours of memory.
 soak: $(VENV)/.installed-test
-	GANVAE_SOAK=1 $(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow
 
 clean:
 	rm -rf $(VENV) build dist docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis

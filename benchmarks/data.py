@@ -37,7 +37,7 @@ torch.set_num_threads(1)
 from ganvae import config
 from ganvae.data import Batches, open_data
 data = open_data(config.Data(path=sys.argv[1], cache=sys.argv[2], test_share=0.01))
-batches = Batches(data.train, batch=64, seed=0, flip=True)
+batches = Batches(data.train, batch=64, seed=0)
 steps = min(len(data.train) // 64, int(sys.argv[3]))
 batches.at(0)
 rates, own = [], []

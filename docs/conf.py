@@ -6,8 +6,8 @@ import re
 from html import escape
 from typing import Any
 
-from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from docutils import nodes  # type: ignore[import-untyped]
+from docutils.utils.math.latex2mathml import tex2mathml  # type: ignore[import-untyped]
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -30,7 +30,6 @@ html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
 python_use_unqualified_type_names = True
 nitpicky = False
 
@@ -88,7 +87,7 @@ def _cell(*content: nodes.Node) -> nodes.entry:
 def arguments(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Docstrings here describe arguments as ``name: text``; Sphinx wants ``:name: text``."""
+    """Docstrings here describe arguments as ``name: text``, Sphinx as ``:param name: text``."""
     made: list[str] = []
     inside = False
     for line in lines:
@@ -96,7 +95,7 @@ def arguments(
         match = _ARGUMENT.fullmatch(line)
         before = made[-1] if made else "x"
         if match and (not before or inside):
-            made.append(f":{match[1]}: {match[2]}")
+            made.append(f":param {match[1].replace(', ', ',')}: {match[2]}")
             inside = True
         else:
             if inside and line and not line.startswith(" "):

@@ -28,7 +28,7 @@ from ganvae.types import Posterior
 LATENT = 32
 
 
-# -- a Keras model as a torch module ---------------------------------------------------------------
+# -- a Keras model as a torch module --------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class KerasNetwork(nn.Module):
     """A Keras model as a torch module that ganvae can move, copy, freeze, save and load.
 
     A Keras model is a ``torch.nn.Module`` on this backend, but its layers compute with variables
-    of their own: ``torch.func.functional_call`` does not reach them, and their names in the
-    ``state_dict`` count the layers made before in the process, so that neither a copy nor another
-    process finds them again. Here the weights are the torch module's, by position, and the Keras
-    model is called with them.
+    of their own, which ``torch.func.functional_call`` does not reach, and the names in its
+    ``state_dict`` count the layers made before in the process, so that another process (after
+    some models even a copy) does not find them again. Here the weights are the torch module's, by
+    position, and the Keras model is called with them.
 
     model: functional or sequential, built
     """
@@ -115,7 +115,7 @@ class Discriminator(nn.Module):
         return (logit[:, 0], hidden) if features else logit[:, 0]
 
 
-# -- the article's networks ------------------------------------------------------------------------
+# -- the article's networks -----------------------------------------------------------------------
 
 
 def hidden(x: Any, *sizes: int) -> Any:
@@ -164,16 +164,25 @@ def main() -> None:
     parser.add_argument("--data", default="digits", help="grey images of 28x28 pixels")
     parser.add_argument("--budget", default="3m")
     parser.add_argument("--out", default="runs/keras")
+    parser.add_argument("--config", help="YAML file with any other setting")
     options = parser.parse_args()
 
-    run = ganvae.train(options.data, budget=options.budget, out=options.out, networks=networks())
+    run = ganvae.train(
+        options.data,
+        budget=options.budget,
+        out=options.out,
+        config=options.config,
+        networks=networks(),
+    )
     print(f"{run.path}: {run.status} after {run.step} steps")
 
     # Weights alone are saved: loading wants the same networks again.
     fresh = {role: net for role, net in networks().items() if role != "discriminator"}
     model = ganvae.load(run.path, networks=fresh)
     print(f"generated {tuple(model.generate(16, seed=0).shape)}")
-    to_keras(fresh["generator"]).save(run.path / "generator.keras")
+    generator = model.networks["generator"]
+    assert isinstance(generator, KerasNetwork)
+    to_keras(generator).save(run.path / "generator.keras")
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def _train(
     try:
         result = trainer.run()
     except BaseException:
-        if fresh and not any((out / "checkpoints").glob("step-*")):
+        if fresh and not is_begun(out):
             kept.unlink(missing_ok=True)  # nothing was begun, so the next try is not refused
         raise
     if is_first():
@@ -322,6 +322,11 @@ def _packing(progress: Progress | None) -> Callable[[int, int | None], None] | N
 
 
 # -- run directories ------------------------------------------------------------------------------
+
+
+def is_begun(out: Path) -> bool:
+    """Whether there is a checkpoint to continue from."""
+    return any((out / "checkpoints").glob("step-*"))
 
 
 def _refuse_occupied(out: Path) -> None:

@@ -71,10 +71,10 @@ def run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return _dispatch([token for token in arguments if token != "--debug"])
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED, debug)
-    except Terminated:
-        return _fail("terminated", TERMINATED, debug)
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "interrupted", INTERRUPTED, debug)
+    except Terminated as error:
+        return _fail(str(error) or "terminated", TERMINATED, debug)
     except BrokenPipeError:  # `ganvae objectives | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
@@ -260,6 +260,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     config: Path | None = None,
+    threads: Threads = None,
     dry_run: bool = False,
     json: bool = False,
     overrides: Overrides,
@@ -286,6 +287,8 @@ def train(
         Continue the run in --out from its last checkpoint, with its settings.
     config
         A YAML file of settings.
+    threads
+        CPU threads of a process (training.threads); unset: all cores, shared out.
     dry_run
         Print the complete configuration and stop.
     json
@@ -300,6 +303,7 @@ def train(
         "training.budget": budget,
         "objective": objective,
         "training.seed": seed,
+        "training.threads": threads,
     }
     given: dict[str, Any] = {k: v for k, v in shortcuts.items() if v is not None} | overrides
     chosen, folder = api.settle(given, start=config, out=out, resume=resume)
@@ -309,14 +313,20 @@ def train(
     from ganvae.progress import Tracker, console, display
 
     first = api.is_first()
-    with Tracker(console()) as progress:
-        run = api.start(
-            chosen,
-            folder,
-            resume=resume,
-            display=display() if first else None,
-            progress=progress if first else None,
-        )
+    shown = display() if first else None
+    try:
+        with Tracker(console()) as progress:
+            run = api.start(
+                chosen,
+                folder,
+                resume=resume,
+                display=shown,
+                progress=progress if first else None,
+            )
+    except (KeyboardInterrupt, Terminated) as error:
+        if api.is_begun(folder):
+            raise type(error)(f"stopped; continue with: {_again(folder)}") from error
+        raise
     if not first:
         return {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}.get(run.status, 0)
     return _tell_run(run, json)
@@ -605,11 +615,10 @@ def objectives(name: str | None = None, /, *, json: bool = False) -> None:
 
 
 def _tell_run(run: Run, json: bool) -> int:
-    again = f"ganvae train --resume --out {shlex.quote(str(run.path))}"
     code = {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}.get(run.status, 0)
     if code:
         print(
-            f"ganvae: stopped and saved at step {run.step:,}; continue with: {again}",
+            f"ganvae: stopped and saved at step {run.step:,}; continue with: {_again(run.path)}",
             file=sys.stderr,
         )
     if json:
@@ -624,6 +633,10 @@ def _tell_run(run: Run, json: bool) -> int:
         for command in _next(run):
             print(f"  {command}")
     return code
+
+
+def _again(folder: Path) -> str:
+    return f"ganvae train --resume --out {shlex.quote(str(folder))}"
 
 
 def _next(run: Run) -> list[str]:

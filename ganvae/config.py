@@ -71,7 +71,7 @@ class Training:
 
     budget: str = "3m"
     """How long: time (40s, 30m, 2h), images (500kimg) or steps (300steps)."""
-    batch: int = 64
+    batch: int = 32
     """Images a step over all processes together."""
     accumulate: int = 1
     """Micro-batches a step, to save memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class GanvaeError(Exception):
-    """Something the user can mend. The message is one sentence that names the thing and the mend."""
+    """Something the user can mend: one sentence that names the thing and the mend."""
 
     exit_code = 1
 

@@ -98,12 +98,11 @@ class LiveDisplay(Display):
     def __init__(self, where: Console):
         self.console = where
         self._live = Live(console=where, refresh_per_second=4, transient=False)
-        self._began = time.monotonic()
 
     def start(self, budget: str) -> None:
         """Draws an empty bar."""
         self._live.start()
-        self._live.update(Text(f"training for {budget} …"))
+        self._live.update(Text(f"training for {budget} …"), refresh=True)
 
     def update(
         self,

@@ -199,6 +199,16 @@ def test_bad_input_is_one_sentence_and_a_code(
     assert list(tmp_path.iterdir()) == []  # nothing begun
 
 
+def test_what_could_not_begin_can_be_tried_again(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(photos), "--out", str(tmp_path / "run"), "--budget=2steps"]
+    for _ in range(2):
+        code, _, err = said(capsys, *arguments, "--size=7")
+        assert code == 78 and "already holds files" not in err
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 def test_debug_shows_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = said(capsys, "--debug", "train", "--config", "nowhere.yaml")
     assert code == 78 and "Traceback" in err and "ConfigError" in err

@@ -367,6 +367,6 @@ class Digits(Arrays):
         """The digits with their classes."""
         with gzip.open(self._table) as file:
             for row, line in enumerate(file):
-                numbers = np.array(line.split(b","), dtype=np.uint8)
+                numbers = np.fromstring(line.decode("ascii"), dtype=np.uint8, sep=",")
                 image = numbers[:784].reshape(28, 28)
                 yield Item(name=str(row), image=image, label=str(numbers[784]))

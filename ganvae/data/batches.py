@@ -94,9 +94,12 @@ class Batches:
 
     def _pixels(self, positions: np.ndarray, mirrored: np.ndarray) -> torch.Tensor:
         pixels = self.images.take(positions)
-        if mirrored.any():
-            which = torch.from_numpy(mirrored)
-            pixels[which] = pixels[which].flip(2)
+        which = np.flatnonzero(mirrored)
+        if len(which):
+            raw = pixels.numpy()
+            lines = raw.reshape(*raw.shape[:2], -1)
+            backwards = np.arange(lines.shape[2]).reshape(raw.shape[2:])[::-1].reshape(-1)
+            lines[which] = np.take(lines[which], backwards, axis=2)
         return pixels
 
     def _order(self, epoch: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from ganvae import config
 from ganvae.data import sources
 from ganvae.data.decode import EXTENSIONS, Preparation, colour
 from ganvae.data.images import Images
-from ganvae.data.split import as_keys, leaks, split
+from ganvae.data.split import leaks, split
 from ganvae.data.store import Progress, Store, cache_folder, ingest
 from ganvae.errors import ConfigError, DataError
 
@@ -159,7 +159,7 @@ def open_data(
             f"labels were asked for, but {without:,} of {len(store):,} images"
             f" in {chosen.path} have none; put each into a sub-folder named after its class"
         )
-    leaked = leaks(store.hashes(), train, test)
+    leaked = leaks(store.hashes(), train, test) if _own_split(store) else test[:0]
     parts = [
         Images(store, rows, store.labels[rows] if labelled else None) for rows in (train, test)
     ]
@@ -197,6 +197,10 @@ def packed(
     )
     cache = cache_folder(chosen.cache)
     return ingest(source, how, cache, progress=progress, workers=workers)
+
+
+def _own_split(store: Store) -> bool:
+    return bool((store.splits >= 0).all())
 
 
 def _refuse_bad(store: Store, chosen: config.Data) -> None:
@@ -237,7 +241,7 @@ def _report(
     leaked: np.ndarray,
 ) -> dict[str, Any]:
     bad = store.meta["bad"]
-    own = bool((store.splits >= 0).all())
+    own = _own_split(store)
     return {
         "source": {"kind": store.meta["source"]["kind"], "path": chosen.path},
         "images": len(store),
@@ -255,7 +259,7 @@ def _report(
         },
         "listed": {"count": len(index.listed), "examples": index.listed[:EXAMPLES]},
         "ignored": index.ignored,
-        "duplicates": len(store) - len(np.unique(as_keys(store.hashes()))),
+        "duplicates": len(store) - store.meta["distinct"],
         "leaks": len(leaked),
     }
 

@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,33 +116,33 @@ class Store:
         """Name of every row within the source."""
         return [json.loads(line) for line in (self.folder / "names.jsonl").open(encoding="ascii")]
 
-    def read(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def read(self, rows: np.ndarray) -> np.ndarray:
         """Pixels of rows, in this order: uint8 (n, H, W, C)."""
-        out = np.empty((len(rows), *self.shape), np.uint8) if out is None else out
+        out = np.empty((len(rows), *self.shape), np.uint8)
+        if not out.size:
+            return out
         flat = memoryview(out.reshape(-1).data)
-        for start, stop in _runs(rows):
-            self._read(int(rows[start]) * self.row, flat[start * self.row : stop * self.row])
+        starts = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 2) != 1)  # of consecutive rows
+        offsets = (rows[starts].astype(np.int64) * self.row).tolist()
+        edges = (np.append(starts, len(rows)) * self.row).tolist()
+        for offset, start, stop in zip(offsets, edges[:-1], edges[1:], strict=True):
+            part = flat[start:stop]
+            done = self._read_some(part, offset)
+            while done < len(part):
+                part, offset = part[done:], offset + done
+                done = self._read_some(part, offset)
+                if not done:
+                    raise DataError(
+                        f"{self.folder} was cut off while in use; start again to rebuild it"
+                    )
         return out
 
-    def _read(self, offset: int, into: memoryview) -> None:
-        while into:
-            if hasattr(os, "preadv"):
-                done = os.preadv(self._file.fileno(), [into], offset)
-            else:
-                with self._lock:
-                    self._file.seek(offset)
-                    done = self._file.readinto(into) or 0
-            if not done:
-                raise DataError(f"{self.folder} was cut off while in use; start again to rebuild")
-            offset, into = offset + done, into[done:]
-
-
-def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Stretches of consecutive rows, which one read fetches."""
-    if len(rows):
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        edges = [0, *breaks.tolist(), len(rows)]
-        yield from pairwise(edges)
+    def _read_some(self, into: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), (into,), offset)
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.readinto(into) or 0
 
 
 def _hold(file: IO[bytes], *, alone: bool = False) -> None:
@@ -267,6 +266,7 @@ class Writer:
             "count": self.count,
             "shape": [self.how.height, self.how.width, self.channels],
             "preparation": self.how.to_dict(),
+            "distinct": len(np.unique(tables["hashes"], axis=0)),
             "classes": classes,
             "files": files,
             "bad": self.bad,

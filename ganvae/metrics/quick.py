@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ganvae.errors import DataError
 from ganvae.metrics import cache, kernel, reconstruction
 from ganvae.metrics.figures import finite
 from ganvae.metrics.judge import Judge
@@ -29,18 +29,17 @@ def quick(
 
     The same samples' seeds and held-out rows each time, so that the course of it means something.
     Features of the held-out images stay in ``judge``. Lower is better for both; JSON-able.
-    Raises DataError for fewer than 2 held-out images.
+    What too few held-out images cannot give (KID needs 2, MSE 1) is None: no reason to end a run.
     """
     start = time.perf_counter()
     n = min(samples, len(test_images))
-    if n < 2:
-        raise DataError(f"A score needs at least 2 held-out images, got {n}.")
     numbers = rows(len(test_images), n, seed)
-    real = cache.features(test_images, judge, numbers, cache=cache_folder)
-    fake = judge.extract(generated(model, samples, seed))
-    kid = kernel.unbiased(fake, real)
-    mse = None
-    if "encoder" in model.networks:
+    kid, mse = kernel.KernelDistance(math.nan, math.nan), None
+    if n > 1:
+        real = cache.features(test_images, judge, numbers, cache=cache_folder)
+        fake = judge.extract(generated(model, samples, seed))
+        kid = kernel.unbiased(fake, real)
+    if n and "encoder" in model.networks:
         parts = [
             reconstruction.mse(x.cpu(), levels(model.reconstruct(x.to(model.device))))
             for x in read(test_images, numbers)

@@ -202,7 +202,7 @@ def _fields(cls: type, value: Any, where: str) -> Any:
         made[name] = parse(hints[name], item, f"{where}.{name}")
         if type(made[name]) is int:
             low, high = LIMITS.get((cls, name), OTHER_LIMITS)
-            if False:
+            if not low <= made[name] <= high:
                 raise ConfigError(
                     f"{where}.{name} must be between {low} and {high}, got {shown(made[name])}"
                 )

@@ -31,11 +31,11 @@ class GANVAE(Objective):
     """Adam and its schedule in the adversarial stage."""
     representation: VAE = VAE()
     """How E and Dec learn."""
-    share: float = 0.3
+    share: float = 0.4
     """Share of the budget for E and Dec alone; 0: all four networks are trained jointly."""
     adversary: Adversary = Adversary()
     """The game and its gradient penalties."""
-    adversarial: float = 60.0
+    adversarial: float = 8.0
     """Weight of the adversarial term in G's loss."""
     pixel: float = 2.0
     """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -100,6 +101,7 @@ class Trainer:
         self.at = Position()
         self.run_id = uuid.uuid4().hex
         self._changes: list[str] = []
+        self._early: list[str] = []
 
     def run(self) -> Result:
         """Trains until the budget is spent or a signal asks to stop; saves in either case."""
@@ -204,6 +206,8 @@ class Trainer:
         if self.processes.first:
             tensorboard = self.config.training.tensorboard
             self.log = RunLog(self.out, tensorboard, resume=self.at.step if found else None)
+            for text in self._early:  # said before it was known where the log continues
+                self.log.event(text, self.at.step)
         self.display.start(str(self.budget))
         for note in self.batches.notes:
             self._say(note)
@@ -478,7 +482,8 @@ class Trainer:
         shown = {name: score[name] for name in ("kid", "kid_error", "mse")}
         self.log.scalars(self.at.step, shown, images=self.at.images, seconds=self.at.seconds)
         kid = score.get("kid")
-        if kid is not None and (self.at.best_score is None or kid < self.at.best_score):
+        best = math.inf if self.at.best_score is None else self.at.best_score
+        if kid is not None and kid < best:
             self.at.best_score, self.at.best_step = kid, self.at.step
             self._save()
 
@@ -507,10 +512,13 @@ class Trainer:
         self.shown_at, self.shown_step = now, self.at.step
 
     def _say(self, text: str) -> None:
-        if self.processes.first:
-            self.display.message(text)
-            if hasattr(self, "log"):
-                self.log.event(text, self.at.step)
+        if not self.processes.first:
+            return
+        self.display.message(text)
+        if hasattr(self, "log"):
+            self.log.event(text, self.at.step)
+        else:
+            self._early.append(text)
 
     # -- the model -------------------------------------------------------------------------------
 

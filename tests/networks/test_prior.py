@@ -158,6 +158,18 @@ def test_components_of_weight_zero_are_never_met():
     assert prior.sample(Noise(0, total=5000)).max() < 1.1
 
 
+@pytest.mark.parametrize(("u", "component"), [(0.0, 1), (0.25, 1), (0.5, 3), (0.999999, 3)])
+def test_numbers_on_an_edge_choose_a_component_that_has_weight(u: float, component: int):
+    class Fixed(Noise):
+        def uniform(self, *shape: int) -> torch.Tensor:
+            return torch.full((self.total, *shape), u)
+
+    prior = MixturePrior(2, 5)
+    prior.weights.copy_(torch.tensor([0.0, 0.5, 0.0, 0.5, 0.0]))
+    prior.means.copy_(torch.arange(5.0)[:, None].expand(5, 2))
+    assert (prior.sample(Fixed(0, total=3), temperature=0.0) == component).all()
+
+
 @pytest.mark.parametrize(
     ("z", "message"),
     [

@@ -94,7 +94,7 @@ def kill_and_resume(chosen, out: Path, kills: int, seed: int, interval: int = 10
     assert no_leftovers(out)
 
 
-@pytest.mark.parametrize("objective", ["gan_vae", "vae_gan"])
+@pytest.mark.parametrize("objective", ["gan_vae", pytest.param("vae_gan", marks=pytest.mark.slow)])
 def test_a_run_killed_again_and_again_ends_as_if_it_never_was(
     data, whole, tmp_path, objective
 ):  # T1
@@ -104,7 +104,10 @@ def test_a_run_killed_again_and_again_ends_as_if_it_never_was(
     assert steps == sorted(steps)
 
 
-@pytest.mark.parametrize("call", ["rename", "fsync", "rmdir"])
+@pytest.mark.parametrize(
+    "call",
+    ["rename", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fsync", "rmdir"))],
+)
 def test_a_run_killed_inside_a_save_ends_as_if_it_never_was(
     data, whole, tmp_path, monkeypatch, call
 ):  # T2, T26
@@ -154,8 +157,9 @@ def hit(patch, place: str, number: signal.Signals) -> None:
 @pytest.mark.parametrize("place", ["save", "evaluation", "conclusion", "start-up", "preview"])
 def test_sigterm_anywhere_loses_nothing(data, whole, tmp_path, monkeypatch, place):  # T4
     chosen = settings(data, evaluations=1, previews=1)
+    score = {"kid": 1.0, "kid_error": math.nan, "mse": 0.5}
     monkeypatch.setattr(trainer_module.judges, "load", lambda *_a, **_k: None)
-    monkeypatch.setattr(trainer_module, "quick", lambda *_a, **_k: {"kid": 1.0, "mse": math.nan})
+    monkeypatch.setattr(trainer_module, "quick", lambda *_a, **_k: score)
     with monkeypatch.context() as patch:
         hit(patch, place, signal.SIGTERM)
         began = time.monotonic()
@@ -171,7 +175,7 @@ def test_sigterm_anywhere_loses_nothing(data, whole, tmp_path, monkeypatch, plac
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", [0, 7, 19])
+@pytest.mark.parametrize("step", [0, 19])
 def test_a_signal_during_a_step_loses_nothing(data, whole, tmp_path, number, step):  # T4, T5
     change = harness.signalling(number, lambda now: now.step == step)
     result = train(settings(data), tmp_path / "run", change=change)
@@ -329,7 +333,7 @@ def test_three_bad_batches_are_left_behind_by_going_back(data, tmp_path):
 
 
 def long(data, objective="gan", **training) -> config.Config:
-    return settings(data, objective, budget="200steps", checkpoint_every="1h", **training)
+    return settings(data, objective, budget="160steps", checkpoint_every="1h", **training)
 
 
 def alarms(out: Path) -> list[str]:
@@ -337,7 +341,9 @@ def alarms(out: Path) -> list[str]:
     return [text for text in events(out) if all(word in text for word in words)]
 
 
-@pytest.mark.parametrize("objective", NAMES)
+@pytest.mark.parametrize(
+    "objective", ["gan", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+)
 def test_a_healthy_run_gives_no_alarm(data, tmp_path, objective):  # T17
     train(long(data, objective), tmp_path / "run")
     assert alarms(tmp_path / "run") == []
@@ -349,7 +355,7 @@ def test_a_hundredfold_learning_rate_gives_an_alarm(data, tmp_path):  # T17
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", NAMES)
+@pytest.mark.parametrize("objective", ["gan", "gan_vae", "vae_gan"])  # a clipped VAE survives it
 def test_a_hundredfold_learning_rate_gives_an_alarm_in_convolutions(tmp_path, objective):  # T17
     chosen = long(harness.images(tmp_path / "images.npy", size=32), objective, lr_scale=100.0)
     out, networks = tmp_path / "run", config.Networks(latent=16, width=8, components=2)
@@ -389,7 +395,7 @@ class Frozen(nn.Module):
         return (logit, x.flatten(1)) if features else logit
 
 
-@pytest.mark.parametrize("objective", ["gan", "vae_gan"])
+@pytest.mark.parametrize("objective", ["gan", pytest.param("vae_gan", marks=pytest.mark.slow)])
 def test_a_frozen_discriminator_gives_an_alarm(data, tmp_path, objective):  # T17
     torch.manual_seed(0)
     train(long(data, objective), tmp_path / "run", networks={"discriminator": Frozen()})
@@ -495,7 +501,9 @@ def begin(data: Path, out: Path, budget: str = "1h", *more: str, **env: str) -> 
     return process
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize(
+    ("name", "code"), [("SIGTERM", 143), pytest.param("SIGINT", 130, marks=pytest.mark.slow)]
+)
 def test_the_command_stops_when_asked(data, tmp_path, name, code):  # T4, T5
     out = tmp_path / "run"
     process = begin(data, out)
@@ -506,15 +514,18 @@ def test_the_command_stops_when_asked(data, tmp_path, name, code):  # T4, T5
     assert f"step {last(out).step:,}" in said
 
 
+@pytest.mark.slow
 def test_a_second_sigint_ends_the_command_at_once(data, tmp_path):  # T5
     out = tmp_path / "run"
     process = begin(data, out)
     process.send_signal(signal.SIGINT)
+    time.sleep(0.1)  # two that wait to be delivered would count as one
     process.send_signal(signal.SIGINT)
     assert process.wait(2) == 130
     assert last(out).step >= 5
 
 
+@pytest.mark.slow
 def test_a_second_command_is_refused(data, tmp_path):  # T24
     out = tmp_path / "run"
     process = begin(data, out)
@@ -530,6 +541,7 @@ def test_a_second_command_is_refused(data, tmp_path):  # T24
         process.communicate()
 
 
+@pytest.mark.slow
 def test_without_home_and_output_it_still_completes(data, tmp_path):  # T31
     out = tmp_path / "run"
     shell = " ".join(map(repr, command(data, out, "20steps"))) + " >&- 2>&- <&-"
@@ -542,6 +554,7 @@ def test_without_home_and_output_it_still_completes(data, tmp_path):  # T31
     assert (out / "report.html").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_training(data, tmp_path):  # T31
     out = tmp_path / "run"
     shell = " ".join(map(repr, command(data, out, "20steps"))) + " 2>&1 | true"

@@ -59,8 +59,10 @@ import json, sys
 from pathlib import Path
 from ganvae.data import sources, store
 from ganvae.data.decode import Preparation
-source, how = sources.find(sys.argv[1]), Preparation(height=64, width=64)
 import time
+from PIL import Image
+Image.preinit()
+source, how = sources.find(sys.argv[1]), Preparation(height=64, width=64)
 begin, own = time.perf_counter(), time.process_time()
 packed, _ = store.ingest(source, how, Path(sys.argv[2]), workers=int(sys.argv[3]))
 seconds, own = time.perf_counter() - begin, time.process_time() - own

@@ -220,7 +220,8 @@ def main() -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = race(rounds, Path(folder) / "run")
-    settings = {"rounds": rounds, "threads": 1, "torch": torch.__version__}
+    settings: dict[str, Any] = {"rounds": rounds, "threads": 1, "torch": torch.__version__}
+    settings["load"] = round(os.getloadavg()[0], 1)  # of the last minute; idle: about 1
     record({"name": "overhead", "ratio": found["ratio"], "goal": GOAL, **found, **settings})
     return int(found["ratio"] > GOAL)
 

@@ -70,6 +70,7 @@ def main() -> int:
             "cpu_s": {name: round(value, 3) for name, value in cpu.items()},
             "torch_imported": False,
             "times": times,
+            "load": round(os.getloadavg()[0], 1),
         }
     )
     return int(wall[slowest] > GOAL_S)

@@ -290,7 +290,7 @@ def pictures(model: Model, data: Data, out: Path) -> None:
 
 def environment() -> dict[str, Any]:
     """What the scores were computed with: versions and machine, nothing personal."""
-    names = ("ganvae", "torch", "numpy", "pillow", "torchmetrics", "accelerate", "safetensors")
+    names = ("ganvae", "torch", "numpy", "pillow", "safetensors")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -60,7 +60,9 @@ class Terminated(BaseException):
 
 def main() -> NoReturn:
     """The entry point."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient Ctrl-C leaves the code as it is
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -136,7 +136,8 @@ SECTIONS = ("data", "networks", "training", "evaluation")
 
 INCIDENTAL = {
     "data.path", "data.cache", "training.threads", "training.checkpoint_every", "training.keep",
-    "training.previews", "training.tensorboard", "training.allow_changes",
+    "training.previews", "training.tensorboard", "training.allow_changes", "training.evaluations",
+    "evaluation.judge", "evaluation.size", "evaluation.samples", "evaluation.importance",
 }  # fmt: skip
 """What may change between the sittings of a run without changing what is trained.
 

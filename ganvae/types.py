@@ -56,10 +56,10 @@ class Noise:
         self.device, self.dtype = torch.device(device), dtype
         self._generator = torch.Generator().manual_seed(mix(*seed))
 
-    def every(self, step: int) -> Noise:
-        """The same stream of numbers for every ``step``-th row of this batch."""
+    def every(self, step: int, first: int = 0) -> Noise:
+        """The same stream of numbers for every ``step``-th row of this batch from ``first``."""
         thinned = copy(self)
-        thinned.rows = slice(self.rows.start, self.rows.stop, step)
+        thinned.rows = slice(self.rows.start + first, self.rows.stop, step)
         return thinned
 
     def _cut(self, x: Tensor) -> Tensor:
@@ -99,6 +99,15 @@ class Batch:
     image: Tensor
     noise: Noise
     label: Tensor | None = None
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Its even and its odd rows, as they count in the global batch."""
+        odd = self.noise.rows.start % 2
+        return self._every_other(odd), self._every_other(1 - odd)
+
+    def _every_other(self, first: int) -> Batch:
+        label = None if self.label is None else self.label[first::2]
+        return Batch(image=self.image[first::2], noise=self.noise.every(2, first), label=label)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def test_help_is_quick() -> None:
         assert ganvae("--help").returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.5  # .2 s on a quiet machine; importing torch alone takes a second
+    assert min(spent) < 0.8  # .25 s of one core on a quiet machine; `make benchmark` measures it
 
 
 def test_help_and_dry_run_show_every_default(capsys: pytest.CaptureFixture[str]) -> None:

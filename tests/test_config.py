@@ -157,9 +157,9 @@ def test_an_override_of_a_group_is_refused() -> None:
 
 def test_difference_says_what_changed_and_the_digest_follows() -> None:
     old = Config()
-    new = config.override(old, {"training.batch": 32, "objective": "vae", "data.path": "photos"})
+    new = config.override(old, {"training.batch": 48, "objective": "vae", "data.path": "photos"})
     said = config.difference(old, new)
-    assert said.splitlines() == ["objective.name: gan_vae -> vae", "training.batch: 64 -> 32"]
+    assert said.splitlines() == ["objective.name: gan_vae -> vae", "training.batch: 32 -> 48"]
     assert "data.path: digits -> photos" in config.difference(old, new, incidental=True)
     assert config.difference(old, old) == ""
     assert config.digest(old) != config.digest(new)

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import shutil
+import struct
 import tempfile
 import threading
 import uuid
@@ -25,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
-from ganvae.data.decode import MEANING, Bad, Policy, Preparation, Prepared
+from ganvae.data.decode import MEANING, Bad, Policy, Preparation, Prepared, is_grey
 from ganvae.data.sources import Index, Offline, Source
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import DataError
@@ -165,10 +166,8 @@ def _in_use(folder: Path) -> bool:
 
 def content_hash(pixels: np.ndarray) -> bytes:
     """Hash of prepared pixels (H, W, C); grey ones count the same in one channel and in three."""
-    if pixels.shape[2] == 3:
-        first = pixels[:, :, 0]
-        if np.array_equal(first, pixels[:, :, 1]) and np.array_equal(first, pixels[:, :, 2]):
-            pixels = first
+    if pixels.shape[2] == 3 and is_grey(pixels):
+        pixels = pixels[:, :, 0]
     return blake2b(np.ascontiguousarray(pixels).data, digest_size=HASH).digest()
 
 
@@ -181,6 +180,9 @@ def _digest(path: Path) -> str:
 
 
 # ------------------------------------------------------------------------------------- writing
+
+
+_POLICIES, _SPLIT, _STAT = struct.Struct("=I"), struct.Struct("=b"), struct.Struct("=3q")
 
 
 class Writer:
@@ -210,12 +212,12 @@ class Writer:
             return
         pixels = outcome.pixels
         self._hashes += content_hash(pixels)
-        self._policies += np.uint32(outcome.policies).tobytes()
+        self._policies += _POLICIES.pack(outcome.policies)
         self._labels.append(
             -1 if item.label is None else self._classes.setdefault(item.label, len(self._classes))
         )
-        self._splits += np.int8(SPLITS[item.split]).tobytes()
-        self._stats += np.array(item.stat, np.int64).tobytes()
+        self._splits += _SPLIT.pack(SPLITS[item.split])
+        self._stats += _STAT.pack(*item.stat)
         self._names.write(json.dumps(item.name) + "\n")
         if pixels.shape[2] == 3 > self.channels:
             self._widen()
@@ -463,7 +465,7 @@ def _reused(items: Iterator[Item], old: Store | None) -> Iterator[Item]:
             yield item
             continue
         pixels = old.read(np.array([row]))[0]
-        if pixels.shape[2] == 3 and (pixels == pixels[:, :, :1]).all():
+        if pixels.shape[2] == 3 and is_grey(pixels):
             pixels = pixels[:, :, :1]
         done = Prepared(pixels, Policy(int(policies[row])))
         yield Item(name=item.name, image=done, label=item.label, split=item.split, stat=item.stat)

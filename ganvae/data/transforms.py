@@ -28,48 +28,44 @@ def flip(images: Tensor, which: Tensor) -> Tensor:
     return torch.where(which[:, None, None, None], images.flip(3), images)
 
 
-def diff_augment(images: Tensor, noise: Noise) -> Tensor:
-    """Colour, translation and cutout, differentiable, other numbers for every image.
+def diff_augment(images: Tensor, numbers: Tensor) -> Tensor:
+    """Colour, translation and cutout, differentiable, other ones for every row of the batch.
 
-    images: shape (B, C, H, W), where B is the noise's rows or a multiple of them (several batches
-        one after the other), or divides them (every so-many-th image of the batch)
+    images: shape (k·B, C, H, W) for k batches one after the other, or (B/k, C, H, W) for every
+        k-th image of one
+    numbers: uniform in [0, 1), shape (B, 7); images of the same row are treated alike
 
-    Raises ValueError for another B.
+    Raises ValueError for other numbers of images.
     """
-    numbers = _numbers(images, noise, 8)
+    numbers = _rows(numbers, len(images)).to(images.dtype)
     images = _colour(images, numbers[:, :3])
     images = _translate(images, numbers[:, 3:5])
     return _cutout(images, numbers[:, 5:7])
 
 
 class Augmented(nn.Module):
-    """A network that sees its images through :func:`diff_augment`.
+    """A network that sees the images of one batch through :func:`diff_augment`.
 
-    noise: set it before each step; every call draws new numbers from it
+    Numbers are drawn once, so that an image and what was made of it are treated alike however
+    often the network is asked.
     """
 
-    def __init__(self, net: nn.Module, noise: Noise | None = None):
+    def __init__(self, net: nn.Module, noise: Noise):
         super().__init__()
-        self.net, self.noise = net, noise
+        self.net, self.numbers = net, noise.uniform(7)
 
     def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The network's answer to the augmented images."""
-        return self.net(self._augment(images), *args, **kwargs)
-
-    def _augment(self, images: Tensor) -> Tensor:
-        assert self.noise is not None, "noise must be set before each step"
-        return diff_augment(images, self.noise)
+        return self.net(diff_augment(images, self.numbers), *args, **kwargs)
 
 
-def _numbers(images: Tensor, noise: Noise, count: int) -> Tensor:
-    """Uniform numbers (B, count) that belong to the images' rows of the global batch."""
-    batch, rows = len(images), len(range(*noise.rows.indices(noise.total)))
-    if rows and batch % rows == 0:
-        drawn = noise.uniform(batch // rows, count)
-        return drawn.transpose(0, 1).reshape(batch, count).to(images.dtype)
-    if batch and rows % batch == 0:
-        return noise.uniform(count)[:: rows // batch].to(images.dtype)
-    raise ValueError(f"{batch} images do not fit random numbers for {rows} rows")
+def _rows(numbers: Tensor, count: int) -> Tensor:
+    rows = len(numbers)
+    if rows and count % rows == 0:
+        return numbers.repeat(count // rows, 1)
+    if count and rows % count == 0:
+        return numbers[:: rows // count]
+    raise ValueError(f"{count} images do not fit random numbers for {rows} rows")
 
 
 def _colour(images: Tensor, numbers: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 from torch.func import functional_call
 
@@ -75,3 +76,13 @@ def start_as(net: nn.Module, other: nn.Module) -> None:
     mine, theirs = net.state_dict(), other.state_dict()
     if {k: v.shape for k, v in mine.items()} == {k: v.shape for k, v in theirs.items()}:
         net.load_state_dict(theirs)
+
+
+@torch.no_grad()
+def fit_prior(nets: Networks, batches: Iterator[Batch], samples: int) -> None:
+    """Fit ``nets["prior"]`` to ``samples`` draws of z ~ q(z|x) over training images."""
+    latents: list[torch.Tensor] = []
+    while sum(map(len, latents)) < samples:
+        batch = next(batches)
+        latents.append(nets["encoder"](batch.image).rsample(batch.noise))
+    nets["prior"].fit(torch.cat(latents)[:samples])

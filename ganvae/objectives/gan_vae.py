@@ -19,8 +19,8 @@ from ganvae.types import Batch, Clock, Networks, Optim, Step
 class GANVAE(Objective):
     """E and Dec learn a representation; a generator of its latents plays against D.
 
-    In stages, as the article has it: first E and Dec are a VAE and the prior is fitted; then G
-    starts as a copy of Dec and is trained on what will be sampled. ``share`` 0 trains all jointly.
+    In stages, as the article has it: E and Dec are a VAE, whose prior is fitted; then G starts as
+    a copy of Dec and is trained on what will be sampled. With ``share`` 0 all train jointly.
     | https://arxiv.org/abs/1312.6114 (E and Dec) | https://arxiv.org/abs/2501.05441 (G and D)
     """
 
@@ -50,21 +50,21 @@ class GANVAE(Objective):
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """E and Dec if joint; D; then G. Even rows meet z ~ q(z|x), odd ones z ~ p(z)."""
         E, _, _, prior, G, D = (nets[name] for name in self.networks)
-        known, other = batch.image[0::2], batch.image[1::2]
+        known, other = batch.halves()
+        x = torch.cat([known.image, other.image])
         logged = {} if self.share else (yield from self.representation.step(nets, batch, now))
         with torch.no_grad():
-            z = E(known).rsample(batch.noise.every(2))
-        fake = G(torch.cat([z, prior.sample(batch.noise)[1::2]]))
+            z = E(known.image).rsample(known.noise)
+        x_hat = G(torch.cat([z, prior.sample(other.noise)]))
 
-        critic = self.adversary.discriminator(D, torch.cat([known, other]), fake, now)
+        critic = self.adversary.discriminator(D, x, x_hat, now)
         yield {"discriminator": critic.loss}
-
-        again = fake[: len(known)]
-        loss = self.adversarial * self.adversary.generator(frozen(D)(fake), critic.real)
-        loss = loss + self.pixel * squared(again, known)
+        n = len(z)  # where x̂ is a reconstruction
+        loss = self.adversarial * self.adversary.generator(frozen(D)(x_hat), critic.real)
+        loss = loss + self.pixel * squared(x_hat[:n], x[:n])
         if self.feature:
-            (_, f_x), (_, f_again) = (frozen(D)(x, features=True) for x in (known, again))
-            loss = loss + self.feature * squared(f_again, f_x)
+            (_, f_x), (_, f_x_hat) = (frozen(D)(y[:n], features=True) for y in (x, x_hat))
+            loss = loss + self.feature * squared(f_x_hat, f_x)
         yield {"generator": loss}
         return logged | critic.logged
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -80,6 +81,9 @@ def _convert(hint: Any, value: Any, where: str, present: Any) -> Any:
         except (TypeError, ValueError):
             number = None
         if number is not None and (hint is float or number.is_integer()):
+            least = 1 if hint is int else 0
+            if not least <= number < math.inf:
+                raise ConfigError(f"{where} must be at least {least}, got {value}")
             return hint(number)
     elif hint is str and isinstance(value, str):
         return value

@@ -9,8 +9,9 @@ from typing import ClassVar, Literal
 
 import torch
 
+from ganvae.errors import ConfigError
 from ganvae.losses.divergence import kl
-from ganvae.objectives.base import Objective
+from ganvae.objectives.base import Objective, fit_prior
 from ganvae.types import Batch, Clock, Networks, Optim, Step
 
 
@@ -58,18 +59,14 @@ class VAE(Objective):
 
     def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Sets the likelihood's scale to sigma."""
+        if self.sigma <= 0 or (self.scale == "optimal" and nets["likelihood"].kind != "gaussian"):
+            raise ConfigError("vae.sigma must be positive; scale optimal needs a Gaussian")
         torch.nn.init.constant_(nets["likelihood"].log_scale, math.log(self.sigma))
 
     def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Fits the prior to the aggregate posterior, from which N(0, I) always differs."""
         fit_prior(nets, batches, self.fit)
-
-
-@torch.no_grad()
-def fit_prior(nets: Networks, batches: Iterator[Batch], samples: int) -> None:
-    """Fit ``nets["prior"]`` to ``samples`` draws of z ~ q(z|x) over training images."""
-    latents: list[torch.Tensor] = []
-    while sum(map(len, latents)) < samples:
-        batch = next(batches)
-        latents.append(nets["encoder"](batch.image).rsample(batch.noise))
-    nets["prior"].fit(torch.cat(latents)[:samples])
+        if self.scale == "optimal":  # of the averaged networks, at z = μ
+            x = torch.cat([next(batches).image for _ in range(8)])
+            with torch.no_grad():
+                nets["likelihood"].fit_scale(nets["decoder"](nets["encoder"](x).mean), x)

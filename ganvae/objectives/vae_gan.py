@@ -11,8 +11,7 @@ import torch
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.divergence import kl
 from ganvae.losses.reconstruction import squared
-from ganvae.objectives.base import Objective, frozen
-from ganvae.objectives.vae import fit_prior
+from ganvae.objectives.base import Objective, fit_prior, frozen
 from ganvae.types import Batch, Clock, Networks, Optim, Step
 
 

@@ -95,6 +95,8 @@ class Alarms:
     """Mean of D(x) - D(x̂) below which D tells nothing apart; healthy ones measured .1 to 3."""
     saturated = 20.0
     """Mean of D(x) - D(x̂) above which D has nothing left to learn, or to teach."""
+    loss = 10_000.0
+    """Beyond this and a hundred times its start, a loss explodes; healthy ones measured to 170."""
     logits = 100.0
     """Mean logit beyond which D has run away; healthy ones measured up to 9."""
     collapsed = 0.02
@@ -138,9 +140,9 @@ class Alarms:
             if kind != "loss" or not math.isfinite(loss):
                 continue
             start = abs(self._start.setdefault(name, loss))
-            yield self._see(step, f"above {name}", loss > 5 * start + 50, _DIVERGED, name)
-            burst, lasts = loss > 100 * start + 1000, self.patience // 5
-            yield self._see(step, f"burst {name}", burst, _DIVERGED, name, lasts)
+            # a loss in D's features may rise a hundredfold in a healthy run, from next to nothing
+            above = loss > 100 * start + self.loss
+            yield self._see(step, f"above {name}", above, _DIVERGED, name, self.patience // 5)
 
     def _discriminator(self, step: int, scalars: Mapping[str, float]) -> Iterator[str | None]:
         if {"real_logit", "fake_logit"} <= scalars.keys():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._functorch.config as functorch
 from torch import nn
 
 from ganvae import config as configuration
@@ -35,7 +36,7 @@ from ganvae.training.log import RunLog
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every, rate
 from ganvae.training.signals import Signals
-from ganvae.types import Batch, Clock, Noise, Shape, mix
+from ganvae.types import Batch, Clock, Noise, Shape, Step, mix
 
 IMAGES = "images.npy"
 """The run's list of image digests, by which a resumed run tells what changed."""
@@ -96,6 +97,9 @@ class Trainer:
         self.resume = resume
         self.display = display or Display()
         self.stages = objective.stages()
+        if any(stage.share <= 0 for stage in self.stages):
+            shares = ", ".join(f"{stage.share:g}" for stage in self.stages)
+            raise ConfigError(f"every stage needs a share of the budget above 0, got {shares}")
         self.budget = Budget.parse(config.training.budget)
         self.every = Every.parse(config.training.checkpoint_every)
         self.at = Position()
@@ -157,9 +161,6 @@ class Trainer:
         self.average = Average(self.nets)
         if settings.compile:
             compile_networks(self.nets)
-        self.seen = dict(self.nets)
-        if self.config.data.augment == "diffaugment" and "discriminator" in self.nets:
-            self.seen["discriminator"] = Augmented(self.nets["discriminator"])
         self._enter_stage()
 
     def _synchronise(self) -> None:
@@ -276,7 +277,6 @@ class Trainer:
         position = Position(**found.meta["position"])
         self.at = position if rollbacks is None else replace(position, rollbacks=rollbacks)
         self.run_id = found.meta["run"]
-        self._changes = [*found.meta["changes"], *self._changes]
         for name, net in self.nets.items():
             net.load_state_dict(found.state[f"networks.{name}"])
             self.average.nets[name].load_state_dict(found.state[f"ema.{name}"])
@@ -287,6 +287,8 @@ class Trainer:
         torch.set_rng_state(found.state["random"]["cpu"])
         if rollbacks is None:
             self.guard.load_state(found.meta["guard"])
+            self._changes = [*found.meta["changes"], *self._changes]
+            self.at.done = self.at.done and not self._progress_is_open()
         if found.meta["world"] != self.processes.world:
             self._say(
                 f"{found.meta['world']} process(es) became {self.processes.world}: the samples "
@@ -348,11 +350,11 @@ class Trainer:
             steps.append(self._objective_step(stage.objective, batch, now))
         return self.engine.step(steps, rate(now.progress, stage.objective.optim))
 
-    def _objective_step(self, objective: Objective, batch: Batch, now: Clock) -> Any:
-        critic = self.seen.get("discriminator")
-        if isinstance(critic, Augmented):
-            critic.noise = batch.noise
-        return objective.step(self.seen, batch, now)
+    def _objective_step(self, objective: Objective, batch: Batch, now: Clock) -> Step:
+        nets = self.nets
+        if self.config.data.augment == "diffaugment" and "discriminator" in nets:
+            nets = {**nets, "discriminator": Augmented(nets["discriminator"], batch.noise)}
+        return objective.step(nets, batch, now)
 
     def _after(self, outcome: Outcome) -> None:
         at, size = self.at, self.batches.batch
@@ -402,6 +404,7 @@ class Trainer:
         guard = self.guard
         self._restore(found, rollbacks=rollbacks)
         self.guard = guard
+        self._note_marks()
         if self.processes.first:
             self.log.rewind(self.at.step)
         self._say(f"back to step {self.at.step}, with another order of the images")
@@ -414,14 +417,14 @@ class Trainer:
         return (batches.at(step) for step in count())
 
     def _prepare(self) -> None:
-        self.stages[self.at.stage].objective.prepare(self.nets, self._stream(1))
+        self.stages[self.at.stage].objective.prepare(self.nets, self._stream(101))
         self._synchronise()
         self.average = Average(self.nets)
 
     def _conclude(self) -> None:
         """The stage's last act, on the averaged networks, which the next stage inherits."""
         objective = self.stages[self.at.stage].objective
-        objective.conclude(self.average.nets, self._stream(2))
+        objective.conclude(self.average.nets, self._stream(102))
         self.average.hand_over(self.nets)
         self._synchronise()
         self.average = Average(self.nets)
@@ -491,7 +494,8 @@ class Trainer:
         """Shows and logs about twice a second: more would make a GPU wait."""
         now = time.perf_counter()
         elapsed, steps = now - self.shown_at, self.at.step - self.shown_step
-        if not self.processes.first or (elapsed < 0.5 and self.at.step % 50):
+        due = elapsed >= 0.5 or self.at.step % 50 == 0 or not self._progress_is_open()
+        if not self.processes.first or not due:
             return
         values = {f"loss/{name}": float(v) for name, v in outcome.losses.items()}
         values |= {f"norm/{name}": float(v) for name, v in outcome.norms.items()}
@@ -524,7 +528,7 @@ class Trainer:
 
     def model(self) -> Model:
         """The model as it is now: the averaged weights of what inference needs."""
-        objective = self.objective
+        objective = self.stages[self.at.stage].objective
         kept = ("encoder", objective.decoder, objective.generator, "prior", "likelihood")
         networks = {n: self.average.nets[n] for n in dict.fromkeys(kept) if n in self.nets}
         info = ModelInfo.of(
@@ -549,6 +553,6 @@ def compile_networks(nets: Mapping[str, nn.Module]) -> None:
 
     Buffers may not be donated: moves share graphs, so a backward pass keeps them for the next.
     """
-    torch._functorch.config.donated_buffer = False
+    functorch.donated_buffer = False
     for net in nets.values():
         net.compile()

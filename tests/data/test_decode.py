@@ -350,3 +350,16 @@ def test_sizes_are_bounded() -> None:
     for size in (0, -1, 5000):
         with pytest.raises(ConfigError, match="between 1 and 4096"):
             to(size)
+
+
+def test_draft_of_a_turned_image_keeps_its_detail() -> None:
+    upright = photo(12, 640, 480)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    data = encoded(turned, "JPEG", quality=95, exif=exif)
+    for size in ((320, 20), (20, 240)):
+        how = to(*size, resize="stretch")
+        got = prepare(data, how).pixels.astype(int)
+        want = prepare(encoded(upright, "PNG"), how).pixels.astype(int)
+        assert np.abs(got - want).mean() < 2.5

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._functorch.config as functorch
 import torch.multiprocessing as multiprocessing
 from torch.testing import assert_close
 
@@ -160,11 +161,11 @@ def test_two_processes_make_the_step_of_one(tmp_path):
 
 
 def compiled_equals_eager(objective, backend):
-    torch._functorch.config.donated_buffer = False
     torch.compiler.reset()
     eager, compiled = build_nets(objective), build_nets(objective)
     train(eager, objective)
     for net in compiled.values():
+        functorch.donated_buffer = False
         net.compile(backend=backend)
     train(compiled, objective)
     expected = weights(eager)

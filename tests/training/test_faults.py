@@ -521,7 +521,7 @@ def test_a_second_sigint_ends_the_command_at_once(data, tmp_path):  # T5
     process.send_signal(signal.SIGINT)
     time.sleep(0.1)  # two that wait to be delivered would count as one
     process.send_signal(signal.SIGINT)
-    assert process.wait(2) == 130
+    assert process.wait(2) in (130, -signal.SIGINT)  # a shell calls both 130
     assert last(out).step >= 5
 
 

@@ -70,7 +70,9 @@ def test_memory_and_files_do_not_grow(data, tmp_path):  # T30
     late = len(sizes) // 2
     gc.collect()
     assert max(memory[-200:]) - max(memory[late : late + 200]) < 4 * 2**20
-    assert {files for _, files in sizes[late:]} == {sizes[late][1]}
+    files = [number for _, number in sizes]
+    assert min(files[-200:]) == min(files[late : late + 200])
+    assert max(files[late:]) <= min(files[late:]) + 1  # TensorBoard opens its own now and then
     assert all(json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open())
 
 

@@ -176,7 +176,9 @@ def race(rounds: int, folder: Path) -> dict[str, Any]:
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         display = LiveDisplay(Console(file=nowhere, force_terminal=True, width=100))
         trainer = Raced(chosen, objective, open_data(chosen.data), folder, display=display)
-        trainer.run()
+        status = trainer.run().status
+    if status != "done" or len(trainer.rounds) != len(trainer.stages):
+        sys.exit(f"the race was stopped ({status}) after {trainer.at.step} of {steps} steps")
     return shares(trainer, default)
 
 

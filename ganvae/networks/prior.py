@@ -94,7 +94,7 @@ class MixturePrior(Prior):
         """
         edges = self.weights.float().cumsum(0)
         u = noise.uniform().to(edges)
-        k = torch.searchsorted(edges / edges[-1], u, right=True)  # never one of weight zero
+        k = torch.searchsorted(edges / edges[-1], u.contiguous(), right=True)  # never one of weight zero
         spread = noise.normal(self.latent).to(self.means)
         return self.means[k] + temperature * torch.einsum("bij,bj->bi", self.factors[k], spread)
 

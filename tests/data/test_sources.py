@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
 import os
 import shutil
-import tempfile
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from ganvae.errors import ConfigError, DataError
 
 from .conftest import photo
 
-assert arrays and hub  # imported before any process gives its rights away
+assert arrays and hub and codecs.lookup("ascii")  # loaded before a process gives up its rights
 
 Make = Callable[..., Path]
 Setting = Callable[..., config.Data]

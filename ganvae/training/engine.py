@@ -59,12 +59,15 @@ class Engine:
         self.peak = optim.lr * lr_scale
         self.bf16 = bf16
         fused = processes.device.type in ("cpu", "cuda")
+        # walking through modules for what does not change would cost a few per cent of each step
+        self._params: dict[str, list[Tensor]] = {n: list(m.parameters()) for n, m in nets.items()}
+        self._modules = [module for net in nets.values() for module in net.modules()]
         self.optimisers = {
             name: torch.optim.Adam(
-                net.parameters(), lr=self.peak, betas=(optim.beta1, optim.beta2), fused=fused
+                params, lr=self.peak, betas=(optim.beta1, optim.beta2), fused=fused
             )
-            for name, net in nets.items()
-            if any(True for _ in net.parameters())
+            for name, params in self._params.items()
+            if params
         }
         self._undo = Undo()
 
@@ -107,9 +110,9 @@ class Engine:
     def _move(self, yields: list[Losses], rate: float) -> Move:
         """Differentiates one yield of every micro-batch; moves its networks if all is finite."""
         names = list(yields[0])
-        params: dict[str, list[Tensor]] = {n: list(self.nets[n].parameters()) for n in names}
-        for name in names:
-            self.nets[name].zero_grad(set_to_none=True)
+        params = {name: self._params[name] for name in names}
+        for parameter in (p for name in names for p in params[name]):
+            parameter.grad = None
         for losses in yields:
             for loss, heads in _by_loss(losses):
                 inputs = [p for name in heads for p in params[name] if p.requires_grad]
@@ -132,7 +135,7 @@ class Engine:
         """Tells torch that a network moved: fused Adam changes tensors behind its back."""
         moments = self.optimisers[name].state.values()
         changed = [value for entry in moments for value in entry.values()]
-        torch.autograd.graph.increment_version([*self.nets[name].parameters(), *changed])
+        torch.autograd.graph.increment_version([*self._params[name], *changed])
 
     def _synchronise(self, params: Iterable[Tensor], losses: dict[str, Tensor]) -> None:
         if self.processes.world == 1:
@@ -161,13 +164,13 @@ class Engine:
 
     def _tensors(self) -> list[Tensor]:
         """Everything a step may change."""
-        kept: list[Tensor] = []
-        for net in self.nets.values():
-            kept += list(net.parameters()) + list(net.buffers())
+        kept = [parameter for params in self._params.values() for parameter in params]
+        for module in self._modules:
+            kept += [buffer for buffer in module._buffers.values() if buffer is not None]
         for optimiser in self.optimisers.values():
             for state in optimiser.state.values():
                 kept += [value for value in state.values() if torch.is_tensor(value)]
-        return [tensor.detach() for tensor in kept]
+        return kept
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """The optimisers' tensors by network, for a checkpoint."""
@@ -202,17 +205,16 @@ class Undo:
 
     def __init__(self) -> None:
         self._live: list[Tensor] = []
+        self._places: list[int] = []
         self._copies: list[Tensor] = []
         self._versions: list[int] = []
 
     @torch.no_grad()
     def remember(self, tensors: list[Tensor]) -> None:
         """Keeps what these tensors hold now."""
-        same = len(tensors) == len(self._live) and all(
-            a.data_ptr() == b.data_ptr() for a, b in zip(tensors, self._live)
-        )
+        places = [tensor.data_ptr() for tensor in tensors]
         versions = [tensor._version for tensor in tensors]
-        if not same:
+        if places != self._places:
             self._copies = [tensor.clone() for tensor in tensors]
         else:
             changed = [i for i, v in enumerate(versions) if v != self._versions[i]]
@@ -220,7 +222,7 @@ class Undo:
                 torch._foreach_copy_(
                     [self._copies[i] for i in changed], [tensors[i] for i in changed]
                 )
-        self._live, self._versions = tensors, versions
+        self._live, self._places, self._versions = tensors, places, versions
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -93,8 +93,8 @@ class MixturePrior(Prior):
         change. Takes one uniform number and d normal ones from ``noise``.
         """
         edges = self.weights.float().cumsum(0)
-        u = noise.uniform().to(edges)
-        k = torch.searchsorted(edges / edges[-1], u.contiguous(), right=True)  # never one of weight zero
+        u = noise.uniform().to(edges).contiguous()
+        k = torch.searchsorted(edges / edges[-1], u, right=True)  # never one of weight zero
         spread = noise.normal(self.latent).to(self.means)
         return self.means[k] + temperature * torch.einsum("bij,bj->bi", self.factors[k], spread)
 

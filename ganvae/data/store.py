@@ -36,7 +36,7 @@ try:
 except ImportError:  # not POSIX: what is open cannot be deleted there
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = 1
+FORMAT = 2
 HASH = 16
 SPLITS = {None: -1, "train": 0, "test": 1}
 Progress = Callable[[int, int | None], None]

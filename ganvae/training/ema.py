@@ -27,27 +27,34 @@ class Average:
         self.nets = {name: copy.deepcopy(net).eval() for name, net in nets.items()}
         for net in self.nets.values():
             net.requires_grad_(False)
+        # found once: a walk through the modules takes longer than the average itself
+        self._weights = {name: (_weights(self.nets[name]), _weights(nets[name])) for name in nets}
+        self._modules = {
+            name: list(zip(self.nets[name].modules(), nets[name].modules(), strict=True))
+            for name in nets
+        }
 
     @torch.no_grad()
-    def update(self, nets: Mapping[str, nn.Module], moved: Iterable[str], keep: float) -> None:
-        """Moves the averages of the networks ``moved`` towards their present weights."""
+    def update(self, moved: Iterable[str], keep: float) -> None:
+        """Moves the averages of the networks ``moved`` towards their present weights.
+
+        Buffers are taken over as they are.
+        """
         for name in moved:
-            mine, theirs = self.nets[name], nets[name]
-            averages: list[Tensor] = list(mine.parameters())
-            values: list[Tensor] = list(theirs.parameters())
+            averages, values = self._weights[name]
             if averages:
                 torch._foreach_lerp_(averages, values, 1 - keep)
-        self.copy_buffers(nets, moved)
-
-    @torch.no_grad()
-    def copy_buffers(self, nets: Mapping[str, nn.Module], names: Iterable[str]) -> None:
-        """Buffers are taken over as they are."""
-        for name in names:
-            for mine, theirs in zip(self.nets[name].buffers(), nets[name].buffers(), strict=True):
-                mine.copy_(theirs)
+            for mine, theirs in self._modules[name]:
+                for key, buffer in theirs._buffers.items():
+                    if buffer is not None:
+                        mine.get_buffer(key).copy_(buffer)
 
     @torch.no_grad()
     def hand_over(self, nets: Mapping[str, nn.Module]) -> None:
         """Gives the networks their averages: a stage ends with what it would be judged by."""
         for name, net in nets.items():
             net.load_state_dict(self.nets[name].state_dict())
+
+
+def _weights(net: nn.Module) -> list[Tensor]:
+    return list(net.parameters())

@@ -124,7 +124,7 @@ class Engine:
         watched = [*norms.values(), *(total[n].float() for n in names)]
         finite = bool(torch.stack(watched).isfinite().all())
         if finite:
-            for name in names:
+            for name in (n for n in names if n in self.optimisers):
                 for group in self.optimisers[name].param_groups:
                     group["lr"] = self.peak * rate
                 self.optimisers[name].step()

@@ -362,7 +362,7 @@ class Trainer:
         at.stage_step, at.stage_images = at.stage_step + 1, at.stage_images + size
         if outcome.ok:
             keep = decay(at.stage_images, size, self.config.training.ema_half_life)
-            self.average.update(self.nets, outcome.moved, keep)
+            self.average.update(outcome.moved, keep)
         verdict = self.guard.step(outcome.ok)
         if verdict != "ok":
             bad = ", ".join(n for n, v in outcome.losses.items() if not torch.isfinite(v))

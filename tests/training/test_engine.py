@@ -140,7 +140,7 @@ def test_the_average_follows_what_moved_and_hands_over():
         for net in made.values():
             net.weight += 1.0
     before = weights(average.nets)
-    average.update(made, ["a"], 0.75)
+    average.update(["a"], 0.75)
     after = weights(average.nets)
     assert_close(after["a.weight"], before["a.weight"] + 0.25)
     assert torch.equal(after["b.weight"], before["b.weight"])

@@ -17,6 +17,9 @@ Networks = Mapping[str, Any]
 Losses = dict[str, Tensor]
 """What one move minimises: a scalar loss for every network it may move."""
 
+Condition = tuple[Tensor, ...]
+"""What networks are told beside their input; passed on as ``net(x, *condition)``."""
+
 Step = Generator[Losses, None, dict[str, Tensor]]
 """A training step: yields the losses of each move in turn, returns scalars to log."""
 
@@ -93,12 +96,21 @@ class Batch:
 
     image: shape (B, C, H, W), in [-1, 1]
     noise: the batch's random numbers; every draw of a step comes from here
-    label: class numbers, shape (B,), where the data has them
+    label: class numbers, shape (B,), where the model is to know them
+    source: what the image is to be made from (its pair, its remains, its outline), shape
+        (B, S, H, W) in [-1, 1]; in unpaired translation an image of the other set
     """
 
     image: Tensor
     noise: Noise
     label: Tensor | None = None
+    source: Tensor | None = None
+
+    @property
+    def condition(self) -> Condition:
+        """What networks are told beside their input: (source,), (label,) or nothing."""
+        told = self.label if self.source is None else self.source
+        return () if told is None else (told,)
 
     def halves(self) -> tuple[Batch, Batch]:
         """Its even and its odd rows, as they count in the global batch."""
@@ -106,8 +118,17 @@ class Batch:
         return self._every_other(odd), self._every_other(1 - odd)
 
     def _every_other(self, first: int) -> Batch:
-        label = None if self.label is None else self.label[first::2]
-        return Batch(image=self.image[first::2], noise=self.noise.every(2, first), label=label)
+        return Batch(
+            image=self.image[first::2],
+            noise=self.noise.every(2, first),
+            label=None if self.label is None else self.label[first::2],
+            source=None if self.source is None else self.source[first::2],
+        )
+
+
+def join(*parts: Condition) -> Condition:
+    """The conditions of several batches, one after the other."""
+    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -134,6 +155,11 @@ class Posterior:
         """log q(z|x) in nats, summed over the dimensions: shape (B,)."""
         squared = (z - self.mean) ** 2 * torch.exp(-self.logvar)
         return -0.5 * (squared + self.logvar + math.log(2 * math.pi)).sum(1)
+
+    def draw(self, noise: Noise) -> tuple[Tensor, Tensor]:
+        """z ~ q(z|x), shape (B, d), and log q(z|x) of it in nats, shape (B,)."""
+        z = self.rsample(noise)
+        return z, self.log_prob(z)
 
     def detach(self) -> Posterior:
         """The same posterior without a history of gradients."""
@@ -168,6 +194,8 @@ class Shape:
     latent: int
     classes: int = 0
     """Number of classes of a class-conditional model; 0 for none."""
+    source: int = 0
+    """Channels of the image that a translation starts from; 0 for none."""
 
     @property
     def image(self) -> tuple[int, int, int]:

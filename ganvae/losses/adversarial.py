@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from ganvae.losses.penalty import zero_centred
-from ganvae.types import Clock
+from ganvae.types import Clock, Condition, join
 
 
 class Game(NamedTuple):
@@ -68,15 +68,24 @@ class Adversary:
     """The penalties are computed at every k-th step, with k times their weight."""
 
     def discriminator(
-        self, D: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, now: Clock
+        self,
+        D: Callable[..., Tensor],
+        real: Tensor,
+        fake: Tensor,
+        now: Clock,
+        c: Condition = (),
     ) -> Judgement:
-        """D's loss on images ``real`` and ``fake``, both (B, C, H, W); ``fake`` moves nobody."""
+        """D's loss on images ``real`` and ``fake``, both (B, C, H, W); ``fake`` moves nobody.
+
+        D may look at anything else of one row a sample, too. c: what both belong to
+        """
         fake = fake.detach()
-        on_real, on_fake = D(torch.cat([real, fake])).split([len(real), len(fake)])
+        on_both = D(torch.cat([real, fake]), *join(c, c))
+        on_real, on_fake = on_both.split([len(real), len(fake)])
         loss = games[self.game].discriminator(on_real, on_fake)
         logged = {"real_logit": on_real.detach().mean(), "fake_logit": on_fake.detach().mean()}
         if self.gamma and now.step % self.every == 0:
-            steepness = zero_centred(D, real) + zero_centred(D, fake)
+            steepness = zero_centred(D, real, c) + zero_centred(D, fake, c)
             loss = loss + self.every * self.gamma / 2 * steepness
         return Judgement(loss, on_real.detach(), logged)
 

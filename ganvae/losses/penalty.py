@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ganvae.types import Condition
 
-def zero_centred(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+
+def zero_centred(net: Callable[..., Tensor], x: Tensor, c: Condition = ()) -> Tensor:
     """‖∇ₓ D(x)‖²: summed over a sample's dimensions, mean over the batch.
 
     R1 where x is real, R2 where x is generated; D runs uncompiled, because compiled graphs have no
@@ -19,5 +21,5 @@ def zero_centred(net: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """
     x = x.detach().requires_grad_()
     with torch.compiler.set_stance("force_eager"):
-        (gradient,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
+        (gradient,) = torch.autograd.grad(net(x, *c).sum(), x, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()

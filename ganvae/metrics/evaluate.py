@@ -35,7 +35,7 @@ from ganvae.metrics import judge as judges
 from ganvae.metrics.figures import Better, Record
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Data, Model, Progress
-from ganvae.metrics.sampling import generated, levels, read, rows
+from ganvae.metrics.sampling import generated, levels, read_with_labels, rows
 
 K = 5
 """Neighbours of precision, recall, density and coverage."""
@@ -200,9 +200,9 @@ def _reconstructions(run: Record) -> None:
     detailed = np.isin(numbers, numbers[rows(len(numbers), DETAILED, run.seed)])
     done = 0
     with run.timed():
-        for x in read(run.data.test, numbers):
+        for x, *c in read_with_labels(run.data.test, numbers):
             x = x.cpu()
-            y = levels(run.model.reconstruct(x.to(run.model.device)))
+            y = levels(run.model.reconstruct(x.to(run.model.device), *c))
             for key in ("mse", "psnr", "ssim"):
                 found[key].append(getattr(reconstruction, key)(x, y))
             some = torch.from_numpy(detailed[done : done + len(x)])
@@ -239,8 +239,9 @@ def _bounds(run: Record) -> None:
     numbers = rows(len(run.data.test), min(BOUNDED, run.n), run.seed)
     k, found = run.settings.importance, []
     with run.timed():
-        for i, x in enumerate(read(run.data.test, numbers)):
-            part = likelihood.bounds(run.model, x, k, seed=run.seed + i)
+        for i, (x, *c) in enumerate(read_with_labels(run.data.test, numbers)):
+            label = c[0] if c else None
+            part = likelihood.bounds(run.model, x, k, seed=run.seed + i, label=label)
             if part is None:
                 return
             found.append(part)

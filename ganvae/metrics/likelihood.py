@@ -58,28 +58,38 @@ def kind_of(model: Any) -> Kind:
 
 
 @torch.inference_mode()
-def weights(model: Any, x: Tensor, samples: int, seed: int, dequantise: bool) -> Tensor | None:
+def weights(
+    model: Any, x: Tensor, samples: int, seed: int, dequantise: bool, label: Tensor | None = None
+) -> Tensor | None:
     """log p(x|z) + log p(z) − log q(z|x) for z from q(z|x): (K, B) in float64, or None.
 
     dequantise: x gets uniform noise of one level's width where it is scored (not encoded)
     None where the model has no likelihood.
     """
     x = x.to(model.device)
-    q = model.encode(x)
+    c = () if label is None else (label.to(x.device),)
+    q = model.encode(x, *c)
     found = []
     for k in range(samples):
         noise = Noise(seed, k, total=len(x), device=x.device)
-        z = q.rsample(noise)
+        z, log_q = q.draw(noise)
         scored = x + LEVEL * (noise.uniform(*x.shape[1:]) - 0.5) if dequantise else x
-        given = model.log_likelihood(scored, z)
+        given = model.log_likelihood(scored, z, *c)
         if given is None:
             return None
-        found.append(given.double() + model.prior.log_prob(z).double() - q.log_prob(z).double())
+        prior = model.prior.log_prob(z, *c).double()
+        found.append(given.double() + prior - log_q.double())
     return torch.stack(found).cpu()
 
 
 def bounds(
-    model: Any, images: Tensor, k: int = 50, *, seed: int = 0, kind: Kind | None = None
+    model: Any,
+    images: Tensor,
+    k: int = 50,
+    *,
+    seed: int = 0,
+    kind: Kind | None = None,
+    label: Tensor | None = None,
 ) -> Bounds | None:
     """ELBO and IWAE bound on log p(x) of images (B, C, H, W) in [-1, 1] of 8 bits.
 
@@ -89,6 +99,7 @@ def bounds(
     kind: of the likelihood; unset: as the model says. A Gaussian is a density: images are scored
         with uniform noise of one level's width, without which a density on discrete values can be
         made arbitrarily high. Then its bits per dimension bound a true code length.
+    label: the class of every image, (B,), for a bound on log p(x|y)
 
     None where the model has no encoder or no likelihood. Raises ValueError for k < 1.
     """
@@ -98,7 +109,7 @@ def bounds(
         return None
     kind = kind or kind_of(model)
     discrete = kind != "gaussian"
-    log_w = weights(model, images, k, seed, dequantise=not discrete)
+    log_w = weights(model, images, k, seed, not discrete, label)
     if log_w is None:
         return None
     elbo, iwae = log_w.mean(0), log_w.logsumexp(0) - math.log(k)

@@ -13,7 +13,7 @@ from ganvae.metrics import cache, kernel, reconstruction
 from ganvae.metrics.figures import finite
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Images, Model
-from ganvae.metrics.sampling import generated, levels, read, rows
+from ganvae.metrics.sampling import generated, levels, read_with_labels, rows
 
 
 def quick(
@@ -41,8 +41,8 @@ def quick(
         kid = kernel.unbiased(fake, real)
     if n and "encoder" in model.networks:
         parts = [
-            reconstruction.mse(x.cpu(), levels(model.reconstruct(x.to(model.device))))
-            for x in read(test_images, numbers)
+            reconstruction.mse(x.cpu(), levels(model.reconstruct(x.to(model.device), *c)))
+            for x, *c in read_with_labels(test_images, numbers)
         ]
         mse = float(torch.cat(parts).mean())
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ganvae.metrics.protocols import Images, Model
@@ -23,8 +24,16 @@ def rows(total: int, n: int, seed: int) -> np.ndarray:
 
 def read(images: Images, numbers: np.ndarray) -> Iterator[Tensor]:
     """The images of some rows, in batches (B, C, H, W) in [-1, 1]."""
+    return (x for x, *_ in read_with_labels(images, numbers))
+
+
+def read_with_labels(images: Images, numbers: np.ndarray) -> Iterator[tuple[Tensor, ...]]:
+    """The same, each batch as (images,), or as (images, labels) where they have labels (B,)."""
+    labels = getattr(images, "labels", None)
     for start in range(0, len(numbers), CHUNK):
-        yield images.images(numbers[start : start + CHUNK])
+        rows = numbers[start : start + CHUNK]
+        x = images.images(rows)
+        yield (x,) if labels is None else (x, torch.from_numpy(labels[rows].astype(np.int64)))
 
 
 def levels(x: Tensor) -> Tensor:

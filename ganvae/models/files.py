@@ -162,14 +162,18 @@ def _sketch(role: str, record: Record) -> nn.Module:
     """The network without its memory."""
     try:
         with torch.device("meta"):
-            return zoo.build(role, record.model.networks, record.model.shape)
+            return _fresh(role, record.model)
     except (ValueError, RuntimeError, OverflowError) as error:
         raise ConfigError(f"no {role} can be built as {CONFIG} describes it: {error}") from error
 
 
 def _build(role: str, info: ModelInfo) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
-        return zoo.build(role, info.networks, info.shape)
+        return _fresh(role, info)
+
+
+def _fresh(role: str, info: ModelInfo) -> nn.Module:
+    return zoo.build(info.kinds.get(role, role), info.networks, info.shape)
 
 
 def state_of(role: str, module: nn.Module) -> dict[str, Tensor]:

@@ -6,12 +6,13 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ganvae import config
 from ganvae.errors import ConfigError
+from ganvae.networks import zoo
 from ganvae.types import Shape
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -78,12 +79,16 @@ class ModelInfo:
     """The role that turns the encoder's z back into the image it came from."""
     generator: str = "decoder"
     """The role that turns the prior's z into a new image."""
+    kinds: dict[str, Any] = field(default_factory=dict)
+    """Roles whose network is of another kind than their name, and that kind."""
     shape: Shape
     """The images and the latent."""
     networks: config.Networks
     """What the networks are built from."""
     classes: tuple[str, ...] = ()
     """Names by class number."""
+    class_shares: tuple[float, ...] = ()
+    """How much of the training images each class had."""
     resize: Literal["cover", "contain", "stretch", "pad"] = "cover"
     """How images of other sizes were fitted."""
     background: str = "white"
@@ -97,13 +102,22 @@ class ModelInfo:
         if not NAME.fullmatch(self.objective):
             raise ConfigError(f"{shown(self.objective)} is not the name of an objective")
         _plain(self.options, "the objective's options")
-        for role in (self.decoder, self.generator, *self.custom):
+        for role in (self.decoder, self.generator, *self.custom, *self.kinds):
             if not NAME.fullmatch(role):
                 raise ConfigError(f"{shown(role)} is not the name of a network's role")
-        if self.shape.latent != self.networks.latent:
+        for kind in self.kinds.values():
+            if not isinstance(kind, str) or not NAME.fullmatch(kind):
+                raise ConfigError(f"{shown(kind)} is not the name of a kind of network")
+        if self.classes and not len(self.classes) == len(self.class_shares) == self.shape.classes:
+            raise ConfigError(
+                f"the model's shape has {self.shape.classes} classes, its description "
+                f"{len(self.classes)} names and {len(self.class_shares)} shares"
+            )
+        latent = zoo.latent(self.kinds, self.networks, self.shape.image)
+        if self.shape.latent != latent:
             raise ConfigError(
                 f"the model's shape has {self.shape.latent} latent dimensions, its networks "
-                f"have {self.networks.latent}"
+                f"have {latent}"
             )
 
     @staticmethod
@@ -113,7 +127,9 @@ class ModelInfo:
         *,
         decoder: str,
         generator: str,
+        kinds: Mapping[str, str] | None = None,
         classes: Sequence[str] = (),
+        class_shares: Sequence[float] = (),
         custom: Sequence[str] = (),
         **trained: Any,
     ) -> ModelInfo:
@@ -127,9 +143,11 @@ class ModelInfo:
             options=dict(settings.objective_options),
             decoder=decoder,
             generator=generator,
+            kinds=dict(kinds or {}),
             shape=shape,
             networks=settings.networks,
             classes=tuple(classes),
+            class_shares=tuple(class_shares),
             resize=settings.data.resize,
             background=settings.data.background,
             trained=TrainedOn(budget=run.budget, batch=run.batch, seed=run.seed, **trained),

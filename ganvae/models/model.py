@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ganvae import config
 from ganvae.errors import ConfigError
 from ganvae.models import card, files, hub
 from ganvae.models.info import ModelInfo
-from ganvae.types import Noise, Posterior
+from ganvae.types import Condition, Noise, Posterior
+
+Label = str | int | Tensor | None
+"""A class by name or number, or the class number of every image, (B,)."""
 
 BLOCK = 64
 """Random numbers are drawn for this many consecutive images at once."""
@@ -81,14 +85,15 @@ class Model(hub.HubMixin):
     # -- between images and latents ------------------------------------------------------------
 
     @torch.inference_mode()
-    def encode(self, x: Tensor, *, batch: int = 256) -> Posterior:
+    def encode(self, x: Tensor, label: Label = None, *, batch: int = 256) -> Posterior:
         """q(z|x) of images of shape (B, C, H, W) in [-1, 1].
 
+        label: of a class-conditional model: the class of every image, see :meth:`labels`
         Raises ConfigError for a model without an encoder, ValueError for other images.
         """
         encoder = self._encoder("encode")
-        x = self._images(x)
-        parts = [encoder(self._placed(part)) for part in _split(x, batch)]
+        x, c = self._images(x), self._told(label, len(x))
+        parts = [encoder(self._placed(part), *told) for part, told in _split(x, batch, c)]
         wrong = [part for part in parts if not isinstance(part, Posterior)]
         if wrong:
             raise ConfigError(
@@ -100,46 +105,81 @@ class Model(hub.HubMixin):
         return Posterior(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
 
     @torch.inference_mode()
-    def decode(self, z: Tensor, *, batch: int = 256) -> Tensor:
+    def decode(self, z: Tensor, label: Label = None, *, batch: int = 256) -> Tensor:
         """The image that the decoder makes of each z: of shape (B, latent) to (B, C, H, W)."""
-        return self._images_of(self.info.decoder, z, batch)
+        return self._images_of(self.info.decoder, z, label, batch)
 
     @torch.inference_mode()
-    def render(self, z: Tensor, *, batch: int = 256) -> Tensor:
+    def render(self, z: Tensor, label: Label = None, *, batch: int = 256) -> Tensor:
         """The image that the generator makes of each z: of shape (B, latent) to (B, C, H, W)."""
-        return self._images_of(self.info.generator, z, batch)
+        return self._images_of(self.info.generator, z, label, batch)
 
     @torch.inference_mode()
-    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor | None:
+    def log_likelihood(self, x: Tensor, z: Tensor, label: Label = None) -> Tensor | None:
         """log p(x|z) in nats, shape (B,), or None for a model that has no likelihood."""
         if "likelihood" not in self.networks:
             return None
         self._check_shape(x)
-        return self.networks["likelihood"](self.decode(z), self._placed(x))
+        return self.networks["likelihood"](self.decode(z, label), self._placed(x))
 
     # -- new images ----------------------------------------------------------------------------
 
     @torch.inference_mode()
+    def labels(
+        self, n: int, label: Label = None, *, seed: int = 0, start: int = 0
+    ) -> Tensor | None:
+        """The classes of new images ``start`` to ``start + n``: (n,), or None without classes.
+
+        label: a class's name or number for all of them, a number for each, (n,); unset: each
+            image's own by chance, as often as among the training images
+        Raises ConfigError for a class that does not exist or a model that knows none.
+        """
+        if label is not None or not self.info.classes:
+            return next(iter(self._told(label, n)), None)
+        shares = torch.tensor(self.info.class_shares, dtype=torch.float64).cumsum(0)
+        found = []
+        for block, rows in _blocks(start, start + n):
+            u = Noise(_whole(seed, "seed"), block, 1, total=BLOCK, rows=rows).uniform().double()
+            found.append(torch.searchsorted(shares / shares[-1], u, right=True))
+        whole = torch.cat(found) if found else torch.empty(0, dtype=torch.long)
+        return whole.to(self.device)
+
+    @torch.inference_mode()
     def latents(
-        self, n: int, *, seed: int = 0, temperature: float = 1.0, start: int = 0
+        self,
+        n: int,
+        label: Label = None,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
+        start: int = 0,
     ) -> Tensor:
         """Samples ``start`` to ``start + n`` of the prior, shape (n, latent).
 
         Sample i of a seed is the same whatever n and start are: numbers are drawn for blocks of
         64 consecutive samples from (seed, block), and the samples asked for are cut out.
+
+        label: see :meth:`labels`
         """
         n, start, seed = _whole(n, "n"), _whole(start, "start"), _whole(seed, "seed")
+        classes = self.labels(n, label, seed=seed, start=start)
         if not (math.isfinite(temperature) and temperature >= 0):
             raise ValueError(f"temperature must be 0 or more, got {temperature}")
-        parts = [
-            self.prior.sample(self._noise(seed, block), temperature)[rows]
-            for block, rows in _blocks(start, start + n)
-        ]
+        parts: list[Tensor] = []
+        for block, rows in _blocks(start, start + n):
+            c: Condition = ()
+            if classes is not None:  # whole blocks are drawn: those not asked for are of class 0
+                c = (classes.new_zeros(BLOCK),)
+                at = sum(map(len, parts))
+                c[0][rows] = classes[at : at + rows.stop - rows.start]
+            noise = self._noise(seed, block)
+            parts.append(self.prior.sample(noise, *c, temperature=temperature)[rows])
         return torch.cat(parts) if parts else torch.empty(0, self.latent, device=self.device)
 
     def generate(
         self,
         n: int,
+        label: Label = None,
         *,
         seed: int = 0,
         temperature: float = 1.0,
@@ -150,26 +190,35 @@ class Model(hub.HubMixin):
 
         Image i of a seed does not depend on n, start or batch, but for float rounding.
 
+        label: of a class-conditional model: see :meth:`labels`
         temperature: scales the spread of the prior; below 1 more typical, less various images
         batch: images computed at once
         """
-        z = self.latents(n, seed=seed, temperature=temperature, start=start)
-        return self.render(z, batch=batch)
+        classes = self.labels(n, label, seed=seed, start=start)
+        z = self.latents(n, classes, seed=seed, temperature=temperature, start=start)
+        return self.render(z, classes, batch=batch)
 
     # -- from images to images -----------------------------------------------------------------
 
     @torch.inference_mode()
     def reconstruct(
-        self, x: Tensor, *, seed: int | None = None, batch: int = 256, start: int = 0
+        self,
+        x: Tensor,
+        label: Label = None,
+        *,
+        seed: int | None = None,
+        batch: int = 256,
+        start: int = 0,
     ) -> Tensor:
         """Images of shape (B, C, H, W) in [-1, 1] encoded and decoded again, the same shape.
 
+        label: of a class-conditional model: the class of every image
         seed: unset: from the posterior's mean; else from a sample z ~ q(z|x), which for image i
             depends on (seed, start + i) alone
         """
-        q = self.encode(x, batch=batch)
+        q = self.encode(x, label, batch=batch)
         z = q.mean if seed is None else self._sampled(q, seed, start)
-        return self.decode(z, batch=batch)
+        return self.decode(z, label, batch=batch)
 
     @torch.inference_mode()
     def interpolate(
@@ -177,6 +226,7 @@ class Model(hub.HubMixin):
         a: Tensor,
         b: Tensor,
         steps: int = 8,
+        label: Label = None,
         *,
         path: Interpolation | None = None,
         batch: int = 256,
@@ -186,6 +236,7 @@ class Model(hub.HubMixin):
         a, b: one latent each, shape (latent,), rendered by the generator; or one image each, shape
             (C, H, W) in [-1, 1], encoded and then decoded by the decoder. Several at once, (B, …),
             give (B, steps, C, H, W)
+        label: of a class-conditional model: one class for all
         path: a function of (a, b, t); unset: :func:`spherical`
         """
         if steps < 2:
@@ -193,14 +244,14 @@ class Model(hub.HubMixin):
         if a.shape != b.shape or a.ndim not in (1, 2, 3, 4):
             raise ValueError(f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}")
         if a.ndim in (1, 3):
-            return self.interpolate(a[None], b[None], steps, path=path, batch=batch)[0]
+            return self.interpolate(a[None], b[None], steps, label, path=path, batch=batch)[0]
         ask = self.render
         if a.ndim == 4:
-            ask, a, b = self.decode, *(self.encode(x, batch=batch).mean for x in (a, b))
+            ask, a, b = self.decode, *(self.encode(x, label, batch=batch).mean for x in (a, b))
         a, b = self._latents(a), self._latents(b)
         way = torch.linspace(0, 1, steps, device=self.device)
         z = torch.stack([(path or spherical)(a, b, t) for t in way], 1)
-        return ask(z.flatten(0, 1), batch=batch).unflatten(0, (len(a), steps))
+        return ask(z.flatten(0, 1), label, batch=batch).unflatten(0, (len(a), steps))
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -274,11 +325,32 @@ class Model(hub.HubMixin):
         x = x.to(self.device, torch.float32)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _images_of(self, role: str, z: Tensor, batch: int) -> Tensor:
+    def _told(self, label: Label, n: int) -> Condition:
+        """What the networks are told of the classes of n images."""
+        names = self.info.classes
+        if label is None and not names:
+            return ()
+        if not names:
+            raise ConfigError("this model knows no classes: train one with --data.labels")
+        if label is None:
+            raise ConfigError(f"this model needs to know the class: one of {', '.join(names)}")
+        if isinstance(label, str):
+            number = names.index(label) if label in names else None
+            if number is None and label.isdecimal() and int(label) < len(names):
+                number = int(label)
+            if number is None:
+                raise ConfigError(f"no class {label!r}{config.suggest(label, list(names))}")
+            label = number
+        numbers = torch.as_tensor(label, device=self.device).long().expand(n)
+        if n and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(names):
+            raise ConfigError(f"classes are numbered 0 to {len(names) - 1}, got {numbers.max()}")
+        return (numbers,)
+
+    def _images_of(self, role: str, z: Tensor, label: Label, batch: int) -> Tensor:
         if role not in self.networks:
             raise ConfigError(f"this model has no {role}")
-        net = self.networks[role]
-        parts = [net(part) for part in _split(self._latents(z), batch)]
+        net, c = self.networks[role], self._told(label, len(z))
+        parts = [net(part, *told) for part, told in _split(self._latents(z), batch, c)]
         for part in parts:
             if tuple(part.shape[1:]) != self.shape:
                 raise ConfigError(
@@ -335,10 +407,13 @@ def _device(modules: Any) -> torch.device:
     return torch.device("cpu")
 
 
-def _split(x: Tensor, batch: int) -> Iterator[Tensor]:
+def _split(x: Tensor, batch: int, c: Condition) -> Iterator[tuple[Tensor, Condition]]:
+    """Batches, and what belongs to each."""
     if batch < 1:
         raise ValueError(f"batch must be positive, got {batch}")
-    return iter(x.split(batch)) if len(x) else iter(())
+    for start in range(0, len(x), batch):
+        rows = slice(start, start + batch)
+        yield x[rows], tuple(told[rows] for told in c)
 
 
 def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:

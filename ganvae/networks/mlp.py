@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ganvae.networks.classes import Told
 from ganvae.types import Posterior, Shape
 
 
@@ -28,12 +29,14 @@ class Encoder(nn.Module):
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...] = (128, 64, 32)):
         super().__init__()
-        self.body = nn.Sequential(dense(math.prod(shape.image), *hidden), nn.ReLU())
+        self.told = Told(shape.classes)
+        sizes = (math.prod(shape.image) + shape.classes, *hidden)
+        self.body = nn.Sequential(dense(*sizes), nn.ReLU())
         self.head = nn.Linear(hidden[-1], 2 * shape.latent)
 
-    def forward(self, x: Tensor) -> Posterior:
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Posterior:
         """The posterior of each image."""
-        mean, logvar = self.head(self.body(x.flatten(1))).chunk(2, 1)
+        mean, logvar = self.head(self.body(self.told(x.flatten(1), label))).chunk(2, 1)
         return Posterior(mean, logvar.clamp(-12, 6))
 
 
@@ -42,12 +45,12 @@ class Decoder(nn.Module):
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
-        self.shape = shape.image
-        self.body = dense(shape.latent, *hidden, math.prod(shape.image))
+        self.shape, self.told = shape.image, Told(shape.classes)
+        self.body = dense(shape.latent + shape.classes, *hidden, math.prod(shape.image))
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of each z."""
-        return 2 * self.body(z).sigmoid().unflatten(1, self.shape) - 1
+        return 2 * self.body(self.told(z, label)).sigmoid().unflatten(1, self.shape) - 1
 
 
 class Discriminator(nn.Module):
@@ -55,11 +58,15 @@ class Discriminator(nn.Module):
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
-        self.body = nn.Sequential(dense(math.prod(shape.image), *hidden), nn.ReLU())
+        self.told = Told(shape.classes)
+        sizes = (math.prod(shape.image) + shape.classes, *hidden)
+        self.body = nn.Sequential(dense(*sizes), nn.ReLU())
         self.head = nn.Linear(hidden[-1], 1)
 
-    def forward(self, x: Tensor, features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, label: Tensor | None = None, features: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits; with ``features`` also the last hidden layer (B, F)."""
-        h = self.body(x.flatten(1))
+        h = self.body(self.told(x.flatten(1), label))
         logit = self.head(h).squeeze(1)
         return (logit, h) if features else logit

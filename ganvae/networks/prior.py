@@ -27,43 +27,54 @@ class Prior(nn.Module):
         self.latent = latent
 
     @abstractmethod
-    def sample(self, noise: Noise, temperature: float = 1.0) -> Tensor:
-        """z ~ p(z), shape (B, d), from ``noise`` alone; ``temperature`` scales the spread."""
+    def sample(
+        self, noise: Noise, label: Tensor | None = None, temperature: float = 1.0
+    ) -> Tensor:
+        """z ~ p(z), or p(z|y), shape (B, d), from ``noise`` alone.
+
+        label: y, class numbers of shape (B,)
+        temperature: scales the spread
+        """
 
     @abstractmethod
-    def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z) in nats, summed over the dimensions: of shape (B, d) to (B,)."""
+    def log_prob(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """log p(z), or log p(z|y), in nats: of shape (B, d) to (B,)."""
 
     @abstractmethod
-    def fit(self, z: Tensor) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
         """Adapt p(z) to samples of the aggregate posterior, shape (N, d)."""
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """:meth:`log_prob`."""
-        return self.log_prob(z)
+        return self.log_prob(z, label)
 
 
 class NormalPrior(Prior):
-    """The standard normal distribution N(0, I)."""
+    """The standard normal distribution N(0, I), whatever the class."""
 
-    def sample(self, noise: Noise, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, noise: Noise, label: Tensor | None = None, temperature: float = 1.0
+    ) -> Tensor:
         """z = τ ε, shape (B, d)."""
         return temperature * noise.normal(self.latent)
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """log N(z; 0, I), of shape (B, d) to (B,)."""
         return -0.5 * (z.square() + _LOG_2PI).sum(1)
 
-    def fit(self, z: Tensor) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
         """Nothing: N(0, I) has nothing to adapt."""
 
 
 class MixturePrior(Prior):
     """A mixture of Gaussians Σ_k π_k N(m_k, L_k L_kᵀ); N(0, I) until it is fitted.
 
+    Given a class, the Gaussians are the same, and their weights are the class's own.
+
     latent: d
     components: K, at most; fewer are used where there are too few points for so many
     regulariser: added to the diagonal of every covariance
+    classes: number of classes that p(z|y) is of; 0 for none
 
     | From Variational to Deterministic Autoencoders (Ghosh et al., 2020), section 4
     | https://arxiv.org/abs/1903.12436
@@ -74,40 +85,54 @@ class MixturePrior(Prior):
     factors: Tensor
     fitted: Tensor
 
-    def __init__(self, latent: int, components: int = 40, regulariser: float = 1e-4):
+    def __init__(
+        self, latent: int, components: int = 40, regulariser: float = 1e-4, classes: int = 0
+    ):
         super().__init__(latent)
         if components < 1:
             raise ValueError(f"a mixture needs at least one component, got {components}")
         self.components, self.regulariser = components, regulariser
-        weights = torch.zeros(components)
-        weights[0] = 1
+        weights = torch.zeros(classes, components) if classes else torch.zeros(components)
+        weights[..., 0] = 1
         self.register_buffer("weights", weights)
         self.register_buffer("means", torch.zeros(components, latent))
         self.register_buffer("factors", torch.eye(latent).repeat(components, 1, 1))
         self.register_buffer("fitted", torch.tensor(False))
 
-    def sample(self, noise: Noise, temperature: float = 1.0) -> Tensor:
+    def _weights(self, label: Tensor | None) -> Tensor:
+        """π of every sample, (B, K), or of all of them, (1, K)."""
+        if self.weights.ndim == 1:
+            return self.weights[None]
+        if label is None:
+            raise ValueError("this prior is of classes: give each sample's label")
+        return self.weights[label.to(self.weights.device)]
+
+    def sample(
+        self, noise: Noise, label: Tensor | None = None, temperature: float = 1.0
+    ) -> Tensor:
         """z = m_k + τ L_k ε with k ~ π, shape (B, d).
 
         ``temperature`` τ scales the spread within the components; how often each is met does not
         change. Takes one uniform number and d normal ones from ``noise``.
         """
-        edges = self.weights.float().cumsum(0)
-        u = noise.uniform().to(edges).contiguous()
-        k = torch.searchsorted(edges / edges[-1], u, right=True)  # never one of weight zero
+        edges = self._weights(label).float().cumsum(1)
+        u = noise.uniform().to(edges)[:, None]
+        edges = (edges / edges[:, -1:]).expand(len(u), -1).contiguous()
+        k = torch.searchsorted(edges, u, right=True)[:, 0]  # never one of weight zero
         spread = noise.normal(self.latent).to(self.means)
         return self.means[k] + temperature * torch.einsum("bij,bj->bi", self.factors[k], spread)
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def log_prob(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """log Σ_k π_k N(z; m_k, L_k L_kᵀ), of shape (B, d) to (B,)."""
         centred = (z.to(self.means) - self.means[:, None]).mT  # (K, d, B)
         standard = torch.linalg.solve_triangular(self.factors, centred, upper=False)
         half_logdet = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
-        constant = self.weights.log() - half_logdet - 0.5 * self.latent * _LOG_2PI
-        return torch.logsumexp(constant[:, None] - 0.5 * standard.square().sum(1), dim=0)
+        constant = self._weights(label).log().mT - half_logdet[:, None]
+        joint = constant - 0.5 * standard.square().sum(1)
+        return torch.logsumexp(joint, dim=0) - 0.5 * self.latent * _LOG_2PI
 
     @torch.no_grad()
-    def fit(self, z: Tensor) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
         """Fit the mixture to ``z``, shape (N, d), by expectation maximisation.
 
         Deterministic: k-means with a fixed seed starts it. A full covariance in d dimensions wants
@@ -126,13 +151,27 @@ class MixturePrior(Prior):
         if count > 1:
             count = min(count, len(points.unique(dim=0)))
         weights, means, factors = expectation_maximisation(points, count, self.regulariser)
+        if self.weights.ndim == 2:
+            weights = self._by_class(points, label, (weights, means, factors))
         self.weights.zero_()
         self.means.zero_()
         self.factors.copy_(torch.eye(self.latent))
-        self.weights[:count] = weights.to(self.weights)
+        self.weights[..., :count] = weights.to(self.weights)
         self.means[:count] = means.to(self.means)
         self.factors[:count] = factors.to(self.factors)
         self.fitted.fill_(True)
+
+    def _by_class(
+        self, z: Tensor, label: Tensor | None, mixture: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        """p(k|y), shape (classes, K): how much each Gaussian has of each class's points."""
+        if label is None:
+            raise ValueError("this prior is of classes: give each latent's label")
+        shares = _joint(z, *mixture).softmax(1)
+        found = mixture[0].repeat(len(self.weights), 1)  # a class without points: as all are
+        for y in label.unique().tolist():
+            found[y] = shares[label.cpu() == y].mean(0)
+        return found
 
 
 def expectation_maximisation(

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ganvae.networks.classes import Projection, Told
 from ganvae.types import Posterior, Shape
 
 
@@ -90,13 +91,15 @@ class Encoder(nn.Module):
     def __init__(self, shape: Shape, width: int, depth: int):
         super().__init__()
         self.trunk = Trunk(shape, width, depth, normalise=True)
-        self.head = nn.Linear(math.prod(self.trunk.out), 2 * shape.latent)
+        self.told = Told(shape.classes)
+        self.head = nn.Linear(math.prod(self.trunk.out) + shape.classes, 2 * shape.latent)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: Tensor) -> Posterior:
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Posterior:
         """The posterior of each image."""
-        mean, logvar = self.head(self.trunk(x).flatten(1)).chunk(2, 1)
+        h = self.told(self.trunk(x).flatten(1), label)
+        mean, logvar = self.head(h).chunk(2, 1)
         return Posterior(mean, logvar.clamp(-12, 6))
 
 
@@ -108,7 +111,8 @@ class Decoder(nn.Module):
         count = min(levels(shape.height), levels(shape.width))
         channels = widths(width, count)[::-1]
         self.start = (channels[0], shape.height >> count, shape.width >> count)
-        self.head = nn.Linear(shape.latent, math.prod(self.start))
+        self.told = Told(shape.classes)
+        self.head = nn.Linear(shape.latent + shape.classes, math.prod(self.start))
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
             layers += [Residual(before, normalise=True) for _ in range(depth)]
@@ -117,22 +121,30 @@ class Decoder(nn.Module):
         layers += [nn.ConvTranspose2d(width, shape.channels, 4, 2, 1), nn.Tanh()]
         self.body = nn.Sequential(*layers)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of each z."""
-        h = self.head(z).unflatten(1, self.start)
+        h = self.head(self.told(z, label)).unflatten(1, self.start)
         return self.body(h.contiguous(memory_format=torch.channels_last))
 
 
 class Discriminator(nn.Module):
-    """An image (B, C, H, W) to a logit (B,), higher for real ones; no normalisation."""
+    """An image (B, C, H, W) to a logit (B,), higher for real ones; no normalisation.
+
+    Of classes, by projection: the logit gets the product of the features with the class's vector.
+    | cGANs with Projection Discriminator (Miyato and Koyama, 2018), eq. 4
+    | https://arxiv.org/abs/1802.05637
+    """
 
     def __init__(self, shape: Shape, width: int, depth: int):
         super().__init__()
         self.trunk = Trunk(shape, width, depth, normalise=False)
         self.head = nn.Linear(math.prod(self.trunk.out), 1)
+        self.classes = Projection(shape.classes, self.head.in_features)
 
-    def forward(self, x: Tensor, features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, label: Tensor | None = None, features: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits; with ``features`` also the last convolutional features, flattened (B, F)."""
         h = self.trunk(x).flatten(1)
-        logit = self.head(h).squeeze(1)
+        logit = self.head(h).squeeze(1) + self.classes(h, label)
         return (logit, h) if features else logit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ganvae.types import Batch, Clock, Networks, Optim, Step
+from ganvae.types import Batch, Clock, Condition, Networks, Optim, Step, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,13 @@ class Objective(ABC):
     """The role that turns the encoder's z back into the image it came from."""
     generator: ClassVar[str] = "decoder"
     """The role that turns the prior's z into a new image."""
+
+    kinds: ClassVar[Mapping[str, str]] = {}
+    """Roles whose network :mod:`ganvae.networks.zoo` builds as another kind than their name."""
+    classes: ClassVar[bool] = True
+    """Whether it can be conditioned on classes."""
+    paired: ClassVar[bool | None] = None
+    """Whether it translates sources into images that belong to them; None: makes images alone."""
 
     optim: Optim = Optim()
     """Adam and its schedule."""
@@ -82,7 +89,10 @@ def start_as(net: nn.Module, other: nn.Module) -> None:
 def fit_prior(nets: Networks, batches: Iterator[Batch], samples: int) -> None:
     """Fit ``nets["prior"]`` to ``samples`` draws of z ~ q(z|x) over training images."""
     latents: list[torch.Tensor] = []
+    told: list[Condition] = []
     while sum(map(len, latents)) < samples:
         batch = next(batches)
-        latents.append(nets["encoder"](batch.image).rsample(batch.noise))
-    nets["prior"].fit(torch.cat(latents)[:samples])
+        latents.append(nets["encoder"](batch.image, *batch.condition).rsample(batch.noise))
+        told.append(batch.condition)
+    c = tuple(tensor[:samples] for tensor in join(*told))
+    nets["prior"].fit(torch.cat(latents)[:samples], *c)

@@ -29,11 +29,11 @@ class GAN(Objective):
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """D, then G."""
         G, D, prior = (nets[name] for name in self.networks)
-        x, game = batch.image, self.adversary
-        x_hat = G(prior.sample(batch.noise))
+        x, c, game = batch.image, batch.condition, self.adversary
+        x_hat = G(prior.sample(batch.noise, *c), *c)
 
-        critic = game.discriminator(D, x, x_hat, now)
+        critic = game.discriminator(D, x, x_hat, now, c)
         yield {"discriminator": critic.loss}
 
-        yield {"generator": game.generator(frozen(D)(x_hat), critic.real)}
+        yield {"generator": game.generator(frozen(D)(x_hat, *c), critic.real)}
         return critic.logged

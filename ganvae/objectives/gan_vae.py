@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 
 from ganvae.losses.adversarial import Adversary
+from ganvae.losses.features import matching
 from ganvae.losses.reconstruction import squared
 from ganvae.objectives.base import Objective, Stage, frozen, start_as
 from ganvae.objectives.vae import VAE
-from ganvae.types import Batch, Clock, Networks, Optim, Step
+from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,27 +45,26 @@ class GANVAE(Objective):
 
     def stages(self) -> list[Stage]:
         """E and Dec, then G and D; or all of them at once."""
-        first = [Stage(self.representation, self.share)] if self.share else []
-        return [*first, Stage(self, 1 - self.share)]
+        first = [Stage(self.representation, self.share)]
+        return [*(first if self.share else []), Stage(self, 1 - self.share)]
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """E and Dec if joint; D; then G. Even rows meet z ~ q(z|x), odd ones z ~ p(z)."""
         E, _, _, prior, G, D = (nets[name] for name in self.networks)
         known, other = batch.halves()
-        x = torch.cat([known.image, other.image])
+        x, c = torch.cat([known.image, other.image]), join(known.condition, other.condition)
         logged = {} if self.share else (yield from self.representation.step(nets, batch, now))
         with torch.no_grad():
-            z = E(known.image).rsample(known.noise)
-        x_hat = G(torch.cat([z, prior.sample(other.noise)]))
+            z = E(known.image, *known.condition).rsample(known.noise)
+        x_hat = G(torch.cat([z, prior.sample(other.noise, *other.condition)]), *c)
 
-        critic = self.adversary.discriminator(D, x, x_hat, now)
+        critic = self.adversary.discriminator(D, x, x_hat, now, c)
         yield {"discriminator": critic.loss}
         n = len(z)  # where x̂ is a reconstruction
-        loss = self.adversarial * self.adversary.generator(frozen(D)(x_hat), critic.real)
+        loss = self.adversarial * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
         loss = loss + self.pixel * squared(x_hat[:n], x[:n])
         if self.feature:
-            (_, f_x), (_, f_x_hat) = (frozen(D)(y[:n], features=True) for y in (x, x_hat))
-            loss = loss + self.feature * squared(f_x_hat, f_x)
+            loss = loss + self.feature * matching(frozen(D), x_hat[:n], x[:n], known.condition)
         yield {"generator": loss}
         return logged | critic.logged
 

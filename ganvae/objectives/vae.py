@@ -12,7 +12,7 @@ import torch
 from ganvae.errors import ConfigError
 from ganvae.losses.divergence import kl
 from ganvae.objectives.base import Objective, fit_prior
-from ganvae.types import Batch, Clock, Networks, Optim, Step
+from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class VAE(Objective):
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """The negative of the evidence lower bound (Kingma and Welling, eq. 3)."""
         E, Dec, likelihood, _ = (nets[name] for name in self.networks)
-        x = batch.image
-        q = E(x)
-        x_hat = Dec(q.rsample(batch.noise))
+        x, c = batch.image, batch.condition
+        q = E(x, *c)
+        x_hat = Dec(q.rsample(batch.noise), *c)
 
         if self.scale == "optimal":
             likelihood.fit_scale(x_hat.detach(), x)
@@ -67,6 +67,8 @@ class VAE(Objective):
         """Fits the prior to the aggregate posterior, from which N(0, I) always differs."""
         fit_prior(nets, batches, self.fit)
         if self.scale == "optimal":  # of the averaged networks, at z = μ
-            x = torch.cat([next(batches).image for _ in range(8)])
+            some = [next(batches) for _ in range(8)]
+            x, c = torch.cat([b.image for b in some]), join(*(b.condition for b in some))
             with torch.no_grad():
-                nets["likelihood"].fit_scale(nets["decoder"](nets["encoder"](x).mean), x)
+                x_hat = nets["decoder"](nets["encoder"](x, *c).mean, *c)
+                nets["likelihood"].fit_scale(x_hat, x)

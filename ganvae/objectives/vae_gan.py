@@ -12,7 +12,7 @@ from ganvae.losses.adversarial import Adversary
 from ganvae.losses.divergence import kl
 from ganvae.losses.reconstruction import squared
 from ganvae.objectives.base import Objective, fit_prior, frozen
-from ganvae.types import Batch, Clock, Networks, Optim, Step
+from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +41,16 @@ class VAEGAN(Objective):
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """Algorithm 1: each network follows its own loss, all of them at once."""
         E, Dec, D, _ = (nets[name] for name in self.networks)
-        x = batch.image
-        q = E(x)
-        x_hat = Dec(q.rsample(batch.noise))
-        x_p = Dec(batch.noise.normal(*q.mean.shape[1:]))  # p(z) = N(0, I) while training
-        fake = torch.cat([x_hat, x_p])
-        real = torch.cat([x, x])
+        x, c = batch.image, batch.condition
+        q = E(x, *c)
+        x_hat = Dec(q.rsample(batch.noise), *c)
+        x_p = Dec(batch.noise.normal(*q.mean.shape[1:]), *c)  # p(z) = N(0, I) while training
+        fake, real, both = torch.cat([x_hat, x_p]), torch.cat([x, x]), join(c, c)
 
-        critic = self.adversary.discriminator(D, real, fake, now)
+        critic = self.adversary.discriminator(D, real, fake, now, both)
         with torch.no_grad():
-            _, f_x = D(x, features=True)
-        on_fake, f_fake = frozen(D)(fake, features=True)
+            _, f_x = D(x, *c, features=True)
+        on_fake, f_fake = frozen(D)(fake, *both, features=True)
         llike = 0.5 * squared(f_fake[: len(x)], f_x)  # eq. 7, a unit Gaussian around f_D
         prior = self.beta * kl(q)  # eq. 3
         gan = self.adversary.generator(on_fake, critic.real)

@@ -12,9 +12,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch._functorch.config as functorch
-from torch import nn
+from torch import Tensor, nn
 
 from ganvae import config as configuration
 from ganvae.config import Config
@@ -36,7 +37,7 @@ from ganvae.training.log import RunLog
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every, rate
 from ganvae.training.signals import Signals
-from ganvae.types import Batch, Clock, Noise, Shape, Step, mix
+from ganvae.types import Batch, Clock, Condition, Noise, Shape, Step, mix
 
 IMAGES = "images.npy"
 """The run's list of image digests, by which a resumed run tells what changed."""
@@ -138,21 +139,19 @@ class Trainer:
                 f"this objective has no network {', '.join(sorted(unknown))}; "
                 f"it has {', '.join(roles)}"
             )
-        channels, height, width = self.data.shape
-        shape = Shape(
-            channels=channels, height=height, width=width, latent=self.config.networks.latent
-        )
+        shape = self._shape()
+        kinds = {r: k for stage in self.stages for r, k in stage.objective.kinds.items()}
         torch.manual_seed(mix(settings.seed))
         try:
             self.nets = {
                 role: self.given[role]
                 if role in self.given
-                else zoo.build(role, self.config.networks, shape)
+                else zoo.build(kinds.get(role, role), self.config.networks, shape)
                 for role in roles
             }
         except ValueError as error:
             raise ConfigError(f"{error}") from error
-        self.shape = shape
+        self.shape, self.kinds = shape, {r: k for r, k in kinds.items() if r in roles}
         for net in self.nets.values():
             net.to(device)
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -162,6 +161,22 @@ class Trainer:
         if settings.compile:
             compile_networks(self.nets)
         self._enter_stage()
+
+    def _shape(self) -> Shape:
+        """What the networks are built for. Raises ConfigError where objective and data differ."""
+        channels, height, width = self.data.shape
+        if self.data.classes and not self.objective.classes:
+            raise ConfigError(
+                f"{self.config.objective} knows no classes: leave out --data.labels, or choose "
+                f"another --objective"
+            )
+        return Shape(
+            channels=channels,
+            height=height,
+            width=width,
+            latent=zoo.latent(self.objective.kinds, self.config.networks, self.data.shape),
+            classes=len(self.data.classes),
+        )
 
     def _synchronise(self) -> None:
         tensors = [t for net in self.nets.values() for t in net.state_dict().values()]
@@ -389,13 +404,27 @@ class Trainer:
         values |= {name: float(v) for name, v in outcome.logged.items()}
         sample = None
         if step % 50 == 0:
-            noise = Noise(step, total=16, device=self.processes.device)
-            generator = self.average.nets[self.stages[self.at.stage].objective.generator]
-            prior: Any = self.average.nets["prior"]
-            sample = generator(prior.sample(noise))
+            sample = self._sample(self.batches.at(step).condition)
         moved = {name: self.nets[name] for name in outcome.moved}
         for message in self.alarms.observe(step, values, sample, moved):
             self._say(message)
+
+    def _sample(self, c: Condition) -> Tensor:
+        """Some images of the averaged networks, for the alarms."""
+        objective, nets = self.stages[self.at.stage].objective, self.average.nets
+        c = tuple(told[:16] for told in c)
+        noise = Noise(self.at.step, total=len(c[0]) if c else 16, device=self.processes.device)
+        prior: Any = nets["prior"]
+        sample: Tensor = nets[objective.generator](prior.sample(noise, *c), *c)
+        return sample
+
+    def _class_shares(self) -> list[float]:
+        """How much of the training images each class has."""
+        labels = self.data.train.labels
+        if labels is None:
+            return []
+        counts = np.bincount(labels, minlength=len(self.data.classes))
+        return [float(count) / len(labels) for count in counts]
 
     def _roll_back(self) -> None:
         rollbacks = self.at.rollbacks + 1
@@ -472,8 +501,11 @@ class Trainer:
     @torch.no_grad()
     def _preview(self) -> None:
         model = self.model()
-        real = self.data.test.images(range(min(8, len(self.data.test)))).to(self.processes.device)
-        again = model.reconstruct(real) if "encoder" in model.networks else None
+        rows = np.arange(min(8, len(self.data.test)))
+        real = self.data.test.images(rows).to(self.processes.device)
+        labels = self.data.test.labels
+        label = None if labels is None else torch.from_numpy(labels[rows])
+        again = model.reconstruct(real, label) if "encoder" in model.networks else None
         previews.write(self.out, self.at.step, real, again, model.generate(32, seed=0))
 
     def _evaluate(self) -> None:
@@ -536,7 +568,9 @@ class Trainer:
             self.shape,
             decoder=objective.decoder,
             generator=objective.generator,
+            kinds=self.kinds,
             classes=self.data.classes,
+            class_shares=self._class_shares(),
             fingerprint=self.data.fingerprint,
             train_images=len(self.data.train),
             test_images=len(self.data.test),

@@ -12,15 +12,20 @@ from ganvae.types import Shape
 ROLES = ("encoder", "decoder", "generator", "prior", "likelihood")
 
 
-def make_model(roles: tuple[str, ...] = ROLES, channels: int = 1, **info) -> Model:
+def make_model(
+    roles: tuple[str, ...] = ROLES, channels: int = 1, classes: tuple[str, ...] = (), **info
+) -> Model:
     settings = Config(networks=Networks(family="mlp", latent=4, components=3))
-    shape = Shape(channels=channels, height=8, width=8, latent=4)
+    count = len(classes)
+    shape = Shape(channels=channels, height=8, width=8, latent=4, classes=count)
+    info = {"classes": classes, "class_shares": [1 / max(count, 1)] * count} | info
     generator = "generator" if "generator" in roles else "decoder"
     decoder = "decoder" if "decoder" in roles else "generator"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         networks = {role: zoo.build(role, settings.networks, shape) for role in roles}
-        networks["prior"].fit(torch.randn(60, 4) * torch.tensor([1.0, 2, 3, 4]))
+        labels = (torch.arange(60) % count,) if count else ()
+        networks["prior"].fit(torch.randn(60, 4) * torch.tensor([1.0, 2, 3, 4]), *labels)
         for role in roles:  # fresh weights map everything to nearly one image
             for parameter in networks[role].parameters():
                 if parameter.ndim > 1:

@@ -85,10 +85,13 @@ def test_samples_use_the_given_noise_alone_and_rows_agree(fitted: MixturePrior):
 def test_temperature_scales_the_spread_within_components(fitted: MixturePrior):
     cold = fitted.sample(Noise(0, total=500), temperature=0.0)
     assert all((fitted.means == z).all(1).any() for z in cold)
-    one, half = fitted.sample(Noise(0, total=500)), fitted.sample(Noise(0, total=500), 0.5)
+    one, half = (
+        fitted.sample(Noise(0, total=500)),
+        fitted.sample(Noise(0, total=500), temperature=0.5),
+    )
     assert_close(half - cold, 0.5 * (one - cold), atol=1e-5, rtol=1e-4)
-    assert_close(NormalPrior(4).sample(Noise(0, total=5), 0.5),
-                 0.5 * NormalPrior(4).sample(Noise(0, total=5)))  # fmt: skip
+    cold = NormalPrior(4).sample(Noise(0, total=5), temperature=0.5)
+    assert_close(cold, 0.5 * NormalPrior(4).sample(Noise(0, total=5)))
 
 
 def test_fit_equals_scikit_learn():
@@ -188,3 +191,30 @@ def test_bad_sizes_are_refused():
         NormalPrior(0)
     with pytest.raises(ValueError, match="component"):
         MixturePrior(3, 0)
+
+
+def test_a_mixture_of_classes_keeps_them_apart():
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(600) % 3
+    centres = torch.tensor([[-4.0, 0], [0, 0], [4, 0]])
+    z = centres[label] + 0.3 * torch.randn(600, 2, generator=generator)
+    prior = MixturePrior(2, components=6, classes=3)
+    prior.fit(z, label)
+    assert_close(prior.weights.sum(1), torch.ones(3))
+    for y in range(3):
+        sample = prior.sample(Noise(y, total=400), torch.full((400,), y))
+        assert_close(sample.mean(0), centres[y], atol=0.15, rtol=0)
+    told, other = (prior.log_prob(z, (label + shift) % 3) for shift in (0, 1))
+    assert (told > other + 3).all()
+    with pytest.raises(ValueError, match="label"):
+        prior.sample(Noise(0, total=2))
+
+
+def test_one_class_is_no_class():
+    z = torch.randn(300, 3, generator=torch.Generator().manual_seed(1))
+    plain, one = MixturePrior(3, components=5), MixturePrior(3, components=5, classes=1)
+    plain.fit(z)
+    label = torch.zeros(300, dtype=torch.long)
+    one.fit(z, label)
+    assert_close(one.weights[0], plain.weights, atol=2e-3, rtol=0)  # one more half step of EM
+    assert_close(one.log_prob(z, label), plain.log_prob(z), atol=0.02, rtol=0)

@@ -4,7 +4,7 @@ import ast
 import copy
 import inspect
 import socket
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,20 +25,41 @@ from ganvae.types import Batch, Clock, Noise, Shape
 
 NAMES = objectives.names()
 SHAPE = Shape(channels=1, height=16, width=16, latent=6)
-TOTAL = 8
+TOTAL, CLASSES = 8, 3
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A stage of an objective, and what its images are told."""
+
+    objective: Objective
+    classes: int = 0
+
+    def __getattr__(self, name):
+        return getattr(self.objective, name)
 
 
 def variants():
-    """Each stage of each objective, and gan_vae trained jointly."""
+    """Each stage of each objective, with and without classes, and gan_vae trained jointly."""
     made = [(name, stage.objective) for name in NAMES for stage in objectives.build(name).stages()]
     made.append(("gan_vae-joint", objectives.build("gan_vae", {"share": 0, "feature": 0.1})))
-    return [pytest.param(o, id=f"{name}-{type(o).__name__}") for name, o in made]
+    both = [(o, n, k) for n, o in made for k in ((0, CLASSES) if o.classes else (0,))]
+    return [
+        pytest.param(Variant(o, k), id=f"{name}-{type(o).__name__}" + ("-classes" if k else ""))
+        for o, name, k in both
+    ]
 
 
 def build_nets(objective, family="residual"):
     torch.manual_seed(3)
     config = Networks(family=family, width=8, prior="normal", latent=6)
-    nets = {role: zoo.build(role, config, SHAPE).double() for role in objective.networks}
+    kinds = objective.kinds
+    shape = replace(
+        SHAPE,
+        classes=getattr(objective, "classes", 0) if isinstance(objective, Variant) else 0,
+        latent=zoo.latent(kinds, config, SHAPE.image),
+    )
+    nets = {r: zoo.build(kinds.get(r, r), config, shape).double() for r in objective.networks}
     for net in nets.values():
         for parameter in net.parameters():  # nothing may hide behind a zero
             with torch.no_grad():
@@ -46,10 +67,12 @@ def build_nets(objective, family="residual"):
     return nets
 
 
-def batch_of(step, rows=slice(0, TOTAL)):
+def batch_of(step, objective=None, rows=slice(0, TOTAL)):
     pixels = Noise(1, step, total=TOTAL, dtype=torch.float64).uniform(1, 16, 16)
     noise = Noise(2, step, total=TOTAL, rows=rows, dtype=torch.float64)
-    return Batch(image=2 * pixels[rows] - 1, noise=noise)
+    told = isinstance(objective, Variant) and objective.classes
+    label = (torch.arange(TOTAL) * (step + 3) % CLASSES)[rows] if told else None
+    return Batch(image=2 * pixels[rows] - 1, noise=noise, label=label)
 
 
 def engine_of(nets, objective, processes=None):
@@ -68,7 +91,7 @@ def train(nets, objective, steps=3, micros=1, processes=None, seen=None):
             slice(size * (processes.rank * micros + m), size * (processes.rank * micros + m + 1))
             for m in range(micros)
         ]
-        made = [objective.step(seen or nets, batch_of(step, r), now) for r in rows]
+        made = [objective.step(seen or nets, batch_of(step, objective, r), now) for r in rows]
         outcome = engine.step(made)
         assert outcome.ok
         logged = outcome.logged
@@ -82,7 +105,7 @@ def weights(nets):
 @pytest.mark.parametrize("objective", variants())
 def test_a_loss_moves_the_networks_it_names_and_no_other(objective):
     nets = build_nets(objective)
-    steps = objective.step(nets, batch_of(0), Clock())
+    steps = objective.step(nets, batch_of(0, objective), Clock())
     moved = set()
     for losses in steps:
         for net in nets.values():
@@ -107,7 +130,7 @@ def test_the_engine_changes_moved_networks_only(objective):
     nets = build_nets(objective)
     before = weights(nets)
     engine = engine_of(nets, objective)
-    outcome = engine.step([objective.step(nets, batch_of(0), Clock())])
+    outcome = engine.step([objective.step(nets, batch_of(0, objective), Clock())])
     after = weights(nets)
     changed = {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}
     assert changed == set(outcome.moved)
@@ -190,7 +213,7 @@ def test_a_step_that_is_not_finite_changes_nothing(objective):
     engine = engine_of(nets, objective)
     for step in range(2):
         good = copy.deepcopy((weights(nets), engine.state()))
-        batch = batch_of(step)
+        batch = batch_of(step, objective)
         batch.image[0, 0, 0, 0] = torch.nan
         outcome = engine.step([objective.step(nets, batch, Clock(step=step))])
         assert not outcome.ok and not outcome.moved
@@ -199,11 +222,14 @@ def test_a_step_that_is_not_finite_changes_nothing(objective):
         for name, state in engine.state().items():
             assert state.keys() == good[1][name].keys()
             assert all(torch.equal(value, good[1][name][key]) for key, value in state.items())
-        assert engine.step([objective.step(nets, batch_of(step), Clock(step=step))]).ok
+        now = Clock(step=step)
+        assert engine.step([objective.step(nets, batch_of(step, objective), now)]).ok
 
 
 @pytest.mark.parametrize("objective", variants())
 def test_the_last_move_can_undo_the_first(objective):
+    variant, objective = objective, objective.objective
+
     class Poisoned(type(objective)):
         def step(self, nets, batch, now):
             *_, last = (losses.keys() for losses in super().step(nets, batch, now))
@@ -213,9 +239,10 @@ def test_the_last_move_can_undo_the_first(objective):
             return {}
 
     poisoned = Poisoned(**{f.name: getattr(objective, f.name) for f in fields(objective)})
-    nets = build_nets(objective)
+    nets = build_nets(variant)
     before = weights(nets)
-    assert not engine_of(nets, objective).step([poisoned.step(nets, batch_of(0), Clock())]).ok
+    batch = batch_of(0, variant)
+    assert not engine_of(nets, objective).step([poisoned.step(nets, batch, Clock())]).ok
     assert all(torch.equal(value, before[key]) for key, value in weights(nets).items())
 
 

@@ -15,7 +15,10 @@ from ganvae.types import Clock, Condition, join
 
 
 class Game(NamedTuple):
-    """Two losses of logits, each of shape (B,), and minimised."""
+    """Two losses of logits, (B,) or (B, ...) of an image's parts, and minimised.
+
+    Each part plays for itself; the loss is the mean over the parts of a sample and the batch.
+    """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     """Of D(x) and D(x̂)."""
@@ -45,11 +48,27 @@ relativistic = Game(
 | The GAN is dead; long live the GAN! (Huang et al., 2024), eq. 2 | https://arxiv.org/abs/2501.05441
 """
 
-games = {"nonsaturating": nonsaturating, "hinge": hinge, "relativistic": relativistic}
+least_squares = Game(
+    lambda real, fake: 0.25 * ((real - 1).square() + (fake + 1).square()).mean(),
+    lambda fake, real: 0.25 * (fake - 1).square().mean(),
+)
+"""(D − 1)² and D² of D = (1 + logit) / 2, so that logits are above 0 for reals as everywhere;
+without the paper's halves.
+
+| Least Squares Generative Adversarial Networks (Mao et al., 2017), eq. 9
+| https://arxiv.org/abs/1611.04076
+"""
+
+games = {
+    "nonsaturating": nonsaturating,
+    "hinge": hinge,
+    "relativistic": relativistic,
+    "least_squares": least_squares,
+}
 
 
 class Judgement(NamedTuple):
-    """A discriminator's loss, its logits on the reals (B,), and its mean logits to watch."""
+    """A discriminator's loss, its logits on the reals, and its mean logits to watch."""
 
     loss: Tensor
     real: Tensor
@@ -60,7 +79,7 @@ class Judgement(NamedTuple):
 class Adversary:
     """A game, and how D's gradient is held small."""
 
-    game: Literal["nonsaturating", "hinge", "relativistic"] = "relativistic"
+    game: Literal["nonsaturating", "hinge", "relativistic", "least_squares"] = "relativistic"
     """Which losses the two players minimise."""
     gamma: float = 0.5
     """Weight γ of the zero-centred gradient penalties γ/2 (R1 + R2)."""
@@ -77,7 +96,8 @@ class Adversary:
     ) -> Judgement:
         """D's loss on images ``real`` and ``fake``, both (B, C, H, W); ``fake`` moves nobody.
 
-        D may look at anything else of one row a sample, too. c: what both belong to
+        D may look at anything else of one row a sample, too, and give logits of parts, (B, ...);
+        the penalties are on a sample's mean logit. c: what both belong to
         """
         fake = fake.detach()
         on_both = D(torch.cat([real, fake]), *join(c, c))
@@ -85,10 +105,21 @@ class Adversary:
         loss = games[self.game].discriminator(on_real, on_fake)
         logged = {"real_logit": on_real.detach().mean(), "fake_logit": on_fake.detach().mean()}
         if self.gamma and now.step % self.every == 0:
-            steepness = zero_centred(D, real, c) + zero_centred(D, fake, c)
+            judge = _by_sample(D)
+            steepness = zero_centred(judge, real, c) + zero_centred(judge, fake, c)
             loss = loss + self.every * self.gamma / 2 * steepness
         return Judgement(loss, on_real.detach(), logged)
 
     def generator(self, fake: Tensor, real: Tensor) -> Tensor:
-        """G's loss, of the logits D(x̂) and D(x), each of shape (B,)."""
+        """G's loss, of the logits D(x̂) and D(x), each of shape (B,), or (B, ...) of parts."""
         return games[self.game].generator(fake, real)
+
+
+def _by_sample(D: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """D with one logit a sample, (B,): the mean over its parts."""
+
+    def mean(*args: Tensor) -> Tensor:
+        logits = D(*args)
+        return logits.flatten(1).mean(1) if logits.ndim > 1 else logits
+
+    return mean

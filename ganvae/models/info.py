@@ -26,10 +26,14 @@ LIMITS: dict[tuple[type, str], Limits] = {
     (Shape, "width"): (1, 4096),
     (Shape, "latent"): (1, 2**16),
     (Shape, "classes"): (0, 10**6),
+    (Shape, "source"): (0, 65),
     (config.Networks, "latent"): (1, 2**16),
     (config.Networks, "width"): (1, 4096),
     (config.Networks, "depth"): (0, 64),
     (config.Networks, "components"): (1, 10**4),
+    (config.Networks, "grid"): (2, 256),
+    (config.Networks, "grid_channels"): (1, 1024),
+    (config.Networks, "codes"): (2, 2**16),
 }
 """Smallest and largest values of integers that decide how much memory a network takes."""
 
@@ -81,6 +85,10 @@ class ModelInfo:
     """The role that turns the prior's z into a new image."""
     kinds: dict[str, Any] = field(default_factory=dict)
     """Roles whose network is of another kind than their name, and that kind."""
+    task: Literal["generate", "complete", "translate"] = "generate"
+    """What it is for."""
+    paired: bool | None = None
+    """Whether it learnt from pairs of source and image; None: it starts from no source."""
     shape: Shape
     """The images and the latent."""
     networks: config.Networks
@@ -113,11 +121,21 @@ class ModelInfo:
                 f"the model's shape has {self.shape.classes} classes, its description "
                 f"{len(self.classes)} names and {len(self.class_shares)} shares"
             )
+        self._check_source()
         latent = zoo.latent(self.kinds, self.networks, self.shape.image)
         if self.shape.latent != latent:
             raise ConfigError(
                 f"the model's shape has {self.shape.latent} latent dimensions, its networks "
                 f"have {latent}"
+            )
+
+    def _check_source(self) -> None:
+        source, channels = self.shape.source, self.shape.channels
+        fits = {"generate": not source, "complete": source == channels + 1, "translate": source}
+        if not fits[self.task] or (self.paired is None) != (self.task == "generate"):
+            raise ConfigError(
+                f"a model of {channels} channels that starts from {source} and learnt from "
+                f"{_PAIRED[self.paired]} cannot {self.task} images"
             )
 
     @staticmethod
@@ -128,6 +146,8 @@ class ModelInfo:
         decoder: str,
         generator: str,
         kinds: Mapping[str, str] | None = None,
+        task: Literal["generate", "complete", "translate"] = "generate",
+        paired: bool | None = None,
         classes: Sequence[str] = (),
         class_shares: Sequence[float] = (),
         custom: Sequence[str] = (),
@@ -144,6 +164,8 @@ class ModelInfo:
             decoder=decoder,
             generator=generator,
             kinds=dict(kinds or {}),
+            task=task,
+            paired=paired,
             shape=shape,
             networks=settings.networks,
             classes=tuple(classes),
@@ -164,6 +186,9 @@ class ModelInfo:
         made = parse(ModelInfo, data, where)
         assert isinstance(made, ModelInfo)
         return made
+
+
+_PAIRED = {None: "images alone", True: "pairs", False: "two sets of images"}
 
 
 def parse(hint: Any, value: Any, where: str) -> Any:

@@ -1,4 +1,4 @@
-"""A trained model: encode, decode, generate, reconstruct, interpolate."""
+"""A trained model: encode, decode, generate, reconstruct, interpolate, translate, complete."""
 
 from __future__ import annotations
 
@@ -194,6 +194,7 @@ class Model(hub.HubMixin):
         temperature: scales the spread of the prior; below 1 more typical, less various images
         batch: images computed at once
         """
+        self._starts_from_nothing()
         classes = self.labels(n, label, seed=seed, start=start)
         z = self.latents(n, classes, seed=seed, temperature=temperature, start=start)
         return self.render(z, classes, batch=batch)
@@ -253,6 +254,83 @@ class Model(hub.HubMixin):
         z = torch.stack([(path or spherical)(a, b, t) for t in way], 1)
         return ask(z.flatten(0, 1), label, batch=batch).unflatten(0, (len(a), steps))
 
+    # -- from a source to images ---------------------------------------------------------------
+
+    @torch.inference_mode()
+    def translate(
+        self,
+        source: Tensor,
+        variants: int = 1,
+        *,
+        seed: int = 0,
+        reverse: bool = False,
+        batch: int = 64,
+        start: int = 0,
+    ) -> Tensor:
+        """The images that each source becomes: shape (B, variants, C, H, W), in [-1, 1].
+
+        Variant v of source i depends on (seed, start + i, v) alone. Of pairs it has a z of its own
+        from the prior; of unpaired sets it is a sample of q(z|source).
+
+        source: shape (B, S, H, W) in [-1, 1]; H and W may be others than in training where the
+            model learnt from pairs
+        reverse: from images (B, C, H, W) to sources, where the model learnt from unpaired sets
+
+        Raises ConfigError for a model of another task, ValueError for other images.
+        """
+        self._trained_to("translate")
+        shape, G = self.info.shape, self.networks[self.info.generator]
+        if self.info.paired:
+            if reverse:
+                raise ConfigError(
+                    "this model learnt from pairs, which have one direction: train another one "
+                    "with source/ and target/ exchanged"
+                )
+            given = (self._source(source, shape.source),)
+            return self._variants(G, given, self.prior.sample, variants, seed, batch, start)
+        size = (shape.height, shape.width)
+        x = self._source(source, shape.channels if reverse else shape.source, size)
+        E = self._encoder("translate")
+        found = [E(self._placed(part), source=not reverse) for part, _ in _split(x, batch, ())]
+        found = found or [Posterior(*[x.new_empty(0, self.latent)] * 2)]
+        q = (torch.cat([q.mean for q in found]), torch.cat([q.std for q in found]))
+
+        def across(noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+            made: Tensor = G(mean + std * noise, source=reverse)
+            return made
+
+        return self._variants(across, q, self._normal, variants, seed, batch, start)
+
+    @torch.inference_mode()
+    def complete(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        variants: int = 1,
+        *,
+        seed: int = 0,
+        batch: int = 64,
+        start: int = 0,
+    ) -> Tensor:
+        """The images with their holes filled in: shape (B, variants, C, H, W), in [-1, 1].
+
+        Known pixels come out as they went in, to the last bit. Variant v of image i depends on
+        (seed, start + i, v) alone.
+
+        x: shape (B, C, H, W), in [-1, 1] outside the holes, of any H and W
+        mask: shape (B, 1, H, W), bool or 0 and 1; 1 is filled in
+
+        Raises ConfigError for a model of another task; ValueError for other images, for a mask of
+        another size, and for one that is empty or full.
+        """
+        self._trained_to("complete")
+        hole, x = _hole(mask, x).to(self.device), x.to(self.device)
+        known = self._source(torch.where(hole, 0.0, x), self.info.shape.channels)
+        given = (torch.cat([known, hole.to(known)], 1),)
+        G = self.networks[self.info.generator]
+        made = self._variants(G, given, self.prior.sample, variants, seed, batch, start)
+        return torch.where(hole[:, None], made, x[:, None])
+
     # -- files ---------------------------------------------------------------------------------
 
     def save(self, folder: str | Path, *, scores: Mapping[str, Any] | None = None) -> Path:
@@ -296,6 +374,63 @@ class Model(hub.HubMixin):
             )
         return self.networks["encoder"]
 
+    def _trained_to(self, task: str) -> None:
+        if self.info.task != task:
+            raise ConfigError(
+                f"this model was trained to {self.info.task} images and cannot {task} them: train "
+                f"one with --task {task}"
+            )
+
+    def _starts_from_nothing(self) -> None:
+        if self.info.task != "generate":
+            ask = {"translate": "translate(source)", "complete": "complete(x, mask)"}
+            raise ConfigError(
+                f"this model was trained to {self.info.task} images and needs one to start from: "
+                f"ask for {ask[self.info.task]}, or train one with --task generate"
+            )
+
+    def _source(self, x: Tensor, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != channels or size not in (None, tuple(x.shape[2:])):
+            wanted = ", ".join(map(str, size or ("H", "W")))
+            raise ValueError(
+                f"this model starts from images of shape (B, {channels}, {wanted}), got "
+                f"{tuple(x.shape)}"
+            )
+        return _in_range(x)
+
+    def _normal(self, noise: Noise) -> Tensor:
+        return noise.normal(self.latent)
+
+    def _variants(
+        self,
+        make: Callable[..., Tensor],
+        given: tuple[Tensor, ...],
+        draw: Callable[[Noise], Tensor],
+        variants: int,
+        seed: int,
+        batch: int,
+        start: int,
+    ) -> Tensor:
+        """make(z, *given) for ``variants`` drawn z: (B, variants, C, H, W)."""
+        seed, start = _whole(seed, "seed"), _whole(start, "start")
+        if _whole(variants, "variants") < 1:
+            raise ValueError("variants must be 1 or more, got 0")
+        made: list[Tensor] = []
+        for first, rest in _split(given[0], batch, given[1:]):
+            parts = [self._placed(part) for part in (first, *rest)]
+            several = []
+            for v in range(variants):
+                z = [
+                    draw(Noise(seed, block, v, 2, total=BLOCK, device=self.device))[rows]
+                    for block, rows in _blocks(start, start + len(first))
+                ]
+                several.append(make(torch.cat(z), *parts))
+            made.append(torch.stack(several, 1))
+            start += len(first)
+        if not made:
+            return torch.empty(0, variants, *self.shape, device=self.device)
+        return torch.cat(made)
+
     def _check_shape(self, x: Tensor) -> None:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(
@@ -305,14 +440,7 @@ class Model(hub.HubMixin):
 
     def _images(self, x: Tensor) -> Tensor:
         self._check_shape(x)
-        if not x.is_floating_point():
-            raise ValueError(f"images must be floating point in [-1, 1], got {x.dtype}")
-        if x.numel() and not float(x.abs().amax()) <= 1.001:  # NaN is refused, too
-            raise ValueError(
-                f"images must be in [-1, 1], got values from {float(x.amin()):.4g} to "
-                f"{float(x.amax()):.4g}"
-            )
-        return x
+        return _in_range(x)
 
     def _latents(self, z: Tensor) -> Tensor:
         if z.ndim != 2 or z.shape[1] != self.latent:
@@ -323,7 +451,7 @@ class Model(hub.HubMixin):
 
     def _placed(self, x: Tensor) -> Tensor:
         x = x.to(self.device, torch.float32)
-        return x.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
     def _told(self, label: Label, n: int) -> Condition:
         """What the networks are told of the classes of n images."""
@@ -349,6 +477,8 @@ class Model(hub.HubMixin):
     def _images_of(self, role: str, z: Tensor, label: Label, batch: int) -> Tensor:
         if role not in self.networks:
             raise ConfigError(f"this model has no {role}")
+        if self.info.paired:
+            self._starts_from_nothing()
         net, c = self.networks[role], self._told(label, len(z))
         parts = [net(part, *told) for part, told in _split(self._latents(z), batch, c)]
         for part in parts:
@@ -405,6 +535,36 @@ def _device(modules: Any) -> torch.device:
         for tensor in (*module.parameters(), *module.buffers()):
             return tensor.device
     return torch.device("cpu")
+
+
+def _in_range(x: Tensor) -> Tensor:
+    if not x.is_floating_point():
+        raise ValueError(f"images must be floating point in [-1, 1], got {x.dtype}")
+    if x.numel() and not float(x.abs().amax()) <= 1.001:  # NaN is refused, too
+        raise ValueError(
+            f"images must be in [-1, 1], got values from {float(x.amin()):.4g} to "
+            f"{float(x.amax()):.4g}"
+        )
+    return x
+
+
+def _hole(mask: Tensor, x: Tensor) -> Tensor:
+    """The mask as booleans. Raises ValueError where it does not fit the images or is all alike."""
+    wanted = (len(x), 1, *x.shape[2:])
+    if x.ndim != 4 or tuple(mask.shape) != wanted:
+        raise ValueError(
+            f"images of shape {tuple(x.shape)} need a mask of shape (B, 1, H, W) of the same "
+            f"size, got {tuple(mask.shape)}"
+        )
+    if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError("a mask holds 0 where a pixel is known and 1 where it is to be filled in")
+    hole = mask.bool()
+    for i, marked in enumerate(hole.flatten(1)):
+        if not bool(marked.any()):
+            raise ValueError(f"the mask of image {i} is empty: it must mark what to fill in")
+        if bool(marked.all()):
+            raise ValueError(f"the mask of image {i} is full: some pixels must be known")
+    return hole
 
 
 def _split(x: Tensor, batch: int, c: Condition) -> Iterator[tuple[Tensor, Condition]]:

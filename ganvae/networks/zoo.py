@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from torch import nn
 
 from ganvae.config import Networks as Config
-from ganvae.networks import mlp, residual
+from ganvae.networks import grid, mlp, residual, shared, unet
+from ganvae.networks import latent as joint
+from ganvae.networks.code_prior import CodePrior
 from ganvae.networks.likelihood import Likelihood
+from ganvae.networks.patch import PatchDiscriminator
 from ganvae.networks.prior import MixturePrior, NormalPrior
 from ganvae.types import Shape
 
@@ -19,21 +23,54 @@ residual_kinds: dict[str, Builder] = {
     "decoder": lambda c, shape: residual.Decoder(shape, c.width, c.depth),
     "generator": lambda c, shape: residual.Decoder(shape, c.width, c.depth),
     "discriminator": lambda c, shape: residual.Discriminator(shape, c.width, c.depth),
+    "joint_discriminator": lambda c, shape: joint.JointDiscriminator(shape, c.width, c.depth),
+    "unet": lambda c, shape: unet.UNet(shape, c.width, c.depth),
+    "pair_discriminator": lambda c, shape: unet.PairDiscriminator(shape, c.width, c.depth),
+    "source_discriminator": lambda c, shape: residual.Discriminator(
+        replace(shape, channels=shape.source), c.width, c.depth
+    ),
 }
 mlp_kinds: dict[str, Builder] = {
     "encoder": lambda c, shape: mlp.Encoder(shape),
     "decoder": lambda c, shape: mlp.Decoder(shape),
     "generator": lambda c, shape: mlp.Decoder(shape, (128, 64, 32)),
     "discriminator": lambda c, shape: mlp.Discriminator(shape),
+    "joint_discriminator": lambda c, shape: joint.DenseJointDiscriminator(shape),
 }
 common_kinds: dict[str, Builder] = {
+    "latent_discriminator": lambda c, shape: joint.LatentDiscriminator(shape),
     "prior": lambda c, shape: (
-        MixturePrior(shape.latent, c.components, classes=shape.classes)
+        MixturePrior(shape.latent, _components(c, shape), classes=shape.classes)
         if c.prior == "mixture"
         else NormalPrior(shape.latent)
     ),
+    "normal_prior": lambda c, shape: NormalPrior(shape.latent),
     "likelihood": lambda c, shape: Likelihood(c.likelihood),
 }
+grid_kinds: dict[str, Builder] = {
+    "grid_encoder": lambda c, s: grid.Encoder(s, c.width, c.depth, c.grid, c.grid_channels),
+    "quantizing_encoder": lambda c, s: grid.QuantizingEncoder(
+        s, c.width, c.depth, c.grid, c.grid_channels, c.codes
+    ),
+    "grid_decoder": lambda c, s: grid.Decoder(s, c.width, c.depth, c.grid, c.grid_channels),
+    "shared_encoder": lambda c, s: shared.SharedEncoder(
+        s, c.width, c.depth, c.grid, c.grid_channels
+    ),
+    "shared_decoder": lambda c, s: shared.SharedDecoder(
+        s, c.width, c.depth, c.grid, c.grid_channels
+    ),
+    "patch_discriminator": lambda c, s: PatchDiscriminator(s, c.width),
+    "scale": lambda c, s: grid.Scale(),
+    "code_prior": lambda c, s: CodePrior(
+        (c.grid_channels, *grid.cells(s, c.grid)),
+        c.codes,
+        dimensions=4 * max(4, c.width // 2),
+        layers=1 + c.depth,
+        classes=s.classes,
+    ),
+}
+"""Networks whose z is a grid, and what belongs to them."""
+residual_kinds |= grid_kinds
 families = {"residual": residual_kinds | common_kinds, "mlp": mlp_kinds | common_kinds}
 
 
@@ -55,4 +92,11 @@ def build(kind: str, config: Config, shape: Shape) -> nn.Module:
 
 def latent(kinds: Mapping[str, str], config: Config, image: tuple[int, int, int]) -> int:
     """The dimensions of z that networks of these kinds have for images (C, H, W)."""
+    if grid_kinds.keys() & set(kinds.values()):
+        return config.grid_channels * (image[1] // config.grid) * (image[2] // config.grid)
     return config.latent
+
+
+def _components(config: Config, shape: Shape) -> int:
+    """Gaussians of a mixture: fewer where their covariances would fill more than 16 MiB."""
+    return min(config.components, max(1, 2**22 // shape.latent**2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -31,6 +31,8 @@ class Objective(ABC):
     """Whether it can be conditioned on classes."""
     paired: ClassVar[bool | None] = None
     """Whether it translates sources into images that belong to them; None: makes images alone."""
+    task: ClassVar[Literal["generate", "complete", "translate"]] = "generate"
+    """What the trained model is for."""
 
     optim: Optim = Optim()
     """Adam and its schedule."""

@@ -37,7 +37,7 @@ from ganvae.training.log import RunLog
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every, rate
 from ganvae.training.signals import Signals
-from ganvae.types import Batch, Clock, Condition, Noise, Shape, Step, mix
+from ganvae.types import Batch, Clock, Noise, Shape, Step, mix
 
 IMAGES = "images.npy"
 """The run's list of image digests, by which a resumed run tells what changed."""
@@ -170,27 +170,37 @@ class Trainer:
                 f"{self.config.objective} knows no classes: leave out --data.labels, or choose "
                 f"another --objective"
             )
+        source = getattr(self.data, "source_channels", 0)
+        task = self.objective.task
+        if bool(source) != (task != "generate"):
+            has = "with" if source else "without"
+            raise ConfigError(
+                f"{self.config.objective} learns to {task} images, and cannot from data {has} "
+                f"sources: choose the --task and the --objective together"
+            )
         return Shape(
             channels=channels,
             height=height,
             width=width,
             latent=zoo.latent(self.objective.kinds, self.config.networks, self.data.shape),
             classes=len(self.data.classes),
+            source=source,
         )
 
     def _synchronise(self) -> None:
         tensors = [t for net in self.nets.values() for t in net.state_dict().values()]
         self.processes.broadcast(tensors)
 
-    def _batches(self, seed: int) -> Batches:
+    def _batches(self, seed: int, held_out: bool = False) -> Batches:
+        """The stream of training batches; or of a few held-out images, for this process alone."""
         settings = self.config.training
         return Batches(
-            self.data.train,
-            batch=settings.batch,
+            self.data.test if held_out else self.data.train,
+            batch=8 if held_out else settings.batch,
             seed=seed,
             flip=self.config.data.flip,
             device=self.processes.device,
-            multiple=self.processes.world * settings.accumulate,
+            multiple=1 if held_out else self.processes.world * settings.accumulate,
         )
 
     def _enter_stage(self) -> None:
@@ -404,19 +414,29 @@ class Trainer:
         values |= {name: float(v) for name, v in outcome.logged.items()}
         sample = None
         if step % 50 == 0:
-            sample = self._sample(self.batches.at(step).condition)
+            sample = self._sample(self.batches.at(step))
         moved = {name: self.nets[name] for name in outcome.moved}
         for message in self.alarms.observe(step, values, sample, moved):
             self._say(message)
 
-    def _sample(self, c: Condition) -> Tensor:
+    def _sample(self, batch: Batch) -> Tensor:
         """Some images of the averaged networks, for the alarms."""
         objective, nets = self.stages[self.at.stage].objective, self.average.nets
-        c = tuple(told[:16] for told in c)
+        if objective.task != "generate":
+            return self._from_sources(batch, 16, 1)[:, 0]
+        c = tuple(told[:16] for told in batch.condition)
         noise = Noise(self.at.step, total=len(c[0]) if c else 16, device=self.processes.device)
         prior: Any = nets["prior"]
         sample: Tensor = nets[objective.generator](prior.sample(noise, *c), *c)
         return sample
+
+    def _from_sources(self, batch: Batch, n: int, variants: int) -> Tensor:
+        """What the averaged networks make of n of a batch's sources: (n, variants, C, H, W)."""
+        assert batch.source is not None
+        model, source = self.model(), batch.source[:n]
+        if model.info.task == "complete":
+            return model.complete(batch.image[:n], source[:, -1:] > 0, variants)
+        return model.translate(source, variants)
 
     def _class_shares(self) -> list[float]:
         """How much of the training images each class has."""
@@ -500,6 +520,8 @@ class Trainer:
 
     @torch.no_grad()
     def _preview(self) -> None:
+        if self.objective.task != "generate":
+            return self._preview_sources()
         model = self.model()
         rows = np.arange(min(8, len(self.data.test)))
         real = self.data.test.images(rows).to(self.processes.device)
@@ -508,7 +530,19 @@ class Trainer:
         again = model.reconstruct(real, label) if "encoder" in model.networks else None
         previews.write(self.out, self.at.step, real, again, model.generate(32, seed=0))
 
+    def _preview_sources(self) -> None:
+        """Sources, targets, and four variants of what becomes of each source."""
+        batch = self._batches(0, held_out=len(self.data.test) > 0).at(0)
+        made = self._from_sources(batch, 8, 4).transpose(0, 1).flatten(0, 1)
+        assert batch.source is not None
+        sources = batch.source[:8, : self.shape.channels]
+        if sources.shape[1] < self.shape.channels:
+            sources = sources[:, :1].expand(-1, self.shape.channels, -1, -1)
+        previews.write(self.out, self.at.step, sources, batch.image[:8], made)
+
     def _evaluate(self) -> None:
+        if self.objective.task != "generate":
+            return  # the quick score is of images made from nothing
         settings = self.config.evaluation
         if not hasattr(self, "judge"):
             self.judge = judges.load(settings.judge, size=settings.size)
@@ -566,6 +600,8 @@ class Trainer:
         info = ModelInfo.of(
             self.config,
             self.shape,
+            task=self.objective.task,
+            paired=self.objective.paired,
             decoder=objective.decoder,
             generator=objective.generator,
             kinds=self.kinds,

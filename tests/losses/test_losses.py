@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
-from ganvae.losses.adversarial import Adversary, games, hinge, nonsaturating, relativistic
+from ganvae.losses.adversarial import (
+    Adversary,
+    games,
+    hinge,
+    least_squares,
+    nonsaturating,
+    relativistic,
+)
 from ganvae.losses.divergence import kl
 from ganvae.losses.penalty import zero_centred
 from ganvae.losses.reconstruction import squared
@@ -65,6 +72,10 @@ def test_games_are_what_the_papers_say():
     assert_close(relativistic.discriminator(REAL, FAKE), torch.tensor(expected))
     expected = (softplus(3.0) + softplus(-0.75)) / 2
     assert_close(relativistic.generator(FAKE, REAL), torch.tensor(expected))
+    D = (1 + torch.stack([REAL, FAKE])) / 2  # the paper's targets are 1 and 0
+    expected = ((D[0] - 1) ** 2 + D[1] ** 2).mean()
+    assert_close(least_squares.discriminator(REAL, FAKE), expected)
+    assert_close(least_squares.generator(FAKE, REAL), ((D[1] - 1) ** 2).mean())
 
 
 @pytest.mark.parametrize("name", games)

@@ -26,6 +26,12 @@ from ganvae.types import Batch, Clock, Noise, Shape
 NAMES = objectives.names()
 SHAPE = Shape(channels=1, height=16, width=16, latent=6)
 TOTAL, CLASSES = 8, 3
+SOURCES = {  # channels by task and whether it is paired
+    ("generate", None): 0,
+    ("translate", True): 2,
+    ("translate", False): 1,
+    ("complete", True): SHAPE.channels + 1,
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ def build_nets(objective, family="residual"):
         SHAPE,
         classes=getattr(objective, "classes", 0) if isinstance(objective, Variant) else 0,
         latent=zoo.latent(kinds, config, SHAPE.image),
+        source=SOURCES[objective.task, objective.paired],
     )
     nets = {r: zoo.build(kinds.get(r, r), config, shape).double() for r in objective.networks}
     for net in nets.values():
@@ -72,7 +79,21 @@ def batch_of(step, objective=None, rows=slice(0, TOTAL)):
     noise = Noise(2, step, total=TOTAL, rows=rows, dtype=torch.float64)
     told = isinstance(objective, Variant) and objective.classes
     label = (torch.arange(TOTAL) * (step + 3) % CLASSES)[rows] if told else None
-    return Batch(image=2 * pixels[rows] - 1, noise=noise, label=label)
+    source = source_of(step, objective, rows)
+    return Batch(image=2 * pixels[rows] - 1, noise=noise, label=label, source=source)
+
+
+def source_of(step, objective, rows):
+    """Another picture; where the task is to complete, what is known of the batch's own."""
+    channels = SOURCES[objective.task, objective.paired] if objective else 0
+    if not channels:
+        return None
+    whole = 2 * Noise(4, step, total=TOTAL, dtype=torch.float64).uniform(channels, 16, 16) - 1
+    if objective.task == "complete":
+        x = 2 * Noise(1, step, total=TOTAL, dtype=torch.float64).uniform(1, 16, 16) - 1
+        hole = (whole[:, :1] > 0.2).double()
+        whole = torch.cat([x * (1 - hole), hole], 1)
+    return whole[rows]
 
 
 def engine_of(nets, objective, processes=None):

@@ -1,0 +1,77 @@
+"""Networks of unpaired translation: two sets of images, each with layers of its own, one latent.
+
+Both sets' layers stand in one module with those they share, so that a shared layer is trained
+once. z is a small image, flattened.
+
+| Unsupervised Image-to-Image Translation Networks (Liu et al., 2017), section 3
+| https://arxiv.org/abs/1703.00848
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ganvae.networks.grid import cells
+from ganvae.networks.residual import Residual, norm, widths
+from ganvae.types import Posterior, Shape
+
+
+class SharedEncoder(nn.Module):
+    """q(z|x) = N(μ(x), I): an image of either set, (B, C, H, W) or (B, S, H, W), in [-1, 1]."""
+
+    def __init__(self, shape: Shape, width: int, depth: int, factor: int, latent: int):
+        super().__init__()
+        cells(shape, factor)
+        channels = widths(width, factor.bit_length() - 1)
+
+        def own(inputs: int) -> nn.Sequential:
+            layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1)]
+            for before, after in pairwise(channels):
+                layers += [norm(before), nn.LeakyReLU(0.2), nn.Conv2d(before, after, 4, 2, 1)]
+            return nn.Sequential(*layers, *_blocks(channels[-1], 2 * depth))
+
+        self.target, self.source = own(shape.channels), own(shape.source)
+        self.shared = nn.Sequential(
+            *_blocks(channels[-1], depth),
+            norm(channels[-1]),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels[-1], latent, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor, *, source: bool = False) -> Posterior:
+        """The posterior of each image of the target set, or of the ``source`` set."""
+        mean = self.shared((self.source if source else self.target)(x)).flatten(1)
+        return Posterior(mean, torch.zeros_like(mean))
+
+
+class SharedDecoder(nn.Module):
+    """z of shape (B, latent) to an image of either set, (B, C, H, W) or (B, S, H, W)."""
+
+    def __init__(self, shape: Shape, width: int, depth: int, factor: int, latent: int):
+        super().__init__()
+        channels = widths(width, factor.bit_length() - 1)[::-1]
+        self.start = (latent, *cells(shape, factor))
+        self.shared = nn.Sequential(
+            nn.Conv2d(latent, channels[0], 3, padding=1), *_blocks(channels[0], depth)
+        )
+
+        def own(outputs: int) -> nn.Sequential:
+            layers: list[nn.Module] = _blocks(channels[0], 2 * depth)
+            for before, after in pairwise([*channels, outputs]):
+                up = nn.ConvTranspose2d(before, after, 4, 2, 1)
+                layers += [norm(before), nn.LeakyReLU(0.2), up]
+            return nn.Sequential(*layers, nn.Tanh())
+
+        self.target, self.source = own(shape.channels), own(shape.source)
+
+    def forward(self, z: Tensor, *, source: bool = False) -> Tensor:
+        """The image of each z in the target set, or in the ``source`` set."""
+        h = z.unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
+        return (self.source if source else self.target)(self.shared(h))
+
+
+def _blocks(channels: int, count: int) -> list[nn.Module]:
+    return [Residual(channels, normalise=True) for _ in range(count)]

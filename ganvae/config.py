@@ -61,6 +61,12 @@ class Networks:
     """p(z) that is sampled: N(0, I), or a Gaussian mixture fitted to the encoder's z."""
     components: int = 40
     """Gaussians in the mixture."""
+    grid: int = 4
+    """Pixels along a side of one cell, where the latent is a grid: a power of two."""
+    grid_channels: int = 4
+    """Numbers a cell, where the latent is a grid; ``latent`` says nothing there."""
+    codes: int = 512
+    """Size of the codebook, where each cell holds a code."""
     likelihood: Literal["gaussian", "bernoulli", "logistic"] = "gaussian"
     """p(x|z): Gaussian, Bernoulli (binary images), or discretised logistic (8-bit, bits/dim)."""
 
@@ -152,6 +158,9 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "networks.width": (1, 4096),
     "networks.depth": (0, 64),
     "networks.components": (1, 10_000),
+    "networks.grid": (2, 256),
+    "networks.grid_channels": (1, 1024),
+    "networks.codes": (2, 65_536),
     "training.batch": (1, 1_048_576),
     "training.accumulate": (1, 65_536),
     "training.seed": (0, 2**63 - 1),

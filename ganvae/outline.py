@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 _ROOT = Path(__file__).parent
-_NOT_OBJECTIVES = {"__init__", "base", "registry"}
+_NOT_OBJECTIVES = {"__init__", "base", "registry", "codes"}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ residual_kinds: dict[str, Builder] = {
     "decoder": lambda c, shape: residual.Decoder(shape, c.width, c.depth),
     "generator": lambda c, shape: residual.Decoder(shape, c.width, c.depth),
     "discriminator": lambda c, shape: residual.Discriminator(shape, c.width, c.depth),
+    "patch_discriminator": lambda c, shape: PatchDiscriminator(shape, c.width),
     "joint_discriminator": lambda c, shape: joint.JointDiscriminator(shape, c.width, c.depth),
     "unet": lambda c, shape: unet.UNet(shape, c.width, c.depth),
     "pair_discriminator": lambda c, shape: unet.PairDiscriminator(shape, c.width, c.depth),
@@ -46,6 +47,7 @@ common_kinds: dict[str, Builder] = {
     ),
     "normal_prior": lambda c, shape: NormalPrior(shape.latent),
     "likelihood": lambda c, shape: Likelihood(c.likelihood),
+    "scale": lambda c, shape: grid.Scale(),
 }
 grid_kinds: dict[str, Builder] = {
     "grid_encoder": lambda c, s: grid.Encoder(s, c.width, c.depth, c.grid, c.grid_channels),
@@ -59,8 +61,6 @@ grid_kinds: dict[str, Builder] = {
     "shared_decoder": lambda c, s: shared.SharedDecoder(
         s, c.width, c.depth, c.grid, c.grid_channels
     ),
-    "patch_discriminator": lambda c, s: PatchDiscriminator(s, c.width),
-    "scale": lambda c, s: grid.Scale(),
     "code_prior": lambda c, s: CodePrior(
         (c.grid_channels, *grid.cells(s, c.grid)),
         c.codes,
@@ -69,7 +69,7 @@ grid_kinds: dict[str, Builder] = {
         classes=s.classes,
     ),
 }
-"""Networks whose z is a grid, and what belongs to them."""
+"""Networks whose z is a grid."""
 residual_kinds |= grid_kinds
 families = {"residual": residual_kinds | common_kinds, "mlp": mlp_kinds | common_kinds}
 

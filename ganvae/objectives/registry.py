@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from ganvae.errors import ConfigError
 from ganvae.objectives.base import Objective
 
-_OTHERS = {"base", "registry"}
+_OTHERS = {"base", "registry", "codes"}
 
 
 def names() -> list[str]:

@@ -1,0 +1,80 @@
+"""A VAE whose encoder is its decoder's discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ganvae.losses.divergence import kl
+from ganvae.losses.reconstruction import squared
+from ganvae.objectives.base import Objective, fit_prior, frozen
+from ganvae.types import Batch, Clock, Networks, Noise, Optim, Posterior, Step, join
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftIntroVAE(Objective):
+    """E gives generated images a low evidence bound, Dec gives them a high one.
+
+    | Soft-IntroVAE: Analyzing and Improving the Introspective Variational Autoencoder
+    | (Daniel and Tamar, 2021) | https://arxiv.org/abs/2012.13253
+    """
+
+    networks: ClassVar = ("encoder", "decoder", "prior")
+
+    optim: Optim = Optim(lr=2e-4, beta1=0.9, beta2=0.999, clip=100.0)
+    """Adam and its schedule."""
+    beta_rec: float = 1.0
+    """Weight β_rec of ‖x − x̂‖²."""
+    beta_kl: float = 1.0
+    """Weight β_kl of the KL divergence of images, and of generated ones in Dec's loss."""
+    beta_neg: float = 256.0
+    """Weight β_neg of the KL divergence of generated images in E's loss."""
+    gamma_r: float = 1e-8
+    """Weight γ_r of the reconstruction of generated images in Dec's loss; 0 saves its time."""
+    fit: int = 10_000
+    """Samples of the aggregate posterior that a mixture prior is fitted to at the end."""
+
+    def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
+        """E, then Dec against the E that has moved, on the same fakes: Dec has not moved yet."""
+        E, Dec, _ = (nets[name] for name in self.networks)
+        x, c = batch.image, batch.condition
+        both, s = join(c, c), 1 / x[0].numel()
+        q = E(x, *c)
+        z = q.rsample(batch.noise)
+        z_p = batch.noise.normal(*z.shape[1:])  # p(z) = N(0, I) while training
+        x_f = Dec(torch.cat([z, z_p]), *both)
+        reconstruction, divergence, fake = squared(x_f[: len(x)], x), kl(q), x_f.detach()
+
+        q_f = E(fake, *both)
+        again = frozen(Dec)(_sample(q_f, batch.noise), *both)
+        bound = self.beta_rec * (again - fake).square().flatten(1).sum(1)
+        bound = bound + self.beta_neg * _divergence(q_f)
+        real = self.beta_rec * reconstruction + self.beta_kl * divergence
+        yield {"encoder": s * real + 0.5 * torch.exp(-2 * s * bound).mean()}  # ¼ Σ_f, two a row
+
+        q_f = frozen(E)(x_f, *both)
+        loss = self.beta_rec * reconstruction + self.beta_kl * _divergence(q_f).mean()
+        if self.gamma_r:
+            again = Dec(_sample(q_f, batch.noise).detach(), *both)
+            loss = loss + self.gamma_r * self.beta_rec * squared(again, fake)
+        yield {"decoder": s * loss}
+        return {"reconstruction": reconstruction.detach(), "kl": divergence.detach()}
+
+    def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:
+        """Fits the prior to the aggregate posterior."""
+        fit_prior(nets, batches, self.fit)
+
+
+def _divergence(q: Posterior) -> Tensor:
+    """KL(q(z|x) ‖ N(0, I)) of each row, shape (B,): an exponential comes before the mean."""
+    return 0.5 * (q.mean.square() + q.logvar.exp() - 1.0 - q.logvar).sum(1)
+
+
+def _sample(q: Posterior, noise: Noise) -> Tensor:
+    """z ~ q of two rows a sample of the batch, (2·B, d)."""
+    epsilon = [noise.normal(*q.mean.shape[1:]) for _ in range(2)]
+    return q.mean + q.std * torch.cat(epsilon)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -163,7 +163,29 @@ class Posterior:
 
     def detach(self) -> Posterior:
         """The same posterior without a history of gradients."""
-        return Posterior(self.mean.detach(), self.logvar.detach())
+        return self._made([self], lambda one: one[0].detach())
+
+    def rows(self, which: slice) -> Posterior:
+        """The posteriors of some rows of the batch."""
+        return self._made([self], lambda one: one[0][which])
+
+    @staticmethod
+    def cat(parts: Sequence[Posterior]) -> Posterior:
+        """The posteriors of several batches, one or more and all of one kind, as one."""
+        return parts[0]._made(parts, torch.cat)
+
+    def _made(
+        self, parts: Sequence[Posterior], join: Callable[[list[Tensor]], Tensor]
+    ) -> Posterior:
+        """One posterior of several: every tensor joined, anything else as this one has it."""
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            held = [getattr(part, field.name) for part in parts]
+            if isinstance(held[0], Posterior):
+                changed[field.name] = held[0]._made(held, join)
+            elif isinstance(held[0], Tensor):
+                changed[field.name] = join(held)
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,7 +102,7 @@ class Model(hub.HubMixin):
         if not parts:
             empty = x.new_empty(0, self.latent, device=self.device)
             return Posterior(empty, empty.clone())
-        return Posterior(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
+        return Posterior.cat(parts)
 
     @torch.inference_mode()
     def decode(self, z: Tensor, label: Label = None, *, batch: int = 256) -> Tensor:
@@ -498,7 +498,7 @@ class Model(hub.HubMixin):
         for block, rows in _blocks(start, start + len(q.mean)):
             own = slice(at, at + rows.stop - rows.start)
             noise = self._noise(seed, block, rows)
-            parts.append(Posterior(q.mean[own], q.logvar[own]).rsample(noise))
+            parts.append(q.rows(own).rsample(noise))
             at = own.stop
         return torch.cat(parts) if parts else q.mean
 

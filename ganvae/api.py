@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,9 +22,12 @@ from ganvae.data import Data, open_data
 from ganvae.data.check import Report
 from ganvae.data.check import check as check_images
 from ganvae.errors import ConfigError
+from ganvae.metrics.sampling import made_of_sources
 from ganvae.models import Model
 from ganvae.models import load as load_model
+from ganvae.models.images import grid, save_png
 from ganvae.progress import Progress
+from ganvae.tasks.pictures import scale_of
 from ganvae.training.display import Display
 from ganvae.training.lock import RunLock
 from ganvae.training.processes import Processes
@@ -280,12 +284,26 @@ def load(
 
 def pictures(model: Model, data: Data, out: Path) -> None:
     """Grids beside the report: samples, and what the model makes of held-out images."""
+    if model.info.task != "generate":
+        return _translations(model, data, out / "samples.png")
     tasks.generate(model, 64, out / "samples.png", columns=8)
     encodes = "encoder" in model.networks
     if encodes:
         tasks.reconstruct(model, data.test, out / "reconstructions.png", n=16)
     ends = data.test if encodes and len(data.test) > 1 else None
     tasks.interpolate(model, ends, out / "interpolation.png")
+
+
+def _translations(model: Model, data: Data, path: Path) -> None:
+    """A sheet with a held-out source a row, four images that the model makes of it, its target."""
+    rows = np.arange(min(12, len(data.test)))
+    made = next(made_of_sources(model, data.test, rows, 0, variants=4))
+    source, target = data.test.sources(rows).cpu(), data.test.images(rows)
+    channels = model.shape[0]
+    shown = source[:, :channels] if source.shape[1] >= channels else source[:, :1]
+    shown = shown.expand(-1, channels, -1, -1)
+    lines = torch.cat([shown[:, None], made.cpu(), target[:, None]], 1)
+    save_png(grid(lines.flatten(0, 1), lines.shape[1], scale=scale_of(model)), path)
 
 
 def environment() -> dict[str, Any]:

@@ -30,12 +30,13 @@ from ganvae.metrics import (
     manifold,
     memorisation,
     reconstruction,
+    translation,
 )
 from ganvae.metrics import judge as judges
 from ganvae.metrics.figures import Better, Record
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Data, Model, Progress
-from ganvae.metrics.sampling import generated, levels, read_with_labels, rows
+from ganvae.metrics.sampling import generated, levels, read_with_labels, rows, task_of
 
 K = 5
 """Neighbours of precision, recall, density and coverage."""
@@ -87,8 +88,11 @@ def evaluate(
         cache=cache_folder or cache.folder(),
     )
     memory = _features(run, training)
-    _reconstructions(run)
-    _bounds(run)
+    if task_of(model) == "generate":
+        _reconstructions(run)
+        _bounds(run)
+    else:
+        translation.measure(run)
     run.progress("judged", 1, 1)
     return {
         "judge": run.judge.name,
@@ -138,7 +142,7 @@ def _judged(run: Record) -> tuple[Tensor, Tensor]:
     small: list[Tensor] = []
 
     def batches() -> Iterator[Tensor]:
-        for x in generated(run.model, run.n, run.seed):
+        for x in generated(run.model, run.n, run.seed, run.data.test):
             if sum(map(len, small)) < copies.DETAILED:
                 small.append(memorisation.thumbnails(x))
             yield x

@@ -13,7 +13,7 @@ from ganvae.metrics import cache, kernel, reconstruction
 from ganvae.metrics.figures import finite
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Images, Model
-from ganvae.metrics.sampling import generated, levels, read_with_labels, rows
+from ganvae.metrics.sampling import generated, levels, read_with_labels, rows, task_of
 
 
 def quick(
@@ -37,9 +37,9 @@ def quick(
     kid, mse = kernel.KernelDistance(math.nan, math.nan), None
     if n > 1:
         real = cache.features(test_images, judge, numbers, cache=cache_folder)
-        fake = judge.extract(generated(model, samples, seed))
+        fake = judge.extract(generated(model, samples, seed, test_images))
         kid = kernel.unbiased(fake, real)
-    if n and "encoder" in model.networks:
+    if n and "encoder" in model.networks and task_of(model) == "generate":
         parts = [
             reconstruction.mse(x.cpu(), levels(model.reconstruct(x.to(model.device), *c)))
             for x, *c in read_with_labels(test_images, numbers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,39 @@ def levels(x: Tensor) -> Tensor:
     return x.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
 
 
-def generated(model: Model, n: int, seed: int) -> Iterator[Tensor]:
-    """``model.generate(n, seed=seed)`` in batches, at 8 bits: (B, C, H, W) in [-1, 1]."""
+def task_of(model: Model) -> str:
+    """What the model was trained to do: generate, complete or translate."""
+    return str(getattr(getattr(model, "info", None), "task", "generate"))
+
+
+def generated(model: Model, n: int, seed: int, test: Images | None = None) -> Iterator[Tensor]:
+    """n new images in batches, at 8 bits: (B, C, H, W) in [-1, 1].
+
+    ``model.generate(n, seed=seed)``; of a model that starts from sources: what it makes of those
+    of n held-out images ``test``.
+    """
+    if task_of(model) != "generate":
+        assert test is not None
+        rows_ = rows(len(test), n, seed)
+        yield from (made[:, 0] for made in made_of_sources(model, test, rows_, seed))
+        return
     for start in range(0, n, CHUNK):
         yield levels(model.generate(min(CHUNK, n - start), seed=seed, start=start))
+
+
+def made_of_sources(
+    model: Any, test: Any, numbers: np.ndarray, seed: int, variants: int = 1
+) -> Iterator[Tensor]:
+    """What a model makes of the sources of some held-out images, at 8 bits.
+
+    Batches of shape (B, variants, C, H, W) in [-1, 1].
+    """
+    for start in range(0, len(numbers), CHUNK):
+        chosen = numbers[start : start + CHUNK]
+        source = test.sources(chosen).to(model.device)
+        if task_of(model) == "complete":
+            x = test.images(chosen).to(model.device)
+            made = model.complete(x, source[:, -1:], variants, seed=seed, start=start)
+        else:
+            made = model.translate(source, variants, seed=seed, start=start)
+        yield levels(made)

@@ -178,6 +178,11 @@ class Trainer:
                 f"{self.config.objective} learns to {task} images, and cannot from data {has} "
                 f"sources: choose the --task and the --objective together"
             )
+        if source and self.config.data.augment != "none":
+            raise ConfigError(
+                "data.augment alters an image but not the source it belongs to: leave it out "
+                f"where images are to be {'completed' if task == 'complete' else 'translated'}"
+            )
         return Shape(
             channels=channels,
             height=height,
@@ -541,8 +546,6 @@ class Trainer:
         previews.write(self.out, self.at.step, sources, batch.image[:8], made)
 
     def _evaluate(self) -> None:
-        if self.objective.task != "generate":
-            return  # the quick score is of images made from nothing
         settings = self.config.evaluation
         if not hasattr(self, "judge"):
             self.judge = judges.load(settings.judge, size=settings.size)

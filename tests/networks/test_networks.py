@@ -21,7 +21,8 @@ def shape(side, channels=1):
 def test_every_role_has_the_shapes_it_promises(family, side):
     config, made = Networks(family=family, width=8), shape(side, 3)
     x = Noise(1, total=2).uniform(3, side, side) * 2 - 1
-    nets = {role: zoo.build(role, config, made) for role in zoo.families[family]}
+    roles = ("encoder", "decoder", "generator", "discriminator")
+    nets = {role: zoo.build(role, config, made) for role in roles}
     q = nets["encoder"](x)
     assert q.mean.shape == q.logvar.shape == (2, 6)
     for role in ("decoder", "generator"):

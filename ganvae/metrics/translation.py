@@ -1,0 +1,63 @@
+"""How a model that starts from sources uses them, and its z.
+
+| Toward Multimodal Image-to-Image Translation (Zhu et al., 2017), section 5.1
+| https://arxiv.org/abs/1711.11586
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ganvae.metrics import diversity, reconstruction
+from ganvae.metrics.figures import Record
+from ganvae.metrics.sampling import made_of_sources, read, rows
+
+SOURCES = 200
+"""Held-out sources at most that several variants are made of."""
+VARIANTS = 4
+
+
+def measure(run: Record) -> None:
+    """Variety of variants, and, where each source has its target, the distance to it."""
+    numbers = rows(len(run.data.test), min(SOURCES, run.n), run.seed)
+    with run.timed():
+        made = torch.cat(
+            list(made_of_sources(run.model, run.data.test, numbers, run.seed, VARIANTS))
+        )
+        run.progress("variants", len(made), len(made))
+        _variety(run, made, numbers)
+        if getattr(run.data, "paired", True) is not False:
+            _nearness(run, made, numbers)
+
+
+def _variety(run: Record, made: torch.Tensor, numbers: np.ndarray) -> None:
+    """Mean feature distance between two variants of a source, over that of two targets."""
+    features = run.judge.extract([made.flatten(0, 1)]).unflatten(0, (len(made), VARIANTS))
+    real = run.judge.extract(read(run.data.test, numbers))
+    value = None
+    if len(real) > 1:
+        between = diversity.pairwise(real)
+        value = float(np.mean([diversity.pairwise(f) for f in features])) / max(between, 1e-12)
+    note = f"distance between {VARIANTS} variants of a source, over that between random "
+    run.add(
+        "variety", name="Variety", value=value, better="higher", n_heldout=len(real),
+        note=f"{note}held-out images; 0: z is ignored",
+        judge=run.judge.name, resize=run.judge.resize,
+    )  # fmt: skip
+
+
+def _nearness(run: Record, made: torch.Tensor, numbers: np.ndarray) -> None:
+    """Mean squared error against the target: of each variant, and of the nearest of them."""
+    target = torch.cat([x.cpu() for x in read(run.data.test, numbers)])
+    errors = torch.stack([reconstruction.mse(target, made[:, v]) for v in range(VARIANTS)], 1)
+    about = "against the held-out target, pixel values in [0, 1]"
+    for key, name, values in (
+        ("mse", "MSE", errors.mean(1)),
+        ("mse_best", f"MSE, best of {VARIANTS}", errors.min(1).values),
+    ):
+        error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
+        run.add(
+            key, name=name, value=float(values.mean()), error=error, better="lower",
+            note=about, n_heldout=len(values),
+        )  # fmt: skip

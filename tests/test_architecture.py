@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": set(),
     "training": {"objectives.base", "models", "data", "metrics", "networks"},
     "progress": {"training.display"},
+    "page": set(),
 }
 TOP = {"api", "cli", "report", "__init__", "__main__"}
 TORCH_FREE = ["", ".config", ".outline", ".errors", ".cli", ".progress", ".training.display"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ganvae import config, report
+from ganvae import config, page, report
 from ganvae.errors import DataError
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -67,6 +67,10 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
+def html(run: Path) -> str:
+    return report.html(report.read(run))
+
+
 class Page(HTMLParser):
     """Tags, text and every address that a browser would fetch."""
 
@@ -96,11 +100,11 @@ def test_the_report_is_complete_and_asks_no_network(run: Path) -> None:
     path = report.write(run)
     assert path == run / "report.html" and not list(run.glob(".tmp-*"))
     text = path.read_text(encoding="utf-8")
-    page = Page(text)
-    assert page.open == []
-    assert page.addresses and all(a.startswith("data:image/") for a in page.addresses)
+    found = Page(text)
+    assert found.open == []
+    assert found.addresses and all(a.startswith("data:image/") for a in found.addresses)
     assert "@import" not in text and "url(" not in text
-    words = " ".join(page.words)
+    words = " ".join(found.words)
     for title in (
         "Held-out scores", "Samples", "Samples over time", "Reconstructions", "Interpolation",
         "Curves", "Events", "Configuration", "Environment",
@@ -113,16 +117,16 @@ def test_the_report_is_complete_and_asks_no_network(run: Path) -> None:
 
 
 def test_foreign_text_is_shown_and_not_obeyed(run: Path) -> None:
-    page = Page(report.write(run).read_text(encoding="utf-8"))
-    assert "script" not in page.tags and "b" not in page.tags
-    shown = [word for word in page.words if "<script>alert(1)</script>" in word]
+    found = Page(report.write(run).read_text(encoding="utf-8"))
+    assert "script" not in found.tags and "b" not in found.tags
+    shown = [word for word in found.words if "<script>alert(1)</script>" in word]
     assert len(shown) >= 3  # title, event, configuration, note
 
 
 def test_the_pictures_decode_and_the_curves_are_drawn(run: Path) -> None:
-    page = Page(report.page(run))
+    found = Page(html(run))
     kinds = {"png": 0, "svg+xml": 0}
-    for address in page.addresses:
+    for address in found.addresses:
         kind, _, content = address.removeprefix("data:image/").partition(";base64,")
         data = base64.b64decode(content, validate=True)
         kinds[kind] += 1
@@ -137,14 +141,14 @@ def test_the_pictures_decode_and_the_curves_are_drawn(run: Path) -> None:
 
 
 def test_previews_run_from_the_first_to_the_last(run: Path) -> None:
-    words = " ".join(Page(report.page(run)).words)
+    words = " ".join(Page(html(run)).words)
     assert "step 0," in words and "step 1,450, 2.4 min" in words
 
 
 def test_a_run_without_an_evaluation_has_a_report_too(run: Path) -> None:
     for name in ("evaluation.json", "metrics.jsonl", "samples.png"):
         (run / name).unlink()
-    text = report.page(run)
+    text = html(run)
     assert "Held-out scores" not in text and "Configuration" in text
 
 
@@ -155,10 +159,10 @@ def test_no_run_is_no_report(tmp_path: Path) -> None:
 
 def test_thinning_keeps_the_mean_and_the_length() -> None:
     points = [(float(i), float(i % 7)) for i in range(10_001)]
-    thin = report.thin(points, 400)
+    thin = page.thin(points, 400)
     assert len(thin) <= 400
     assert [x for x, _ in thin] == sorted(x for x, _ in thin)
-    assert report.thin(points[:3]) == points[:3]
+    assert page.thin(points[:3]) == points[:3]
 
 
 @pytest.mark.parametrize(
@@ -166,4 +170,4 @@ def test_thinning_keeps_the_mean_and_the_length() -> None:
     [(None, "-"), (True, "yes"), (12345, "12,345"), (0.000123456, "0.0001235"), ([1, 2], "1, 2")],
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
-    assert report.shown(value) == text
+    assert page.shown(value) == text

@@ -45,12 +45,13 @@ def objectives() -> list[str]:
 
 def objective(name: str) -> Outline:
     """The outline of ``ganvae/objectives/<name>.py``."""
-    tree = _parse(f"ganvae.objectives.{name}")
+    module = f"ganvae.objectives.{name}"
+    tree = _parse(module)
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and any(
-            _text(base) == "Objective" for base in node.bases
-        ):
-            return read(f"ganvae.objectives.{name}", node.name)
+        homes = [_home(tree, module, _text(base)) for base in getattr(node, "bases", ())]
+        if any(home and home.startswith("ganvae.objectives.") for home in homes):
+            assert isinstance(node, ast.ClassDef)
+            return read(module, node.name)
     raise AssertionError(f"no Objective in the module {name}")
 
 

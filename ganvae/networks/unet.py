@@ -123,6 +123,18 @@ class UNet(nn.Module):
         return self.head(h).tanh()[:, :, :height, :width]
 
 
+class CompletingUNet(UNet):
+    """A U-Net whose source is (the image with 0 in its hole, the hole), and that fills it in.
+
+    The last channel of the source is 1 in the hole and 0 outside. What is known comes out as it
+    went in, to the last bit.
+    """
+
+    def forward(self, z: Tensor, source: Tensor) -> Tensor:
+        """The composite: what z makes in the hole, and the known pixels around it."""
+        return torch.where(source[:, -1:] > 0, super().forward(z, source), source[:, :-1])
+
+
 class PairDiscriminator(nn.Module):
     """An image (B, C, H, W) and its source (B, S, H, W) to a logit (B,); no normalisation."""
 

@@ -6,6 +6,7 @@ import torch
 from straight import STEPS, WEIGHTS, B, build, by_hand, by_the_library, picture, same
 
 from ganvae import objectives
+from ganvae.networks import unet
 from ganvae.types import Batch, Clock, Noise
 
 
@@ -31,18 +32,17 @@ def test_completion_is_bicycle_on_composites():
     same(nets, reference)
 
 
-def test_no_loss_sees_what_was_made_outside_the_hole():
-    objective = objectives.build("completion")
+def test_no_loss_sees_what_was_made_outside_the_hole(monkeypatch):
+    objective, whole = objectives.build("completion"), unet.UNet.forward
     source, x = next(pairs())
 
     def losses(outside):
         nets = build(objective, 2)
-        generator = nets["generator"]
 
-        def changed(z, source):
-            return generator(z, source) + outside * (1 - source[:, -1:])
+        def changed(self, z, source):
+            return whole(self, z, source) + outside * (1 - source[:, -1:])
 
-        nets["generator"] = changed
+        monkeypatch.setattr(unet.UNet, "forward", changed)
         batch = Batch(image=x, source=source, noise=Noise(2, total=B, dtype=torch.float64))
         moves = objective.step(nets, batch, Clock())
         return [sorted(loss.item() for loss in move.values()) for move in moves]

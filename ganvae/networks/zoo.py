@@ -26,6 +26,7 @@ residual_kinds: dict[str, Builder] = {
     "patch_discriminator": lambda c, shape: PatchDiscriminator(shape, c.width),
     "joint_discriminator": lambda c, shape: joint.JointDiscriminator(shape, c.width, c.depth),
     "unet": lambda c, shape: unet.UNet(shape, c.width, c.depth),
+    "completing_unet": lambda c, shape: unet.CompletingUNet(shape, c.width, c.depth),
     "pair_discriminator": lambda c, shape: unet.PairDiscriminator(shape, c.width, c.depth),
     "source_discriminator": lambda c, shape: residual.Discriminator(
         replace(shape, channels=shape.source), c.width, c.depth

@@ -33,7 +33,7 @@ class SoftIntroVAE(Objective):
     """Weight β_kl of the KL divergence of images, and of generated ones in Dec's loss."""
     beta_neg: float = 256.0
     """Weight β_neg of the KL divergence of generated images in E's loss."""
-    gamma_r: float = 1e-8
+    gamma_r: float = 0.0
     """Weight γ_r of the reconstruction of generated images in Dec's loss; 0 saves its time."""
     fit: int = 10_000
     """Samples of the aggregate posterior that a mixture prior is fitted to at the end."""

@@ -22,6 +22,7 @@ from ganvae.errors import ConfigError
 
 COMMANDS = [
     "train", "evaluate", "generate", "reconstruct", "interpolate", "encode", "check", "objectives",
+    "direction", "edit", "complete", "translate",
 ]  # fmt: skip
 QUICK = [
     "--size=16", "--networks.width=8", "--networks.latent=4", "--networks.components=2",
@@ -235,7 +236,7 @@ def test_an_unexpected_fault_is_a_sentence_too(
 def test_a_closed_pipe_is_no_fault() -> None:
     command = f"{sys.executable} -m ganvae objectives | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert done.stdout.startswith("gan: ") and done.stderr == ""
+    assert done.stdout.startswith("aae: ") and done.stderr == ""
 
 
 # -- a whole run ----------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ _SETTINGS = {
 
 Overrides = Annotated[dict[str, str], Parameter(parse=False)]
 Threads = Annotated[int | None, Parameter(env_var="GANVAE_THREADS", show_env_var=True)]
+Class = Annotated[str | None, Parameter(name="--class")]
+Amounts = Annotated[list[float] | None, Parameter(name="--amount", consume_multiple=True)]
 
 app = App(
     name="ganvae",
@@ -378,6 +380,8 @@ def generate(
     /,
     *,
     n: int = 64,
+    label: Class = None,
+    like: str | None = None,
     seed: int = 0,
     temperature: float = 1.0,
     out: Path = Path("samples.png"),
@@ -393,10 +397,14 @@ def generate(
         A run's directory, a model's directory, or a Hub id.
     n
         How many.
+    label
+        Only of this class, by name or number, where the model knows classes.
+    like
+        An image file: new ones around it, from its posterior.
     seed
         Image i of a seed is always the same.
     temperature
-        Below 1: more typical, less various.
+        Below 1: more typical, less various; with --like closer to it.
     out
         A .png for one grid, else a folder of single images.
     device
@@ -410,7 +418,14 @@ def generate(
 
     with _loaded(model, device, threads) as (ready, progress):
         files = tasks.generate(
-            ready, n, out, seed=seed, temperature=temperature, progress=progress
+            ready,
+            n,
+            out,
+            label=label,
+            like=like,
+            seed=seed,
+            temperature=temperature,
+            progress=progress,
         )
     _tell_files(files, json)
 
@@ -422,6 +437,7 @@ def reconstruct(
     /,
     *,
     n: int | None = None,
+    label: Class = None,
     seed: int | None = None,
     out: Path = Path("reconstructions.png"),
     device: str = "auto",
@@ -438,6 +454,8 @@ def reconstruct(
         An image file, a folder, or anything else that can be trained on.
     n
         Only the first n images; unset: all, 32 for a grid.
+    label
+        The class of all images, for a model of classes; unset: their sub-folders' names.
     seed
         From a sample of the posterior; unset: from its mean.
     out
@@ -452,7 +470,9 @@ def reconstruct(
     from ganvae import tasks
 
     with _loaded(model, device, threads) as (ready, progress):
-        files = tasks.reconstruct(ready, images, out, n=n, seed=seed, progress=progress)
+        files = tasks.reconstruct(
+            ready, images, out, label=label, n=n, seed=seed, progress=progress
+        )
     _tell_files(files, json)
 
 
@@ -464,7 +484,9 @@ def interpolate(
     *,
     steps: int = 9,
     n: int | None = None,
+    label: Class = None,
     seed: int = 0,
+    milliseconds: int = 80,
     out: Path = Path("interpolation.png"),
     device: str = "auto",
     threads: Threads = None,
@@ -481,11 +503,15 @@ def interpolate(
     steps
         Images from one to the next, both included.
     n
-        Only the first n images; unset: 9, or 8 for a .gif.
+        Only the first n images; unset: 9, or 8 for a film.
+    label
+        The class of all images, for a model of classes; unset: their sub-folders' names.
     seed
         Of the images that the model makes.
+    milliseconds
+        Of each frame of a film.
     out
-        A .png for one grid, a .gif for a film, else a folder of single images.
+        A .png for one grid, a .gif, .webp or .mp4 for a film, else a folder of single images.
     device
         auto, cpu, cuda or mps.
     threads
@@ -497,7 +523,15 @@ def interpolate(
 
     with _loaded(model, device, threads) as (ready, progress):
         files = tasks.interpolate(
-            ready, images, out, steps=steps, n=n, seed=seed, progress=progress
+            ready,
+            images,
+            out,
+            label=label,
+            steps=steps,
+            n=n,
+            seed=seed,
+            milliseconds=milliseconds,
+            progress=progress,
         )
     _tell_files(files, json)
 
@@ -509,6 +543,7 @@ def encode(
     /,
     *,
     n: int | None = None,
+    label: Class = None,
     out: Path = Path("latents.npz"),
     device: str = "auto",
     threads: Threads = None,
@@ -524,6 +559,8 @@ def encode(
         An image file, a folder, or anything else that can be trained on.
     n
         Only the first n images; unset: all.
+    label
+        The class of all images, for a model of classes; unset: their sub-folders' names.
     out
         An .npz file of arrays; the images' names go into a .json file beside it.
     device
@@ -536,7 +573,249 @@ def encode(
     from ganvae import tasks
 
     with _loaded(model, device, threads) as (ready, progress):
-        files = tasks.encode(ready, images, out, n=n, progress=progress)
+        files = tasks.encode(ready, images, out, label=label, n=n, progress=progress)
+    _tell_files(files, json)
+
+
+@app.command
+def direction(
+    model: str,
+    images: str,
+    having: str | None = None,
+    /,
+    *,
+    label: Class = None,
+    principal: int | None = None,
+    n: int | None = None,
+    out: Path = Path("direction.npz"),
+    device: str = "auto",
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Learn which way in the latents an attribute lies, for `ganvae edit`.
+
+    From IMAGES to HAVING; or, of IMAGES alone, to each class of its sub-folders from the others;
+    or, where nothing is known of IMAGES, the ways in which they vary most.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id.
+    images
+        Images without the attribute; or of several classes; or any.
+    having
+        Images with it.
+    label
+        Only the direction to this class. With HAVING: the class of all images, for a model of
+        classes.
+    principal
+        So many principal directions.
+    n
+        Only the first n images of a folder; unset: all.
+    out
+        An .npz file.
+    device
+        auto, cpu, cuda or mps.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print which files were written as JSON.
+    """
+    from ganvae import tasks
+
+    only = label if having is None else None
+    with _loaded(model, device, threads) as (ready, progress):
+        files = tasks.direction(
+            ready,
+            images,
+            out,
+            having=having,
+            only=only,
+            principal=principal,
+            label=None if having is None else label,
+            n=n,
+            progress=progress,
+        )
+    _tell_files(files, json)
+
+
+@app.command
+def edit(
+    model: str,
+    images: str,
+    /,
+    *,
+    direction: Path,
+    amount: Amounts = None,
+    which: str | None = None,
+    n: int | None = None,
+    label: Class = None,
+    out: Path = Path("edited.png"),
+    device: str = "auto",
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Change images along directions that `ganvae direction` has learnt.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id.
+    images
+        An image file, a folder, or anything else that can be trained on.
+    direction
+        The .npz file of directions.
+    amount
+        How far, in standard deviations; several make a strip; unset: 2.
+    which
+        One direction of the file, by name or number; unset: all, a row each.
+    n
+        Only the first n images; unset: all, 32 for a grid.
+    label
+        The class of all images, for a model of classes; unset: their sub-folders' names.
+    out
+        A .png for the image or a grid, originals first, else a folder of single images.
+    device
+        auto, cpu, cuda or mps.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print which files were written as JSON.
+    """
+    from ganvae import tasks
+
+    with _loaded(model, device, threads) as (ready, progress):
+        files = tasks.edit(
+            ready,
+            images,
+            direction,
+            out,
+            amounts=amount or (2.0,),
+            which=which,
+            label=label,
+            n=n,
+            progress=progress,
+        )
+    _tell_files(files, json)
+
+
+@app.command
+def complete(
+    model: str,
+    image: str,
+    /,
+    *,
+    mask: str | None = None,
+    mask_colour: str | None = None,
+    mask_alpha: bool = False,
+    variants: int = 4,
+    context: float = 2.0,
+    seed: int = 0,
+    out: Path = Path("completions"),
+    device: str = "auto",
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Fill in what is missing in a picture; everything else keeps its value, to the last bit.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id; trained with --task complete.
+    image
+        The picture, of any size.
+    mask
+        An image of the same size, white where to fill in.
+    mask_colour
+        Instead: fill in every pixel of this colour, #rrggbb or a name.
+    mask_alpha
+        Instead: fill in every pixel that is not opaque.
+    variants
+        How many different ones.
+    context
+        Of a picture larger than the model's: how much is shown to it, over the hole's thickness.
+    seed
+        Variant v of a seed is always the same.
+    out
+        A folder: a PNG a variant, sheet.png and index.json; for one variant also a .png.
+    device
+        auto, cpu, cuda or mps.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print which files were written as JSON.
+    """
+    from ganvae import tasks
+
+    with _loaded(model, device, threads) as (ready, progress):
+        files = tasks.complete(
+            ready,
+            image,
+            out,
+            mask=mask,
+            mask_colour=mask_colour,
+            mask_alpha=mask_alpha,
+            variants=variants,
+            context=context,
+            seed=seed,
+            progress=progress,
+        )
+    _tell_files(files, json)
+
+
+@app.command
+def translate(
+    model: str,
+    images: str,
+    /,
+    *,
+    variants: int = 4,
+    reverse: bool = False,
+    n: int | None = None,
+    seed: int = 0,
+    out: Path = Path("translations"),
+    device: str = "auto",
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Make images from source images: outlines, grey or small ones, or those of another kind.
+
+    Parameters
+    ----------
+    model
+        A run's directory, a model's directory, or a Hub id; trained with --task translate.
+    images
+        The sources: an image file, a folder, or anything else that can be trained on.
+    variants
+        How many of each.
+    reverse
+        From images to sources, where the model learnt from unpaired sets.
+    n
+        Only the first n images; unset: all, 32 for a sheet.
+    seed
+        Variant v of image i of a seed is always the same.
+    out
+        A folder: a PNG a variant, sheet.png and index.json; or a .png, the sheet alone.
+    device
+        auto, cpu, cuda or mps.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print which files were written as JSON.
+    """
+    from ganvae import tasks
+
+    with _loaded(model, device, threads) as (ready, progress):
+        files = tasks.translate(
+            ready,
+            images,
+            out,
+            variants=variants,
+            reverse=reverse,
+            n=n,
+            seed=seed,
+            progress=progress,
+        )
     _tell_files(files, json)
 
 

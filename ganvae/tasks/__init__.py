@@ -1,8 +1,16 @@
 """What is done with a model and files of images; no knowledge of training."""
 
+from ganvae.tasks.complete import complete
+from ganvae.tasks.direction import direction
+from ganvae.tasks.directions import Directions
+from ganvae.tasks.edit import edit
 from ganvae.tasks.encode import encode
 from ganvae.tasks.generate import generate
 from ganvae.tasks.interpolate import interpolate
 from ganvae.tasks.reconstruct import reconstruct
+from ganvae.tasks.translate import translate
 
-__all__ = ["encode", "generate", "interpolate", "reconstruct"]
+__all__ = [
+    "Directions", "complete", "direction", "edit", "encode", "generate", "interpolate",
+    "reconstruct", "translate",
+]  # fmt: skip

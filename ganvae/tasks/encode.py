@@ -8,6 +8,7 @@ import numpy as np
 
 from ganvae.errors import ConfigError
 from ganvae.models import Model
+from ganvae.models.model import Label
 from ganvae.tasks.pictures import Pictures, Progress, Reader, about, write, write_json
 
 
@@ -16,6 +17,7 @@ def encode(
     data: Pictures,
     out: str | Path,
     *,
+    label: Label = None,
     n: int | None = None,
     batch: int = 64,
     progress: Progress | None = None,
@@ -25,6 +27,7 @@ def encode(
     The .npz holds ``mean`` and ``logvar``, float32 of shape (N, latent), row by row the images in
     the .json's ``names``. It reads with ``numpy.load(path)``; there is no pickle in it.
 
+    label: for a class-conditional model: the class of all images; unset: by sub-folder
     n: takes the first n images; unset: all
     Returns the two paths. Raises ConfigError for a model without an encoder or another kind of
     file, DataError for images that cannot be read.
@@ -32,10 +35,10 @@ def encode(
     out = Path(out)
     if out.suffix.lower() != ".npz" or out.is_dir():
         raise ConfigError(f"{out} must end in .npz")
-    reader = Reader(model, data, n, batch)
+    reader = Reader(model, data, n, batch, label)
     means, logvars, names = [], [], []
     for part in reader:
-        q = model.encode(part.images, batch=batch)
+        q = model.encode(part.images, part.labels, batch=batch)
         means.append(q.mean.cpu().numpy())
         logvars.append(q.logvar.cpu().numpy())
         names += part.names

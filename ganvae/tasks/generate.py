@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from ganvae.errors import DataError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
-from ganvae.tasks.pictures import INDEX, Progress, about, folder, is_sheet, scale_of, write_json
+from ganvae.models.model import BLOCK, Label
+from ganvae.tasks.pictures import (
+    INDEX,
+    Pictures,
+    Progress,
+    about,
+    folder,
+    gathered,
+    is_sheet,
+    scale_of,
+    write_json,
+)
+from ganvae.types import Noise
 
 
 def generate(
@@ -16,6 +32,8 @@ def generate(
     n: int,
     out: str | Path,
     *,
+    label: Label = None,
+    like: Pictures | None = None,
     seed: int = 0,
     temperature: float = 1.0,
     start: int = 0,
@@ -27,19 +45,21 @@ def generate(
 
     A folder gets 000000.png, … named by the image's number, and index.json. Image i of a seed is
     the same however many are made and wherever that starts, so many processes can share the work.
-    temperature: below 1 more typical, less various
-    Returns the files written. Raises ValueError for numbers that make no sense.
+    label: of a class-conditional model: the class of all images; unset: by chance
+    like: one image, and the new ones are then samples around its posterior, see :func:`around`
+    temperature: below 1 more typical, less various (of ``like``: closer to it)
+    Returns the files written. Raises ValueError for numbers that make no sense, ConfigError for a
+    class that does not exist.
     """
     out = Path(out)
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     sheet = is_sheet(out, ".png")
+    make, name = _source(model, label, like, seed, temperature, batch)
     written, parts = [], []
     for first in range(start, start + n, batch):
         count = min(batch, start + n - first)
-        images = model.generate(
-            count, seed=seed, temperature=temperature, start=first, batch=batch
-        ).cpu()
+        images = make(count, first).cpu()
         if sheet:
             parts.append(images)
         else:
@@ -49,5 +69,53 @@ def generate(
             progress("generating", first - start + count, n)
     if sheet:
         return [save_png(grid(torch.cat(parts), columns, scale=scale_of(model)), out)]
-    told = {"seed": seed, "temperature": temperature, "start": start, "n": n}
+    told: dict[str, Any] = {"seed": seed, "temperature": temperature, "start": start, "n": n}
+    told |= {"like": name} if name else {}
+    if isinstance(label, str | int):
+        told["class"] = label
     return [*written, write_json(out / INDEX, {"model": about(model), "generate": told})]
+
+
+def around(
+    model: Model,
+    x: Tensor,
+    n: int,
+    label: Label = None,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    start: int = 0,
+    batch: int = 64,
+) -> Tensor:
+    """Images like ``x``: z = μ + τ σ ε of its posterior, decoded. Shape (n, C, H, W), in [-1, 1].
+
+    Sample i depends on (seed, start + i) alone; at τ = 1 it is that of ``model.reconstruct``.
+
+    x: one image, shape (1, C, H, W), in [-1, 1]
+    temperature: τ, 0 or more; at 0 all are the reconstruction from the mean
+    """
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be 0 or more, got {temperature}")
+    q = model.encode(x, label)
+    blocks = range(start // BLOCK, (start + n - 1) // BLOCK + 1)
+    noise = [Noise(seed, block, total=BLOCK).normal(model.latent) for block in blocks]
+    at = start - blocks[0] * BLOCK
+    z = q.mean + temperature * q.std * torch.cat(noise)[at : at + n].to(q.mean)
+    return model.decode(z, label, batch=batch)
+
+
+def _source(
+    model: Model, label: Label, like: Pictures | None, seed: int, temperature: float, batch: int
+) -> tuple[Callable[[int, int], Tensor], str]:
+    """What makes so many images from a number on, and the name of the image they are like."""
+    if like is None:
+        return lambda n, start: model.generate(
+            n, label, seed=seed, temperature=temperature, start=start, batch=batch
+        ), ""
+    found = gathered(model, like, 2, label)
+    if len(found.names) != 1:
+        raise DataError("new images can be like one image; give a single file")
+    told = None if found.labels is None else int(found.labels[0])
+    return lambda n, start: around(
+        model, found.images, n, told, seed=seed, temperature=temperature, start=start, batch=batch
+    ), found.names[0]

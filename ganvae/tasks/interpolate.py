@@ -10,16 +10,18 @@ from torch import Tensor
 
 from ganvae.errors import DataError
 from ganvae.models import Model
-from ganvae.models.images import grid, make_gif, save_png
+from ganvae.models.images import grid, save_png
+from ganvae.models.model import Label, spherical
+from ganvae.tasks.films import FILMS, is_film, save_film
 from ganvae.tasks.pictures import (
     INDEX,
     Pictures,
     Progress,
     about,
     folder,
+    gathered,
     is_sheet,
     scale_of,
-    spread,
     write_json,
 )
 
@@ -31,37 +33,46 @@ def interpolate(
     data: Pictures | None,
     out: str | Path,
     *,
+    label: Label = None,
     steps: int = 9,
     n: int | None = None,
     seed: int = 0,
     milliseconds: int = 80,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """The way from each image to the next, through the latents.
+    """The way from each image to the next, through the latents, along an arc.
 
-    out: a .png for a sheet with one way a row; a .gif for a film along all of them and back to the
-        start; else a folder of frames 000_000.png (way, step) and index.json
+    out: a .png for a sheet with one way a row; a .gif, .webp or .mp4 for a film along all of them
+        and back to the start; else a folder of frames 000_000.png (way, step) and index.json
     data: images, encoded and decoded on the way; None: images that the model makes by ``seed``
+    label: for a class-conditional model: the class of all images; unset: by sub-folder, or by
+        chance. A way between two classes changes the class at its middle
     steps: images a way, both ends included
     n: takes the first n images; unset: 9, that is 8 ways (images and ways of a film: 8)
+    milliseconds: of a frame of a film
 
     Returns the files written. Raises ConfigError where images are given to a model without an
-    encoder, DataError where they cannot be read or are fewer than two.
+    encoder or where an .mp4 cannot be written, DataError where images cannot be read or are fewer
+    than two.
     """
     out = Path(out)
-    sheet = is_sheet(out, ".png", ".gif")
-    film = sheet and out.suffix.lower() == ".gif"
-    ends = _ends(model, data, n or (ROWS if film else ROWS + 1), seed)
-    if film:
-        ends = torch.cat([ends, ends[:1]])
+    sheet = is_sheet(out, ".png", *FILMS)
+    film = sheet and is_film(out)
+    if steps < 2:
+        raise ValueError(f"an interpolation needs at least 2 steps, got {steps}")
+    z, labels = _ends(model, data, n or (ROWS if film else ROWS + 1), seed, label)
+    order = [*range(len(z)), *([0] if film else [])]
     ways = []
-    for done, (a, b) in enumerate(pairwise(ends), 1):
-        ways.append(model.interpolate(a, b, steps).cpu())
+    for done, (a, b) in enumerate(pairwise(order), 1):
+        told = None if labels is None else _halves(labels[a], labels[b], steps)
+        ask = model.render if data is None else model.decode
+        t = torch.linspace(0, 1, steps, device=z.device)[:, None]
+        ways.append(ask(spherical(z[a : a + 1], z[b : b + 1], t), told).cpu())
         if progress:
-            progress("interpolating", done, len(ends) - 1)
+            progress("interpolating", done, len(order) - 1)
     if film:
         frames = torch.cat([way[:-1] for way in ways])  # an end is the next one's start
-        return [make_gif(frames, out, duration=milliseconds, scale=scale_of(model))]
+        return [save_film(frames, out, milliseconds=milliseconds, scale=scale_of(model))]
     if sheet:
         return [save_png(grid(torch.cat(ways), steps, scale=scale_of(model)), out)]
     place = folder(out)
@@ -70,15 +81,25 @@ def interpolate(
         for number, way in enumerate(ways)
         for step, image in enumerate(way)
     ]
-    told = {"steps": steps, "ways": len(ways), "seed": None if data is not None else seed}
-    return [*written, write_json(out / INDEX, {"model": about(model), "interpolate": told})]
+    told_of = {"steps": steps, "ways": len(ways), "seed": None if data is not None else seed}
+    return [*written, write_json(out / INDEX, {"model": about(model), "interpolate": told_of})]
 
 
-def _ends(model: Model, data: Pictures | None, n: int, seed: int) -> Tensor:
-    """Images (N, C, H, W), or latents (N, d), N ≥ 2."""
+def _ends(
+    model: Model, data: Pictures | None, n: int, seed: int, label: Label
+) -> tuple[Tensor, Tensor | None]:
+    """Latents (N, d), N ≥ 2, and their classes (N,) where there are such."""
     if n < 2:
         raise ValueError(f"an interpolation needs at least 2 images, got n = {n}")
-    ends = model.latents(n, seed=seed) if data is None else spread(model, data, n)
-    if len(ends) < 2:
+    if data is None:
+        labels = model.labels(n, label, seed=seed)
+        return model.latents(n, labels, seed=seed), labels
+    found = gathered(model, data, n, label)
+    if len(found.names) < 2:
         raise DataError("an interpolation needs at least 2 images; give a folder with more")
-    return ends
+    return model.encode(found.images, found.labels).mean, found.labels
+
+
+def _halves(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """The class at every step: the start's, and from the middle on the end's. Shape (steps,)."""
+    return torch.where(torch.arange(steps, device=a.device) < steps / 2, a, b)

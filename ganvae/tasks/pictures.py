@@ -21,6 +21,7 @@ from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import CheckpointError, ConfigError, DataError
 from ganvae.models import Model
 from ganvae.models.images import to_tensor
+from ganvae.models.model import Label
 
 Pictures = str | Path | Sequence[str | Path] | Tensor | Images
 """Images to work on: a file, a folder or anything else that can be trained on; several files;
@@ -34,10 +35,18 @@ INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (B, C, H, W) in [-1, 1] and what they are called."""
+    """Some images.
+
+    images: shape (B, C, H, W), in [-1, 1]
+    names: what they are called
+    kinds: the class that the source says each is of: a name, a number, or None
+    labels: their class numbers for the model, shape (B,), or None for a model without classes
+    """
 
     images: Tensor
     names: list[str]
+    kinds: list[str | int | None]
+    labels: Tensor | None = None
 
 
 @dataclass
@@ -45,6 +54,9 @@ class Reader:
     """Images prepared as the model's training images were, in batches, in a fixed order.
 
     n: stops after so many
+    label: for a class-conditional model: the class of all images, or the number of each, (N,);
+        unset: what the source says, in a folder the first sub-folder's name
+    channels: of the prepared images; unset: as many as the model's
     skipped: name and reason of the files of a folder that could not be read so far. A file that
         was named itself is not skipped: DataError
     """
@@ -53,7 +65,10 @@ class Reader:
     data: Pictures
     n: int | None = None
     batch: int = 64
+    label: Label = None
+    channels: int | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    _known: dict[str | int, int] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def total(self) -> int | None:
@@ -68,8 +83,9 @@ class Reader:
         seen = 0
         for batch in self._batches():
             rest = len(batch.names) if self.n is None else self.n - seen
-            yield Batch(batch.images[:rest], batch.names[:rest])
-            seen += min(rest, len(batch.names))
+            names, kinds = batch.names[:rest], batch.kinds[:rest]
+            yield Batch(batch.images[:rest], names, kinds, self._labels(names, kinds, seen))
+            seen += len(names)
             if seen == self.n:
                 break
         if not seen:
@@ -81,6 +97,30 @@ class Reader:
                 stacklevel=2,
             )
 
+    def _labels(self, names: list[str], kinds: list[str | int | None], seen: int) -> Tensor | None:
+        """The model's class numbers of some images. Raises ConfigError for unknown ones."""
+        label = self.label
+        if isinstance(label, Tensor) and label.ndim:
+            label = label[seen : seen + len(names)]
+        if label is not None:
+            return self.model.labels(len(names), label)
+        if not self.model.info.classes or self.model.info.task != "generate":
+            return None
+        numbers = []
+        for name, kind in zip(names, kinds):
+            if kind is None:
+                raise ConfigError(
+                    f"this model needs to know the class of {name}: name one with --class, or "
+                    f"give a folder with sub-folders named after the classes"
+                )
+            if kind not in self._known:
+                try:
+                    self._known[kind] = int(self.model.labels(1, kind)[0])  # type: ignore[index]
+                except ConfigError as error:
+                    raise ConfigError(f"{name}: {error}") from None
+            numbers.append(self._known[kind])
+        return torch.tensor(numbers)
+
     def _reasons(self) -> str:
         if not self.skipped:
             return ""
@@ -91,43 +131,56 @@ class Reader:
         if isinstance(self.data, Tensor):
             at = 0
             for part in self.data.split(self.batch) if len(self.data) else ():
-                yield Batch(part, [str(at + i) for i in range(len(part))])
+                names = [str(at + i) for i in range(len(part))]
+                yield Batch(part, names, [None] * len(part))
                 at += len(part)
         elif isinstance(self.data, Images):
-            names = iter(self.data.names())
+            all_names, numbers, at = self.data.names(), self.data.labels, 0
             for part in self.data.batches(self.batch):
-                yield Batch(part, [next(names) for _ in range(len(part))])
+                rows = slice(at, at + len(part))
+                found = [None] * len(part) if numbers is None else numbers[rows].tolist()
+                yield Batch(part, all_names[rows], found)
+                at += len(part)
         else:
             yield from self._decoded(self.data)
 
     def _decoded(self, data: str | Path | Sequence[str | Path]) -> Iterator[Batch]:
         items, strict = _items(data)
         names: list[str] = []
+        kinds: list[str | int | None] = []
         pixels: list[np.ndarray] = []
+        how = preparation(self.model, self.channels)
         workers = 0 if self.n is not None and self.n <= 512 else None
-        for item, made in prepare_all(items, preparation(self.model), workers):
+        for item, made in prepare_all(items, how, workers):
             if isinstance(made, Bad):
                 if strict:
                     raise DataError(f"{item.name} cannot be used: {made}")
                 self.skipped.append((item.name, str(made)))
                 continue
             names.append(item.name)
+            kinds.append(item.label)
             pixels.append(made.pixels)
             if len(names) == self.batch:
-                yield self._joined(pixels, names)
-                names, pixels = [], []
+                yield self._joined(pixels, names, kinds)
+                names, pixels, kinds = [], [], []
         if names:
-            yield self._joined(pixels, names)
+            yield self._joined(pixels, names, kinds)
 
-    def _joined(self, pixels: list[np.ndarray], names: list[str]) -> Batch:
-        channels = self.model.shape[0]
+    def _joined(
+        self, pixels: list[np.ndarray], names: list[str], kinds: list[str | int | None]
+    ) -> Batch:
+        channels = self.channels or self.model.shape[0]
         same = [p if p.shape[2] == channels else p.repeat(channels, 2) for p in pixels]
-        return Batch(to_tensor(np.stack(same)), names)
+        return Batch(to_tensor(np.stack(same)), names, kinds)
 
 
-def preparation(model: Model) -> Preparation:
-    """How a model's images are prepared. Raises ConfigError where files cannot be."""
-    channels, height, width = model.shape
+def preparation(model: Model, channels: int | None = None) -> Preparation:
+    """How a model's images are prepared. Raises ConfigError where files cannot be.
+
+    channels: of the prepared images; unset: as many as the model's
+    """
+    own, height, width = model.shape
+    channels = channels or own
     if channels not in (1, 3):
         raise ConfigError(
             f"this model's images have {channels} channels, which image files cannot have; give "
@@ -166,9 +219,30 @@ def _name(data: Pictures) -> str:
     return str(data) if isinstance(data, str | Path) else f"the {type(data).__name__.lower()}"
 
 
+def gathered(model: Model, data: Pictures, n: int | None, label: Label = None) -> Batch:
+    """The first n images at once, on the CPU."""
+    parts = list(Reader(model, data, n, label=label))
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Batch(
+        torch.cat([part.images.cpu() for part in parts]),
+        [name for part in parts for name in part.names],
+        [kind for part in parts for kind in part.kinds],
+        torch.cat(labels) if labels else None,
+    )
+
+
 def spread(model: Model, data: Pictures, n: int | None) -> Tensor:
     """The first n images at once, on the CPU."""
-    return torch.cat([batch.images.cpu() for batch in Reader(model, data, n)])
+    return gathered(model, data, n).images
+
+
+def require(model: Model, task: str) -> None:
+    """Raises ConfigError for a model that was not trained for a task."""
+    if model.info.task != task:
+        raise ConfigError(
+            f"this model was trained to {model.info.task} images and cannot {task} them: train "
+            f"one with --task {task}"
+        )
 
 
 def is_sheet(out: Path, *suffixes: str) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
+from ganvae.models.model import Label
 from ganvae.tasks.pictures import (
     INDEX,
     Pictures,
@@ -31,6 +32,7 @@ def reconstruct(
     data: Pictures,
     out: str | Path,
     *,
+    label: Label = None,
     n: int | None = None,
     seed: int | None = None,
     batch: int = 64,
@@ -41,6 +43,7 @@ def reconstruct(
     A sheet has each row of originals above its reconstructions. A folder gets 000000.png, … and
     index.json with each one's source and its mean squared error (of values in [-1, 1]).
 
+    label: for a class-conditional model: the class of all images; unset: by sub-folder
     n: takes the first n images; unset: all, 32 for a sheet
     seed: unset: from the posterior's mean; else from a sample of it
     Returns the files written. Raises ConfigError for a model without an encoder, DataError for
@@ -48,13 +51,15 @@ def reconstruct(
     """
     out = Path(out)
     sheet = is_sheet(out, ".png")
-    reader = Reader(model, data, ON_A_SHEET if sheet and n is None else n, batch)
+    reader = Reader(model, data, ON_A_SHEET if sheet and n is None else n, batch, label)
     shown: list[tuple[Tensor, Tensor]] = []
     written: list[Path] = []
     index: list[dict[str, Any]] = []
     done = 0
     for part in reader:
-        again = model.reconstruct(part.images, seed=seed, batch=batch, start=done).cpu()
+        again = model.reconstruct(
+            part.images, part.labels, seed=seed, batch=batch, start=done
+        ).cpu()
         original = part.images.cpu()
         if sheet:
             shown.append((original, again))

@@ -1,0 +1,173 @@
+"""Holes in a picture filled in, to files."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ganvae.data.decode import colour
+from ganvae.errors import ConfigError
+from ganvae.models import Model
+from ganvae.models.images import grid, save_png
+from ganvae.tasks.exact import Picture, find_hole, read
+from ganvae.tasks.pictures import (
+    INDEX,
+    Progress,
+    about,
+    folder,
+    is_sheet,
+    require,
+    scale_of,
+    write_json,
+)
+from ganvae.tasks.regions import Box, Region, common, enlarge, regions, shrink
+
+SHEET, TILE = "sheet.png", 384
+"""The contact sheet's name, and the longest side of a picture on it."""
+
+
+def complete(
+    model: Model,
+    data: str | Path | Picture,
+    out: str | Path,
+    *,
+    mask: str | Path | np.ndarray | None = None,
+    mask_colour: str | None = None,
+    mask_alpha: bool = False,
+    variants: int = 4,
+    context: float = 2.0,
+    seed: int = 0,
+    batch: int = 16,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Fill in a hole in a picture, several times.
+
+    Each variant is a PNG of the picture's size and mode. Every pixel outside the hole has the
+    value it had; those in the hole are opaque.
+
+    out: a folder for 00.png, 01.png, … (variant), sheet.png (the picture, then the variants) and
+        index.json; or, for one variant, a .png
+    mask, mask_colour, mask_alpha: one of them, see :func:`ganvae.tasks.exact.find_hole`
+    variants: how many; number v of a seed does not depend on how many
+    context: how much of a larger picture is shown to the model around a hole, over the hole's
+        thickness; see :func:`ganvae.tasks.regions.regions`
+
+    Returns the files written. Raises ConfigError for a model that was not trained for it,
+    DataError for a picture that cannot be read or kept exactly, and for a mask that does not fit.
+    """
+    require(model, "complete")
+    out = Path(out)
+    single = is_sheet(out, ".png")
+    if variants < 1:
+        raise ValueError(f"variants must be 1 or more, got {variants}")
+    if not 1.25 <= context <= 8:
+        raise ValueError(f"context must be from 1.25 to 8, got {context}")
+    if single and variants > 1:
+        raise ConfigError(f"{out} is one file for {variants} variants: give a folder")
+    picture = data if isinstance(data, Picture) else read(data)
+    hole = find_hole(picture, mask, mask_colour, mask_alpha)
+    parts = regions(hole, model.shape[1:], context)
+    box = common([part.box for part in parts])
+    made = fill(model, picture, hole, parts, variants, seed=seed, batch=batch, progress=progress)
+    pictures = [picture.filled(x, hole[box], box) for x in made]
+    if single:
+        return [pictures[0].save(out)]
+    place = folder(out)
+    written = [filled.save(place / f"{v:02d}.png") for v, filled in enumerate(pictures)]
+    written.append(save_png(_sheet(picture, pictures, hole, scale_of(model)), place / SHEET))
+    told: dict[str, Any] = {
+        "seed": seed,
+        "variants": variants,
+        "picture": None if isinstance(data, Picture) else str(data),
+        "filled": int(hole.sum()),
+        "regions": [
+            {
+                "top": part.box[0].start,
+                "left": part.box[1].start,
+                "height": part.hole.shape[0],
+                "width": part.hole.shape[1],
+                "scale": part.scale,
+            }
+            for part in parts
+        ],
+    }
+    return [*written, write_json(place / INDEX, {"model": about(model), "complete": told})]
+
+
+def fill(
+    model: Model,
+    picture: Picture,
+    hole: np.ndarray,
+    parts: list[Region],
+    variants: int,
+    *,
+    seed: int = 0,
+    batch: int = 16,
+    progress: Progress | None = None,
+) -> Tensor:
+    """The common box of the regions, filled in: shape (variants, C, h, w), in [-1, 1].
+
+    Regions are filled one after the other, none before something in it is known, and a later one
+    knows what was put into the earlier ones. A variant has the same z in all of them.
+    """
+    channels = model.shape[0]
+    if channels not in (1, 3):
+        raise ConfigError(f"this model's images have {channels} channels; image files have 1 or 3")
+    box = common([part.box for part in parts])
+    near = picture.part(box)
+    if channels == 1 and (near.colours != near.colours[:, :, :1]).any():
+        warnings.warn("this model makes grey images: the hole is filled in grey", stacklevel=3)
+    x = near.tensor(channels, colour(model.info.background))
+    made = x.repeat(variants, 1, 1, 1)
+    unknown = torch.from_numpy(hole[box].copy())
+    waiting = [(part, _inside(part, box)) for part in parts]
+    while waiting:
+        ready = (i for i, (_, where) in enumerate(waiting) if not bool(unknown[where].all()))
+        part, (rows, columns) = waiting.pop(next(ready, 0))
+        shown, open_ = made[:, :, rows, columns], unknown[rows, columns]
+        holes = open_.expand(variants, 1, *open_.shape)
+        if part.scale < 1:
+            small, marked = shrink(shown, holes, part.scale)
+            found = model.complete(small, marked, seed=seed, batch=batch)[:, 0].cpu()
+            found = enlarge(found, (open_.shape[0], open_.shape[1]))
+        else:
+            found = model.complete(shown, holes, seed=seed, batch=batch)[:, 0].cpu()
+        own = torch.from_numpy(part.hole)
+        made[:, :, rows, columns] = torch.where(own, found, shown)
+        unknown[rows, columns] &= ~own
+        if progress:
+            progress("completing", len(parts) - len(waiting), len(parts))
+    return made
+
+
+def _inside(part: Region, box: Box) -> Box:
+    """A region's rows and columns as they count in a box around it."""
+    rows, columns = (
+        slice(own.start - whole.start, own.stop - whole.start)
+        for own, whole in zip(part.box, box, strict=True)
+    )
+    return rows, columns
+
+
+def _sheet(picture: Picture, pictures: list[Picture], hole: np.ndarray, scale: int) -> Image.Image:
+    """The picture with its hole in mid-grey, and its variants, all at a size to look at."""
+    marked = picture.filled(torch.zeros(1, *picture.size), hole)
+    shown = np.stack([_tile(one) for one in (marked, *pictures)])
+    columns = len(shown) if len(shown) <= 6 else math.ceil(math.sqrt(len(shown)))
+    return grid(shown, columns, scale=scale if max(picture.size) <= 64 else 1)
+
+
+def _tile(picture: Picture) -> np.ndarray:
+    x = picture.tensor(picture.colours.shape[2], (255, 255, 255))
+    pixels = x.add(1).mul(127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
+    shown = np.asarray(image)
+    return shown[:, :, None] if shown.ndim == 2 else shown

@@ -1,0 +1,226 @@
+"""Pictures read as they are, to the last bit, and the holes that are marked in them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ganvae.data.decode import FORMATS, MAX_PIXELS
+from ganvae.errors import ConfigError, DataError
+from ganvae.tasks.pictures import write
+
+LUMA = (0.299, 0.587, 0.114)
+KEPT = ("L", "LA", "RGB", "RGBA", "I;16")
+"""Modes that a picture keeps; others are converted, or refused where that loses something."""
+_CONVERTED = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB",
+              "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """pixels: 8 or 16 bits, shape (H, W, C), the last channel of LA and RGBA being alpha.
+
+    mode: one of :data:`KEPT`
+    told: what else its file is to say, such as its colour profile
+    """
+
+    pixels: np.ndarray
+    mode: str
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def most(self) -> int:
+        """The largest value of a pixel."""
+        return int(np.iinfo(self.pixels.dtype).max)
+
+    @property
+    def alpha(self) -> np.ndarray | None:
+        """Opacity, (H, W), where there is such a channel."""
+        return self.pixels[:, :, -1] if self.mode in ("LA", "RGBA") else None
+
+    @property
+    def colours(self) -> np.ndarray:
+        """Without opacity: (H, W, 1 or 3)."""
+        return self.pixels if self.alpha is None else self.pixels[:, :, :-1]
+
+    def tensor(self, channels: int, background: tuple[int, int, int]) -> Tensor:
+        """As a model sees it: (channels, H, W) in [-1, 1], laid on a background."""
+        x = torch.from_numpy(self.colours.astype(np.float32)).permute(2, 0, 1) / self.most
+        if self.alpha is not None:
+            opacity = torch.from_numpy(self.alpha.astype(np.float32)) / self.most
+            under = torch.tensor(background)[:, None, None] / 255
+            x = opacity * x + (1 - opacity) * under
+        return as_channels(x * 2 - 1, channels)
+
+    def part(self, box: tuple[slice, slice]) -> Picture:
+        """Some rows and columns of it."""
+        return Picture(self.pixels[box], self.mode, self.told)
+
+    def filled(
+        self, x: Tensor, hole: np.ndarray, box: tuple[slice, slice] = (slice(None), slice(None))
+    ) -> Picture:
+        """This picture with the pixels of ``x`` in the hole, opaque; the others are not touched.
+
+        x: shape (C, h, w), in [-1, 1], for the rows and columns of ``box``
+        hole: bool, of the same rows and columns
+        """
+        made = as_channels(x.float().cpu(), self.colours.shape[2]).clamp(-1, 1).add(1).div(2)
+        values = made.mul(self.most).round().permute(1, 2, 0).numpy().astype(self.pixels.dtype)
+        pixels = self.pixels.copy()
+        part = pixels[box]
+        part[hole, : values.shape[2]] = values[hole]
+        if self.alpha is not None:
+            part[hole, -1] = self.most
+        return Picture(pixels, self.mode, self.told)
+
+    def image(self) -> Image.Image:
+        """For Pillow."""
+        return Image.fromarray(self.pixels[:, :, 0] if self.pixels.shape[2] == 1 else self.pixels)
+
+    def save(self, path: Path) -> Path:
+        """Write a PNG."""
+        image = self.image()
+        return write(path, lambda scratch: image.save(scratch, format="PNG", **self.told))
+
+
+def as_channels(x: Tensor, channels: int) -> Tensor:
+    """(…, C, H, W) with 1 or 3 channels: grey repeated, colour weighted as Pillow does."""
+    if x.shape[-3] == channels:
+        return x
+    if x.shape[-3] == 1:
+        return x.expand(*x.shape[:-3], channels, *x.shape[-2:])
+    return (x * torch.tensor(LUMA).to(x)[:, None, None]).sum(-3, keepdim=True)
+
+
+def read(path: str | Path, *, quiet: bool = False) -> Picture:
+    """A picture, upright, with the pixels its file has. Warns where its mode must change.
+
+    Raises DataError for what cannot be read, or cannot be kept exactly.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; give an image file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = _load(path)
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is no image of a known format ({', '.join(FORMATS)})") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    kept = _plain(image, path)
+    if kept.mode != image.mode and not quiet:
+        warnings.warn(f"{path} is of mode {image.mode}, the result of {kept.mode}", stacklevel=2)
+    pixels = np.asarray(kept)
+    if kept.mode.startswith("I;16"):
+        pixels = pixels.astype(np.uint16)
+    told: dict[str, Any] = {k: image.info[k] for k in ("icc_profile", "dpi") if k in image.info}
+    return Picture(pixels[:, :, None] if pixels.ndim == 2 else pixels, kept.mode, told)
+
+
+def _load(path: Path) -> Image.Image:
+    with Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels")
+        words = [part for tile in image.tile for part in np.ravel(np.array(tile[3], object))]
+        deep = any(isinstance(word, str) and re.search(r";16", word) for word in words)
+        image.load()
+        if deep and not image.mode.startswith("I;16"):
+            raise DataError(
+                f"{path} has 16 bits a colour, which would become 8: save it with 8 bits, or in "
+                f"grey"
+            )
+        told = dict(image.info)
+        upright = ImageOps.exif_transpose(image)
+        upright.info.update({k: v for k, v in told.items() if k != "exif"})
+        return upright
+
+
+def _plain(image: Image.Image, path: Path) -> Image.Image:
+    """The same in one of the modes that are kept."""
+    clear = image.has_transparency_data
+    if image.mode.startswith("I;16"):
+        if clear:
+            raise DataError(f"{path} has 16 bits and a transparent colour: save it with 8 bits")
+        return image
+    mode = _CONVERTED.get(image.mode, image.mode)
+    if mode not in KEPT:
+        raise DataError(f"{path} is of mode {image.mode}: save it as 8-bit RGB or grey")
+    if clear and mode in ("L", "RGB"):
+        mode += "A"
+    return image if mode == image.mode else image.convert(mode)
+
+
+# -- holes ---------------------------------------------------------------------------------------
+
+
+def find_hole(
+    picture: Picture,
+    mask: str | Path | np.ndarray | None = None,
+    colour: str | None = None,
+    alpha: bool = False,
+) -> np.ndarray:
+    """What is to be filled in, bool (H, W): by exactly one of three ways.
+
+    mask: an image of the same size, white where to fill in; or an array, true there
+    colour: every pixel of it, #rrggbb or a name
+    alpha: every pixel that is not wholly opaque
+
+    Raises ConfigError for none or several of them, DataError for a mask of another size, and for
+    one that is empty or full.
+    """
+    if (mask is not None) + (colour is not None) + alpha != 1:
+        raise ConfigError(
+            "mark what is to be filled in by one of: a mask image (--mask), a colour "
+            "(--mask-colour), or transparency (--mask-alpha)"
+        )
+    if mask is not None:
+        hole, name = _by_image(mask, picture.size)
+    elif colour is not None:
+        hole, name = _by_colour(picture, colour), f"the colour {colour}"
+    elif picture.alpha is None:
+        raise DataError(f"the picture has no transparency ({picture.mode}): give it a mask")
+    else:
+        hole, name = picture.alpha < picture.most, "the transparency"
+    if not hole.any():
+        more = "; a JPEG does not keep colours exactly" if colour is not None else ""
+        raise DataError(f"{name} marks nothing to fill in{more}")
+    if hole.all():
+        raise DataError(f"{name} marks the whole picture: some pixels must be known")
+    return hole
+
+
+def _by_image(mask: str | Path | np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, str]:
+    if isinstance(mask, np.ndarray):
+        found, name = mask.astype(bool), "the mask"
+    else:
+        black = (0, 0, 0)
+        found, name = read(mask, quiet=True).tensor(1, black)[0].numpy() > 0, f"the mask {mask}"
+    if found.shape != size:
+        shown = "x".join(map(str, found.shape[::-1]))
+        raise DataError(f"{name} is {shown} pixels, the picture {size[1]}x{size[0]}")
+    return found, name
+
+
+def _by_colour(picture: Picture, colour: str) -> np.ndarray:
+    try:
+        wanted = ImageColor.getrgb(colour)[:3]
+    except ValueError:
+        raise ConfigError(
+            f"{colour!r} is no colour; give a name such as red, or #rrggbb"
+        ) from None
+    values = np.array(wanted, np.int64) * picture.most // 255
+    return (picture.colours == values).all(2)

@@ -1,0 +1,154 @@
+"""Where a hole is filled in: what of a large picture is shown to the model at once."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a picture and what of it is filled in.
+
+    box: rows and columns of the part
+    hole: bool, of the box's shape: what is taken from what the model makes
+    scale: the part is shown to the model at this share of its size
+    """
+
+    box: Box
+    hole: np.ndarray
+    scale: float
+
+
+def regions(hole: np.ndarray, size: tuple[int, int], context: float = 2.0) -> list[Region]:
+    """Regions that fill in a whole hole, one after the other.
+
+    A picture that is no larger than the model's is one region. Else holes that are close together
+    share one, and a long one that none holds is cut into several. A region is a square, as far as
+    the picture goes, of at least the model's size; it is larger, and shown to the model smaller,
+    where the hole is thicker than its share of it.
+
+    hole: bool, (H, W); size: height and width of the model's images
+    context: side of a region over the thickness of its hole, 1.25 to 8
+    """
+    height, width = hole.shape
+    if height <= size[0] and width <= size[1]:
+        return [Region((slice(0, height), slice(0, width)), hole, 1.0)]
+    side = min(size)
+    return [
+        _region(hole.shape, box, part, around, side)
+        for box, part, around in _parts(hole, side, context)
+    ]
+
+
+def _parts(hole: np.ndarray, side: int, context: float) -> Iterator[tuple[Box, np.ndarray, int]]:
+    """Boxes of the hole, what of it is in them, and the side of the region around each."""
+    from scipy import ndimage
+
+    labelled, _ = ndimage.label(hole, structure=np.ones((3, 3)))
+    close: dict[tuple[int, int], list[int]] = defaultdict(list)
+    cell = max(1.0, side / (2 * context))
+    found = ndimage.find_objects(labelled)
+    large = []
+    for number, (rows, columns) in enumerate(found, 1):
+        if max(rows.stop - rows.start, columns.stop - columns.start) * context > side:
+            large.append(number)
+            continue
+        y, x = rows.start + rows.stop, columns.start + columns.stop
+        close[int(y / 2 / cell), int(x / 2 / cell)].append(number)
+    for numbers in close.values():
+        box = common([found[number - 1] for number in numbers])
+        part = np.isin(labelled[box], numbers)
+        yield box, part, max(side, math.ceil(context * max(part.shape)))
+    for number in large:
+        box = found[number - 1]
+        yield from _pieces(hole.shape, box, labelled[box] == number, side, context)
+
+
+def _pieces(
+    shape: tuple[int, ...], box: Box, part: np.ndarray, side: int, context: float
+) -> Iterator[tuple[Box, np.ndarray, int]]:
+    """A hole whole if a region holds it with something around it, else in cells."""
+    from scipy import ndimage
+
+    thickness = 2 * float(ndimage.distance_transform_edt(np.pad(part, 1)).max())
+    around = max(side, math.ceil(context * thickness))
+    margin = around / 8
+    seen = _box_around(shape, box, around)
+    if all(
+        (s.start == 0 or s.start <= b.start - margin)
+        and (s.stop == n or s.stop >= b.stop + margin)
+        for s, b, n in zip(seen, box, shape)
+    ):
+        yield box, part, around
+        return
+    cell = max(1, math.ceil(around / context))
+    for top in range(0, part.shape[0], cell):
+        for left in range(0, part.shape[1], cell):
+            piece = part[top : top + cell, left : left + cell]
+            if piece.any():
+                y, x = box[0].start + top, box[1].start + left
+                where = slice(y, y + piece.shape[0]), slice(x, x + piece.shape[1])
+                yield where, piece, around
+
+
+def _region(shape: tuple[int, ...], box: Box, part: np.ndarray, around: int, side: int) -> Region:
+    seen = _box_around(shape, box, around)
+    own = np.zeros([s.stop - s.start for s in seen], bool)
+    rows, columns = (
+        slice(b.start - s.start, b.stop - s.start) for b, s in zip(box, seen, strict=True)
+    )
+    own[rows, columns] = part
+    return Region(seen, own, side / around)
+
+
+def _box_around(shape: tuple[int, ...], box: Box, side: int) -> Box:
+    """A square around the middle of a box, moved into the picture, and cut where it is larger."""
+    made = []
+    for part, most in zip(box, shape):
+        size = min(side, most)
+        start = (part.start + part.stop - size) // 2
+        start = min(max(start, 0), most - size)
+        made.append(slice(start, start + size))
+    return made[0], made[1]
+
+
+def common(boxes: list[Box]) -> Box:
+    """The common box of several."""
+    rows, columns = zip(*boxes)
+    return (
+        slice(min(s.start for s in rows), max(s.stop for s in rows)),
+        slice(min(s.start for s in columns), max(s.stop for s in columns)),
+    )
+
+
+def shrink(x: Tensor, hole: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Images (B, C, H, W) and their holes (B, 1, H, W) at a scale below 1.
+
+    A pixel is the mean of the known ones under it, and known where these are at least half; where
+    that would make a hole of all pixels or of none, another share than half decides.
+    """
+    size = [max(1, round(side * scale)) for side in x.shape[2:]]
+    known = 1 - hole.to(x)
+    share = F.interpolate(known, size, mode="area")
+    made = F.interpolate(x * known, size, mode="area") / share.clamp(min=1e-6)
+    least = share.flatten(1).amin(1)[:, None, None, None]
+    for small in (share < 0.5, share < 1, share <= least):
+        marked = small.flatten(1)
+        if bool((marked.any(1) & ~marked.all(1)).all()):
+            break
+    return made.clamp(-1, 1), small
+
+
+def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (B, C, h, w) at another size."""
+    made = F.interpolate(x, size, mode="bicubic", align_corners=False)
+    return made.clamp(-1, 1)

@@ -21,7 +21,7 @@ class GAN(Objective):
     networks: ClassVar = ("generator", "discriminator", "prior")
     generator: ClassVar = "generator"
 
-    optim: Optim = Optim(lr=4e-4, beta1=0.5, beta2=0.99)
+    optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99)
     """Adam and its schedule."""
     adversary: Adversary = Adversary()
     """The game and its gradient penalties."""

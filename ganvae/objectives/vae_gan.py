@@ -25,10 +25,10 @@ class VAEGAN(Objective):
 
     networks: ClassVar = ("encoder", "decoder", "discriminator", "prior")
 
-    optim: Optim = Optim(lr=4e-4, beta1=0.5, beta2=0.99, clip=100.0)
+    optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99, clip=100.0)
     """Adam and its schedule."""
-    beta: float = 1.0
-    """Weight of L_prior (eq. 3)."""
+    beta: float = 0.02
+    """Weight of L_prior (eq. 3); 1 is the paper's, whose features of D are larger."""
     gamma: float = 1.0
     """Weight γ of L_llike in the decoder's loss (eq. 9), against the adversarial term."""
     adversarial: float = 1.0

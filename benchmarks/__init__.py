@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+PICTURES = RESULTS / "pictures"
+"""What the latest runs made, to be looked at."""
 
 
 def record(result: Mapping[str, Any]) -> None:

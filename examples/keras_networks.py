@@ -14,11 +14,11 @@ import os
 
 os.environ["KERAS_BACKEND"] = "torch"  # keras reads it once, when it is imported
 
-import argparse
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+from command_line import train
 from keras import layers
 from torch import Tensor, nn
 
@@ -160,20 +160,7 @@ def networks(shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0) -> dict[s
 
 def main() -> None:
     """Trains, loads what was saved, and writes the generator as a Keras file."""
-    parser = argparse.ArgumentParser(description="Train networks written in Keras 3.")
-    parser.add_argument("--data", default="digits", help="grey images of 28x28 pixels")
-    parser.add_argument("--budget", default="3m")
-    parser.add_argument("--out", default="runs/keras")
-    parser.add_argument("--config", help="YAML file with any other setting")
-    options = parser.parse_args()
-
-    run = ganvae.train(
-        options.data,
-        budget=options.budget,
-        out=options.out,
-        config=options.config,
-        networks=networks(),
-    )
+    run = train("Train networks written in Keras 3.", "runs/keras", networks())
     print(f"{run.path}: {run.status} after {run.step} steps")
 
     # Weights alone are saved: loading wants the same networks again.

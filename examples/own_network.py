@@ -5,9 +5,8 @@ python examples/own_network.py --data digits --budget 3m --out runs/own
 
 from __future__ import annotations
 
-import argparse
-
 import torch
+from command_line import train
 from torch import Tensor, nn
 
 import ganvae
@@ -49,20 +48,7 @@ def encoder(shape: tuple[int, int, int] = (1, 28, 28)) -> Encoder:
 
 def main() -> None:
     """Trains, and loads what was saved into a new encoder."""
-    parser = argparse.ArgumentParser(description="Train with an encoder of your own.")
-    parser.add_argument("--data", default="digits", help="grey images of 28x28 pixels")
-    parser.add_argument("--budget", default="3m")
-    parser.add_argument("--out", default="runs/own")
-    parser.add_argument("--config", help="YAML file with any other setting")
-    options = parser.parse_args()
-
-    run = ganvae.train(
-        options.data,
-        budget=options.budget,
-        out=options.out,
-        config=options.config,
-        networks={"encoder": encoder()},
-    )
+    run = train("Train with an encoder of your own.", "runs/own", {"encoder": encoder()})
     model = ganvae.load(run.path, networks={"encoder": encoder()})
     posterior = model.encode(model.generate(4, seed=0))
     print(f"{run.path}: {run.status} after {run.step} steps; z of {tuple(posterior.mean.shape)}")

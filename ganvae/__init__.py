@@ -14,15 +14,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganvae.api import Run, check, evaluate, load, train
+    from ganvae.api import Run, check, compare, evaluate, load, train
+    from ganvae.contest import Tournament, tournament
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "check", "evaluate", "load", "train"]
+__all__ = [
+    "Run",
+    "Tournament",
+    "__version__",
+    "check",
+    "compare",
+    "evaluate",
+    "load",
+    "tournament",
+    "train",
+]
+_CONTEST = ("Tournament", "tournament")
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("ganvae.api"), name)
+        home = "ganvae.contest" if name in _CONTEST else "ganvae.api"
+        return getattr(import_module(home), name)
     raise AttributeError(f"module 'ganvae' has no attribute {name!r}")
 
 

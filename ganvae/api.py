@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ganvae import config, metrics, objectives, report, tasks
+from ganvae import comparison, config, metrics, objectives, report, tasks
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.data.check import Report
@@ -114,15 +114,15 @@ def settle(
     Settings come from ``given`` first, then from ``start``, then, when resuming, from the run.
     """
     folder = None if out is None else Path(out)
-    base = _base(start)
+    base = settings_of(start)
     if resume and folder is None:
-        folder = _latest_run(config.override(base or Config(), given))
+        folder = latest_run(config.override(base or Config(), given))
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
         base = config.load(folder / "config.yaml")
     chosen = complete(config.override(base or Config(), given))
     Budget.parse(chosen.training.budget)
     Every.parse(chosen.training.checkpoint_every)
-    return chosen, folder or _new_run(chosen)
+    return chosen, folder or new_run(chosen)
 
 
 def complete(chosen: Config) -> Config:
@@ -131,7 +131,8 @@ def complete(chosen: Config) -> Config:
     return replace(chosen, objective_options=asdict(objective))
 
 
-def _base(start: Config | Mapping[str, Any] | str | Path | None) -> Config | None:
+def settings_of(start: Config | Mapping[str, Any] | str | Path | None) -> Config | None:
+    """What a configuration, its nested form or a YAML file holds."""
     if start is None or isinstance(start, Config):
         return start
     return config.parse(start) if isinstance(start, Mapping) else config.load(start)
@@ -150,8 +151,8 @@ def start(
     """Trains what :func:`settle` returned, and judges it; see :func:`train`."""
     display = display or Display()
     if not resume and is_first():
-        _refuse_occupied(out)
-    data = open_data(chosen.data, progress=_packing(progress))
+        refuse_occupied(out)
+    data = open_data(chosen.data, progress=packing(progress))
     for note in data.notes:
         display.message(note)
     result = _train(chosen, data, out, resume, networks, display)
@@ -241,7 +242,7 @@ def evaluate(
     if not own:
         base = _as_trained(base, loaded)
     chosen = config.override(base, given)
-    opened = open_data(chosen.data, progress=_packing(progress))
+    opened = open_data(chosen.data, progress=packing(progress))
     if opened.shape != loaded.shape:
         raise ConfigError(
             f"the images are {_size(opened.shape)}, the model makes {_size(loaded.shape)}: "
@@ -266,7 +267,28 @@ def check(
     settings: by dotted name, for example ``{"data.size": 64}``
     """
     chosen = config.override(Config(), {"data.path": str(data)} | dict(settings or {}))
-    return check_images(chosen.data, progress=_packing(progress))
+    return check_images(chosen.data, progress=packing(progress))
+
+
+def compare(
+    runs: Sequence[str | Path],
+    out: str | Path = "comparison.html",
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Path:
+    """Write one self-contained page about several runs: scores, samples, curves; its path.
+
+    runs: their directories
+    out: the page
+    seed: of the samples, the same for every run
+
+    Raises ConfigError for fewer than two runs or one named twice, DataError for what is no run.
+    """
+    return comparison.write(
+        runs, out, seed=seed, device=Processes(device).device, progress=progress
+    )
 
 
 def load(
@@ -333,7 +355,8 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def _packing(progress: Progress | None) -> Callable[[int, int | None], None] | None:
+def packing(progress: Progress | None) -> Callable[[int, int | None], None] | None:
+    """What the data reports its packing to."""
     if progress is None:
         return None
     return lambda done, total: progress("images packed", done, total)
@@ -347,7 +370,7 @@ def is_begun(out: Path) -> bool:
     return any((out / "checkpoints").glob("step-*"))
 
 
-def _refuse_occupied(out: Path) -> None:
+def refuse_occupied(out: Path) -> None:
     """Raises unless a new run may have the directory ``out``."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file: choose another run directory with --out")
@@ -366,7 +389,7 @@ def _stem(chosen: Config) -> str:
     return f"{chosen.objective}-{name[:60]}"
 
 
-def _new_run(chosen: Config) -> Path:
+def new_run(chosen: Config) -> Path:
     """The first free ``runs/OBJECTIVE-DATA-NUMBER``; many processes agree on torchrun's id."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         launched = os.environ.get("TORCHELASTIC_RUN_ID", "none")
@@ -377,8 +400,8 @@ def _new_run(chosen: Config) -> Path:
     return RUNS / f"{_stem(chosen)}-{max(taken, default=0) + 1}"
 
 
-def _latest_run(chosen: Config) -> Path:
-    """The newest run that :func:`_new_run` named for the same objective and data."""
+def latest_run(chosen: Config) -> Path:
+    """The newest run that :func:`new_run` named for the same objective and data."""
     found = _numbered(chosen)
     if not found:
         raise ConfigError(f"there is no {RUNS / _stem(chosen)}-* to resume: name it with --out")

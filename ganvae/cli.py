@@ -5,10 +5,8 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import shlex
-import shutil
 import signal
 import sys
-import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,23 +19,18 @@ from cyclopts import App, CycloptsError, Parameter
 
 from ganvae import __version__
 from ganvae.errors import ConfigError, DataError, GanvaeError
+from ganvae.options import flat, print_fields, print_help, split, wants_help
 
 if TYPE_CHECKING:
     from ganvae.api import Run
+    from ganvae.contest import Tournament
     from ganvae.models import Model
-    from ganvae.outline import Field
     from ganvae.progress import Tracker
+    from ganvae.training.display import Display
 
 USAGE = 78
 INTERRUPTED, TERMINATED = 130, 143
-
-SECTIONS = ("objective", "data", "networks", "training", "evaluation")
-_SETTINGS = {
-    "train": SECTIONS,
-    "evaluate": ("data", "evaluation"),
-    "check": ("data",),
-}
-"""Which commands take which settings."""
+_STOPPED = {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}
 
 Overrides = Annotated[dict[str, str], Parameter(parse=False)]
 Threads = Annotated[int | None, Parameter(env_var="GANVAE_THREADS", show_env_var=True)]
@@ -130,6 +123,9 @@ def _fail(text: str, code: int, debug: bool) -> int:
 
 def _dispatch(tokens: list[str]) -> int:
     rest, overrides = split(tokens)
+    if wants_help(rest) or not rest:
+        print_help(app, rest)
+        return 0
     command, bound, ignored = app.parse_args(rest, print_error=False, exit_on_error=False)
     if overrides and "overrides" not in ignored:
         name = next(iter(overrides))
@@ -137,117 +133,7 @@ def _dispatch(tokens: list[str]) -> int:
     if "overrides" in ignored:
         bound.arguments["overrides"] = overrides
     result = command(*bound.args, **bound.kwargs)
-    if _wants_help(rest):
-        _print_settings(rest)
     return result if isinstance(result, int) else 0
-
-
-# -- settings among the options -------------------------------------------------------------------
-
-
-def split(tokens: list[str]) -> tuple[list[str], dict[str, str]]:
-    """The dotted settings among ``tokens``, and the rest.
-
-    ``--training.batch 32`` and ``--training.batch=32``; a switch also as ``--data.flip`` and
-    ``--data.no-flip``.
-    """
-    if not any(token.startswith("--") and "." in token for token in tokens):
-        return tokens, {}
-    rest: list[str] = []
-    found: dict[str, str] = {}
-    switches = _switches(tokens)
-    queue = list(tokens)
-    while queue:
-        token = queue.pop(0)
-        if token == "--":
-            return [*rest, token, *queue], found
-        key, equals, value = token.removeprefix("--").partition("=")
-        section, _, field = key.partition(".")
-        if not token.startswith("--") or section not in SECTIONS or not field:
-            rest.append(token)
-            continue
-        name = key.replace("-", "_")
-        negative = name.replace(".no_", ".")
-        if equals:
-            found[name] = value
-        elif name in switches:
-            worded = bool(queue) and queue[0].lower() in ("true", "false", "yes", "no")
-            found[name] = queue.pop(0) if worded else "true"
-        elif negative != name and negative in switches:
-            found[negative] = "false"
-        elif queue and not queue[0].startswith("--"):
-            found[name] = queue.pop(0)
-        else:
-            found[name] = ""  # refused below, where what it should have been is known
-    return rest, found
-
-
-def _switches(tokens: list[str]) -> set[str]:
-    """The names of all settings that are true or false."""
-    groups = {name: _fields(name, tokens) for name in SECTIONS}
-    return {
-        key for name, known in groups.items() for key, f in _flat(name, known) if "bool" in f.type
-    }
-
-
-def _fields(section: str, tokens: list[str]) -> tuple[Field, ...]:
-    """The settings of a section, or of the objective that ``tokens`` name."""
-    from ganvae import outline
-
-    if section == "objective":
-        return outline.objective(_objective_named(tokens)).fields
-    return outline.read("ganvae.config", section.capitalize()).fields
-
-
-def _objective_named(tokens: list[str]) -> str:
-    """The objective among the options if there is such a one, else the default."""
-    from ganvae import config, outline
-
-    named = config.Config().objective
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
-        if token.startswith("--objective=") or token == "--objective":
-            named = (token.partition("=")[2] or following).replace("-", "_")
-    return named if named in outline.objectives() else config.Config().objective
-
-
-def _flat(prefix: str, fields: tuple[Field, ...]) -> list[tuple[str, Field]]:
-    found = []
-    for item in fields:
-        if item.fields:
-            found += _flat(f"{prefix}.{item.name}", item.fields)
-        else:
-            found.append((f"{prefix}.{item.name}", item))
-    return found
-
-
-# -- help -----------------------------------------------------------------------------------------
-
-
-def _wants_help(tokens: list[str]) -> bool:
-    before = tokens[: tokens.index("--")] if "--" in tokens else tokens
-    return "--help" in before or "-h" in before
-
-
-def _print_settings(tokens: list[str]) -> None:
-    for name in next((_SETTINGS[token] for token in tokens if token in _SETTINGS), ()):
-        title = name
-        if name == "objective":
-            title = f"objective {_objective_named(tokens)} (--objective NAME --help for others)"
-        _print_fields(title, _flat(name, _fields(name, tokens)))
-
-
-def _print_fields(title: str, fields: list[tuple[str, Field]]) -> None:
-    """In plain text: a table of rich takes as long as everything else that help needs."""
-    print(f"{title}:")
-    names = [f"--{key.replace('_', '-')}" for key, _ in fields]
-    indent = " " * (max(map(len, names)) + 4)
-    width = max(len(indent) + 30, min(shutil.get_terminal_size().columns, 110))
-    for name, (_, item) in zip(names, fields, strict=True):
-        kind = f"{item.type}; " if "|" in item.type else ""
-        text = f"{item.doc} [{kind}default: {item.default}]"
-        begin = f"  {name}".ljust(len(indent))
-        print(textwrap.fill(text, width, initial_indent=begin, subsequent_indent=indent))
-    print()
 
 
 # -- commands -------------------------------------------------------------------------------------
@@ -283,13 +169,14 @@ def train(
     budget
         How long: 40s, 30m, 2h, 500kimg or 300steps (training.budget).
     objective
-        What is trained; `ganvae objectives` lists them.
+        What is trained; `ganvae objectives` lists them. Several, as in vae,gan: each for the
+        whole budget, one after the other, compared on a page.
     seed
         Seed of everything random (training.seed).
     out
         The run's directory; unset: runs/OBJECTIVE-DATA-NUMBER.
     resume
-        Continue the run in --out from its last checkpoint, with its settings.
+        Continue the run (or the several) in --out from its last checkpoint, with its settings.
     config
         A YAML file of settings.
     threads
@@ -299,42 +186,83 @@ def train(
     json
         Print the outcome as JSON.
     """
-    from ganvae import api
-    from ganvae.config import dump
-
     shortcuts = {
         "data.path": data,
         "data.size": size,
         "training.budget": budget,
-        "objective": objective,
         "training.seed": seed,
         "training.threads": threads,
     }
     given: dict[str, Any] = {k: v for k, v in shortcuts.items() if v is not None} | overrides
+    from ganvae import contest
+
+    if "," in (objective or "") or (resume and not objective and contest.is_one(out)):
+        names = [name.strip() for name in (objective or "").split(",") if name.strip()]
+        return _train_several(names, given, out, config, resume, dry_run, json)
+    if objective is not None:
+        given["objective"] = objective
+    return _train_one(given, out, config, resume, dry_run, json)
+
+
+def _train_one(
+    given: Mapping[str, Any],
+    out: Path | None,
+    config: Path | None,
+    resume: bool,
+    dry_run: bool,
+    json: bool,
+) -> int:
+    from ganvae import api
+    from ganvae.config import dump
+
     chosen, folder = api.settle(given, start=config, out=out, resume=resume)
     if dry_run:
         print(dump(chosen), end="")
         return 0
+    with _training(folder) as (shown, progress):
+        run = api.start(chosen, folder, resume=resume, display=shown, progress=progress)
+    if not api.is_first():
+        return _STOPPED.get(run.status, 0)
+    return _tell_run(run, json)
+
+
+def _train_several(
+    names: Sequence[str],
+    given: Mapping[str, Any],
+    out: Path | None,
+    config: Path | None,
+    resume: bool,
+    dry_run: bool,
+    json: bool,
+) -> int:
+    from ganvae import contest
+    from ganvae.config import dump
+
+    chosen, folder = contest.settle(names, given, start=config, out=out, resume=resume)
+    if dry_run:
+        print("---\n".join(map(dump, chosen.values())), end="")
+        return 0
+    with _training(folder) as (shown, progress):
+        done = contest.run(chosen, folder, resume=resume, display=shown, progress=progress)
+    return _tell_tournament(done, json)
+
+
+@contextmanager
+def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
+    """What shows the progress, in the first process; who stops it is told how to go on."""
+    from ganvae import api
     from ganvae.progress import Tracker, console, display
 
-    first = api.is_first()
-    shown = display() if first else None
+    if not api.is_first():
+        yield None, None
+        return
     try:
         with Tracker(console()) as progress:
-            run = api.start(
-                chosen,
-                folder,
-                resume=resume,
-                display=shown,
-                progress=progress if first else None,
-            )
+            yield display(), progress
     except (KeyboardInterrupt, Terminated) as error:
-        if api.is_begun(folder):
+        if api.is_begun(folder) or any(map(api.is_begun, folder.glob("*/"))):
             raise type(error)(f"stopped; continue with: {_again(folder)}") from error
         raise
-    if not first:
-        return {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}.get(run.status, 0)
-    return _tell_run(run, json)
 
 
 @app.command
@@ -372,6 +300,44 @@ def evaluate(
     with Tracker(console()) as progress:
         scores = api.evaluate(model, data, settings=overrides, device=device, progress=progress)
     _tell_scores(scores, json)
+
+
+@app.command
+def compare(
+    *runs: str,
+    out: Path = Path("comparison.html"),
+    seed: int = 0,
+    device: str = "auto",
+    threads: Threads = None,
+    json: bool = False,
+) -> None:
+    """Show several runs side by side on one self-contained page.
+
+    Their scores, samples of the same seed, reconstructions of the same held-out images, curves,
+    and what differs between their settings.
+
+    Parameters
+    ----------
+    runs
+        The runs' directories.
+    out
+        The page.
+    seed
+        Of the samples, the same for every run.
+    device
+        auto, cpu, cuda or mps.
+    threads
+        CPU threads; unset: all cores.
+    json
+        Print which file was written as JSON.
+    """
+    from ganvae import api
+    from ganvae.progress import Tracker, console
+
+    api.use_threads(threads)
+    with Tracker(console()) as progress:
+        page = api.compare(runs, out, seed=seed, device=device, progress=progress)
+    _tell_files([page], json)
 
 
 @app.command
@@ -890,31 +856,80 @@ def objectives(name: str | None = None, /, *, json: bool = False) -> None:
         return
     for one, value in found.items():
         print(f"{one}: {value.doc if name else value.doc.splitlines()[0]}")
-        _print_fields(f"--objective {one}", _flat("objective", value.fields))
+        print_fields(f"--objective {one}", flat("objective", value.fields))
 
 
 # -- telling --------------------------------------------------------------------------------------
 
 
 def _tell_run(run: Run, json: bool) -> int:
-    code = {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}.get(run.status, 0)
-    if code:
-        print(
-            f"ganvae: stopped and saved at step {run.step:,}; continue with: {_again(run.path)}",
-            file=sys.stderr,
-        )
+    code = _tell_stopped(run, run.path)
     if json:
-        told = {
-            "run": str(run.path), "status": run.status, "step": run.step,
-            "seconds": round(run.seconds, 3), "evaluation": run.evaluation,
-        }  # fmt: skip
-        print(jsonlib.dumps(told, indent=2, allow_nan=False))
+        print(jsonlib.dumps(_as_json(run), indent=2, allow_nan=False))
     elif not code:
         _tell_scores(run.evaluation, False)
         print(f"\nreport: {run.report}\n\nnext:")
         for command in _next(run):
             print(f"  {command}")
     return code
+
+
+def _tell_stopped(run: Run, folder: Path) -> int:
+    """The exit code of a training; says how to go on in ``folder`` where it was stopped."""
+    if run.status in _STOPPED:
+        print(
+            f"ganvae: stopped and saved at step {run.step:,}; continue with: {_again(folder)}",
+            file=sys.stderr,
+        )
+    return _STOPPED.get(run.status, 0)
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    return {
+        "run": str(run.path), "objective": run.config.objective, "status": run.status,
+        "step": run.step, "seconds": round(run.seconds, 3), "evaluation": run.evaluation,
+    }  # fmt: skip
+
+
+def _tell_tournament(done: Tournament, json: bool) -> int:
+    """The runs, the best first; the exit code is that of the first failure or of a signal."""
+    code = next((error.exit_code for error in done.failures.values()), 0)
+    if done.runs:
+        code = _tell_stopped(done.runs[-1], done.path) or code
+    if json:
+        told = {
+            "tournament": str(done.path), "status": done.status, "verdict": done.verdict,
+            "runs": [_as_json(run) for run in done.runs],
+            "failures": {name: str(error) for name, error in done.failures.items()},
+            "report": str(done.report) if done.report.exists() else None,
+        }  # fmt: skip
+        print(jsonlib.dumps(told, indent=2, allow_nan=False))
+    elif done.status == "done":
+        _tell_ranking(done.runs)
+        print("\n".join(filter(None, [done.verdict, f"\nreport: {done.report}"])))
+    return code
+
+
+def _tell_ranking(runs: Sequence[Run]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from ganvae.progress import clock, console
+    from ganvae.report import measured
+
+    names = {
+        key: figure["name"]
+        for run in runs
+        for key, figure in (run.evaluation.get("figures") or {}).items()
+        if key in ("kid", "precision", "recall", "mse")
+    }
+    table = Table("objective", *names.values(), "steps", "time", "run", box=box.SIMPLE_HEAD)
+    for run in runs:
+        figures = run.evaluation.get("figures") or {}
+        cells = [measured(figures[key]) if key in figures else "-" for key in names]
+        ended = (f"{run.step:,}", clock(run.seconds), str(run.path))
+        table.add_row(run.config.objective, *cells, *ended)
+    console("stdout").print(table)
 
 
 def _again(folder: Path) -> str:

@@ -27,6 +27,12 @@ class Data:
     """Height and width in pixels; unset: 64 for a folder, its own size for an array."""
     channels: Literal[1, 3] | None = None
     """1 grey, 3 RGB; unset: as the data has it."""
+    task: Literal["generate", "complete", "translate"] = "generate"
+    """Images from nothing, from their remains, or from other images."""
+    origin: Literal["given", "low_resolution", "grey", "noise", "edges"] = "given"
+    """What a translation starts from: source/ beside target/, or what is made of the images."""
+    masks: Literal["mixed", "box", "half", "brush", "centre"] = "mixed"
+    """The holes of a completion."""
     labels: bool = False
     """Take sub-folder names (or the array's labels) as classes."""
     resize: Literal["cover", "contain", "stretch", "pad"] = "cover"

@@ -40,7 +40,7 @@ def document(title: str, about: str, body: Iterable[str]) -> str:
 
 
 def save(path: Path, text: str) -> Path:
-    """Writes a page whole or not at all."""
+    """Writes a text whole or not at all."""
     scratch = path.with_name(f".tmp-{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch.write_text(text, encoding="utf-8")
@@ -66,13 +66,19 @@ def facts(rows: Iterable[tuple[str, Any]]) -> str:
     return f'<table class="facts">{body}</table>' if body else ""
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> str:
-    """A table with a title over every column; the first cell of a row is its name."""
+def table(
+    titles: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, numbers: bool = False
+) -> str:
+    """A table with a title over every column, which scrolls where the screen is too narrow.
+
+    numbers: whether no cell may be broken into lines, beside the first two columns'
+    """
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     if not body:
         return ""
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    kind = "wide numbers" if numbers else "wide"
+    return f'<div class="{kind}"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _cell(value: str | Cell) -> str:
@@ -203,10 +209,12 @@ p.about, figcaption { color: var(--quiet); font-size: .85rem; margin: .2rem 0;
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top;
          font-variant-numeric: tabular-nums; max-width: 24rem; overflow-wrap: break-word; }
+.wide th, .numbers td, .wide td:nth-child(-n+2) { white-space: nowrap; }
+.wide td { min-width: 4rem; }
 .facts td { overflow-wrap: anywhere; }
 th { font-weight: 500; color: var(--quiet); }
 pre { background: var(--block); padding: .8rem; overflow-x: auto; font-size: .8rem; }
-figure { margin: 0; }
+figure { margin: 0 0 .6rem; }
 img { max-width: 100%; }
 img.pixels { image-rendering: pixelated; border: 1px solid var(--line); }
 img.chart { width: min(34rem, 100%); background: #fff; }

@@ -13,12 +13,15 @@ os.environ["KERAS_BACKEND"] = "torch"
 os.environ["MPLBACKEND"] = "agg"
 
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # modules that tests share
 
 # Two busy cores make single examples slow; the same examples each time make failures repeatable.
 settings.register_profile("ganvae", deadline=None, derandomize=True, database=None)
@@ -53,7 +56,5 @@ def offline() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Also where a test before this one has changed it."""
-    import sys
-
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -31,9 +31,19 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"objectives.base", "models", "data", "metrics", "networks"},
     "progress": {"training.display"},
     "page": set(),
+    "options": {"outline"},
 }
-TOP = {"api", "cli", "report", "__init__", "__main__"}
-TORCH_FREE = ["", ".config", ".outline", ".errors", ".cli", ".progress", ".training.display"]
+TOP = {"api", "cli", "comparison", "contest", "report", "__init__", "__main__"}
+TORCH_FREE = [
+    "",
+    ".config",
+    ".outline",
+    ".options",
+    ".errors",
+    ".cli",
+    ".progress",
+    ".training.display",
+]
 
 
 def _name(path: Path) -> str:

@@ -31,6 +31,12 @@ evaluation: {samples: 16, importance: 2}
 ROLES = ("encoder", "decoder", "generator", "discriminator")
 
 
+@pytest.fixture(autouse=True)
+def beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script finds the modules beside it."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
 def example(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec and spec.loader

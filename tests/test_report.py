@@ -6,11 +6,11 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import Page
 from PIL import Image
 
 from ganvae import config, page, report
@@ -69,31 +69,6 @@ def run(tmp_path: Path) -> Path:
 
 def html(run: Path) -> str:
     return report.html(report.read(run))
-
-
-class Page(HTMLParser):
-    """Tags, text and every address that a browser would fetch."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in ("img", "meta"):
-            self.open.append(tag)
-        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "srcset", "data")]
-        assert not [k for k, _ in attrs if k.startswith("on")]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
 
 
 def test_the_report_is_complete_and_asks_no_network(run: Path) -> None:

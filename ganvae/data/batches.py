@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from ganvae.data.draws import bits
 from ganvae.data.images import Images
 from ganvae.data.transforms import to_float
 from ganvae.errors import ConfigError
-from ganvae.types import Batch, Noise, mix
+from ganvae.types import Batch, Noise
 
-_ORDER, _FLIP = 1, 2
+_ORDER, _FLIP, _SOURCE, _SOURCE_ORDER, _SOURCE_FLIP = 1, 2, 4, 5, 6
 
 
 class Batches:
     """Every epoch all images once, in an order of its own; batches run on across epochs.
 
-    Batch, order, flips and noise of a step follow from (seed, step) alone: nothing has to be saved
-    to continue, and no number of processes or micro-batches changes what a step sees.
+    Batch, order, flips, sources and noise of a step follow from (seed, step) alone: nothing has to
+    be saved to continue, and no number of processes or micro-batches changes what a step sees.
+    The sources of unpaired sets run on in an order of their own.
 
     images: what to train on
     batch: images a step over all processes; lowered to the number of images (see ``notes``)
@@ -52,7 +57,11 @@ class Batches:
                 f"batch lowered from {batch} to {self.batch}: there are {len(images)} training"
                 " images"
             )
-        self._orders: dict[int, np.ndarray] = {}
+        self._stream = _Stream(len(images), seed, flip, (_ORDER, _FLIP))
+        self._others = None
+        if isinstance(images.origin, Images) and not images.paired:
+            uses = _SOURCE_ORDER, _SOURCE_FLIP
+            self._others = _Stream(len(images.origin), seed, flip, uses)
 
     def epoch_of(self, step: int) -> float:
         """Epochs passed before a step, as a fraction."""
@@ -74,47 +83,85 @@ class Batches:
             )
         size = self.batch // parts
         rows = slice(part * size, (part + 1) * size)
-        place = step * self.batch + np.arange(rows.start, rows.stop)
-        epochs, offsets = np.divmod(place, len(self.images))
-        positions = np.empty(size, np.int64)
-        mirrored = np.zeros(size, np.bool_)
-        for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            positions[here] = self._order(epoch)[offsets[here]]
-            if self.flip:
-                mirrored[here] = _bits(positions[here], self.seed, epoch, _FLIP) >> 63 == 1
+        places = step * self.batch + np.arange(rows.start, rows.stop)
+        drawn = self._stream.at(places)
+        image = to_float(_pixels(self.images, drawn).to(self.device))
         labels = self.images.labels
         return Batch(
-            image=to_float(self._pixels(positions, mirrored).to(self.device)),
+            image=image,
             noise=Noise(self.seed, step, total=self.batch, rows=rows, device=self.device),
             label=None
             if labels is None
-            else torch.from_numpy(labels[positions].astype(np.int64)).to(self.device),
+            else torch.from_numpy(labels[drawn.positions].astype(np.int64)).to(self.device),
+            source=self._source(image, places, drawn),
         )
 
-    def _pixels(self, positions: np.ndarray, mirrored: np.ndarray) -> torch.Tensor:
-        pixels = self.images.take(positions)
-        which = np.flatnonzero(mirrored)
-        if len(which):
-            raw = pixels.numpy()
-            lines = raw.reshape(*raw.shape[:2], -1)
-            backwards = np.arange(lines.shape[2]).reshape(raw.shape[2:])[::-1].reshape(-1)
-            lines[which] = np.take(lines[which], backwards, axis=2)
-        return pixels
+    def _source(self, image: Tensor, places: np.ndarray, drawn: _Drawn) -> Tensor | None:
+        """What the images are to be made from; of pairs mirrored as they are."""
+        origin = self.images.origin
+        if origin is None:
+            return None
+        if isinstance(origin, Images):
+            drawn = drawn if self._others is None else self._others.at(places)
+            return to_float(_pixels(origin, drawn).to(self.device))
+        source = origin(image, drawn.numbers(self.seed, _SOURCE))
+        return source.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Which images some places hold, in which epoch, and which are mirrored: shape (B,) each."""
+
+    positions: np.ndarray
+    epochs: np.ndarray
+    mirrored: np.ndarray
+
+    def numbers(self, seed: int, use: int) -> np.ndarray:
+        """64 random bits for each image of its epoch."""
+        drawn = np.empty(len(self.positions), np.uint64)
+        for epoch in np.unique(self.epochs).tolist():
+            here = self.epochs == epoch
+            drawn[here] = bits(self.positions[here], seed, epoch, use)
+        return drawn
+
+
+class _Stream:
+    """Every epoch all of ``count`` images once, in an order of its own, without end."""
+
+    def __init__(self, count: int, seed: int, flip: bool, uses: tuple[int, int]):
+        self.count, self.seed, self.flip = count, seed, flip
+        self._use, self._flip_use = uses
+        self._orders: dict[int, np.ndarray] = {}
+
+    def at(self, places: np.ndarray) -> _Drawn:
+        """What is at some places of the stream."""
+        epochs, offsets = np.divmod(places, self.count)
+        positions = np.empty(len(places), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            here = epochs == epoch
+            positions[here] = self._order(epoch)[offsets[here]]
+        drawn = _Drawn(positions, epochs, np.zeros(len(places), np.bool_))
+        if self.flip:
+            drawn.mirrored[:] = drawn.numbers(self.seed, self._flip_use) >> np.uint64(63) == 1
+        return drawn
 
     def _order(self, epoch: int) -> np.ndarray:
         """The epoch's permutation of the positions."""
         if epoch not in self._orders:
             if len(self._orders) > 1:
                 del self._orders[min(self._orders)]
-            keys = _bits(np.arange(len(self.images)), self.seed, epoch, _ORDER)
+            keys = bits(np.arange(self.count), self.seed, epoch, self._use)
             self._orders[epoch] = np.argsort(keys, kind="stable").astype(np.int32)
         return self._orders[epoch]
 
 
-def _bits(numbers: np.ndarray, *seed: int) -> np.ndarray:
-    """64 random bits for each number (splitmix64): the same on every machine and version."""
-    x = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(mix(*seed))
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+def _pixels(images: Images, drawn: _Drawn) -> Tensor:
+    """Pixels as stored, some of them mirrored."""
+    pixels = images.take(drawn.positions)
+    which = np.flatnonzero(drawn.mirrored)
+    if len(which):
+        raw = pixels.numpy()
+        lines = raw.reshape(*raw.shape[:2], -1)
+        backwards = np.arange(lines.shape[2]).reshape(raw.shape[2:])[::-1].reshape(-1)
+        lines[which] = np.take(lines[which], backwards, axis=2)
+    return pixels

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ganvae import config
-from ganvae.data import near
-from ganvae.data.dataset import packed, printable
+from ganvae.data import near, pairs
+from ganvae.data.dataset import PackedSet, Sides, of_sets, packed, printable, together
 from ganvae.data.split import as_keys, duplicates, split
 from ganvae.data.store import Progress, Store
 from ganvae.errors import DataError
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,9 @@ class Report:
     leaks: (held-out name, training name, "equal" or "near"): scores on these flatter
     problems: sentences that keep a training from starting
     notes: sentences a user should read
+    sources: of a set to translate to, the report of the set to translate from
+    paired: whether the two are in pairs
+    unmatched: names without a partner, where others have one
     """
 
     source: str
@@ -46,13 +52,15 @@ class Report:
     leaks: list[tuple[str, str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sources: Report | None = None
+    paired: bool | None = None
+    unmatched: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether nothing at all was found."""
-        return not (
-            self.problems or self.defects or self.duplicates or self.near_duplicates or self.leaks
-        )
+        found = self.defects or self.duplicates or self.near_duplicates or self.leaks
+        return not (self.problems or found) and (self.sources is None or self.sources.ok)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary."""
@@ -60,6 +68,15 @@ class Report:
 
     def lines(self, most: int = 10) -> list[str]:
         """The report as text, with at most so many names of each kind."""
+        text = self._found(most)
+        if self.sources is not None:
+            few = "" if self.paired else "not all " if self.unmatched else "not "
+            text += [*self.sources._found(most), f"sources and targets are {few}in pairs"]
+            text += _listing("without a partner", list(map(printable, self.unmatched)), most)
+        return text + self.problems + self.notes
+
+    def _found(self, most: int) -> list[str]:
+        """The lines of this set alone."""
         channels, height, width = self.shape
         text = [
             f"{self.source}: {self.images:,} images of {height}x{width},"
@@ -78,8 +95,7 @@ class Report:
         pairs = [f"{printable(a)} ~ {printable(b)} ({s:.3f})" for a, b, s in self.near_duplicates]
         text += _listing("pairs of near-duplicates", pairs, most)
         leaks = [f"{printable(a)} is also {printable(b)} ({how})" for a, b, how in self.leaks]
-        text += _listing("held-out images that leak into training", leaks, most)
-        return text + self.problems + self.notes
+        return text + _listing("held-out images that leak into training", leaks, most)
 
 
 def _listing(title: str, entries: list[str], most: int) -> list[str]:
@@ -94,23 +110,70 @@ def check(
 ) -> Report:
     """Packs the images if need be and looks for every defect, copy and leak.
 
+    A folder of ``source`` and ``target`` alone is looked at as sets to translate between.
+
     progress: called with the number of images packed so far and their total or None
 
     Raises DataError where there is no such source.
     """
-    store, index = packed(chosen, progress=progress, workers=workers)
+    between = chosen.task == "translate" and chosen.origin == "given"
+    if between or (chosen.task == "generate" and pairs.are_here(chosen.path)):
+        return _check_sets(chosen, progress, workers)
+    return _examine(PackedSet(chosen, *packed(chosen, progress=progress, workers=workers)))
+
+
+def _check_sets(chosen: config.Data, progress: Progress | None, workers: int | None) -> Report:
+    """The report of the targets, with that of the sources inside."""
+    source, target = (
+        PackedSet(its, *packed(its, progress=progress, workers=workers)) for its in of_sets(chosen)
+    )
+    match = pairs.compare(chosen.path, source.index.names, target.index.names)
+    problems: list[str] = []
+    if match.paired and len(source.store) and len(target.store):
+        (of_source, of_target), problems = _tried(
+            lambda: together(source.store, target.store, chosen.test_share),
+            (_everything(source.store), _everything(target.store)),
+        )
+        sources, found = _examine(source, of_source), _examine(target, of_target)
+    else:
+        sources, found = _examine(source), _examine(target)
+        if match.problem and source.index.names and target.index.names:
+            problems = [match.problem]
+    return replace(
+        found,
+        sources=sources,
+        paired=match.paired,
+        unmatched=match.unmatched,
+        problems=[*(f"sources: {p}" for p in sources.problems), *found.problems, *problems],
+        notes=[*(f"sources: {note}" for note in sources.notes), *found.notes],
+    )
+
+
+def _everything(store: Store) -> Sides:
+    return np.arange(len(store)), np.zeros(0, np.int64)
+
+
+def _tried(divide: Callable[[], _T], otherwise: _T) -> tuple[_T, list[str]]:
+    """What ``divide`` says, or else what is wrong."""
+    try:
+        return divide(), []
+    except DataError as error:
+        return otherwise, [str(error)]
+
+
+def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
+    """The report of a set, split as it is unless ``sides`` say how."""
+    chosen, store, index = one.chosen, one.store, one.index
     bad = store.meta["bad"]
     problems = []
     if len(bad) > chosen.max_bad * (len(store) + len(bad)):
         problems.append(
             f"{len(bad):,} unreadable images are more than data.max_bad={chosen.max_bad:g} allows"
         )
-    empty = np.zeros(0, np.int64)
-    try:
-        train, test = split(store, chosen.test_share) if len(store) else (empty, empty)
-    except DataError as error:
-        train, test = np.arange(len(store)), empty
-        problems.append(str(error))
+    if sides is None and len(store):
+        sides, wrong = _tried(lambda: split(store, chosen.test_share), _everything(store))
+        problems += wrong
+    train, test = sides or _everything(store)
     if not len(store):
         problems.append(f"no images in {chosen.path}")
     names = store.names()

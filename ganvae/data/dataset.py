@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,27 @@ from typing import Any
 import numpy as np
 
 from ganvae import config
-from ganvae.data import sources
+from ganvae.data import pairs, sources
 from ganvae.data.decode import EXTENSIONS, Preparation, colour
 from ganvae.data.images import Images
+from ganvae.data.origins import Origin
 from ganvae.data.split import leaks, split
 from ganvae.data.store import Progress, Store, cache_folder, ingest
 from ganvae.errors import ConfigError, DataError
 
 EXAMPLES = 20
+Sides = tuple[np.ndarray, np.ndarray]
+"""Rows to train on and rows held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """Images to train on and images held out.
 
-    fingerprint: hex digest of contents, preparation and split; equal if and only if training sees
-        the same images in the same order
+    With a task other than to generate, ``train`` and ``test`` have sources.
+
+    fingerprint: hex digest of contents, preparation, split and sources; equal if and only if
+        training sees the same images in the same order
     classes: names by class number; empty where labels were not asked for
     shape: (C, H, W)
     report: JSON-able counts of what was skipped, converted, resized and found twice
@@ -44,10 +49,22 @@ class Data:
     store: Store
     leaked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     """Positions in ``test`` whose very content is also in ``train``."""
+    sources: Store | None = None
+    """The sources, where they are images of their own."""
+
+    @property
+    def source_channels(self) -> int:
+        """Channels of the sources; 0 where images are made from nothing."""
+        return self.train.source_channels
+
+    @property
+    def paired(self) -> bool | None:
+        """Whether each source belongs to its image; None where there are none."""
+        return self.train.paired
 
     def summary(self) -> dict[str, Any]:
         """The few facts that identify the data, JSON-able."""
-        return {
+        facts = {
             "fingerprint": self.fingerprint,
             "images": len(self.train) + len(self.test),
             "train": len(self.train),
@@ -55,12 +72,19 @@ class Data:
             "shape": list(self.shape),
             "classes": self.classes,
         }
+        if self.source_channels:
+            facts |= {"source_channels": self.source_channels, "paired": self.paired}
+        return facts
 
     def manifest(self) -> Manifest:
         """What :func:`difference` needs to say later how the images changed."""
-        hashes = self.store.hashes()
+        names, hashes = self.store.names(), self.store.hashes()
+        if self.sources is not None:
+            names = [f"{pairs.TARGET}/{name}" for name in names]
+            names += [f"{pairs.SOURCE}/{name}" for name in self.sources.names()]
+            hashes = np.concatenate([hashes, self.sources.hashes()])
         content = np.ascontiguousarray(hashes[:, :8]).view(np.uint64)[:, 0]
-        return Manifest(_name_keys(self.store.names()), content)
+        return Manifest(_name_keys(names), content)
 
 
 @dataclass(frozen=True)
@@ -136,12 +160,16 @@ def open_data(
     chosen: config.Data,
     labels: bool = False,
     *,
+    paired: bool | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> Data:
     """The images of a setting, packed at the first call and found packed at the next.
 
     labels: take labels even where the setting does not ask for them
+    paired: whether sets to translate between must be in pairs (True), or are taken as if they were
+        not (False); None goes by the names. Where these match, source and target are held out
+        together in either case
     progress: called with the number of images packed so far and their total or None
     workers: decoding processes; 0 decodes in this one, None chooses
 
@@ -149,36 +177,171 @@ def open_data(
     """
     if not 0 <= chosen.max_bad <= 1:
         raise ConfigError(f"data.max_bad must be between 0 and 1, got {chosen.max_bad}")
+    if chosen.origin != "given" and chosen.task != "translate":
+        raise ConfigError(
+            f"data.origin {chosen.origin} is what a translation starts from, and data.task is"
+            f" {chosen.task}; choose data.task translate, or leave data.origin out"
+        )
+    if chosen.task == "translate" and chosen.origin == "given":
+        return _between_sets(chosen, labels or chosen.labels, paired, progress, workers)
+    one = _packed_set(chosen, progress, workers)
+    train, test = split(one.store, chosen.test_share)
+    return _data(one, train, test, labels or chosen.labels, _origin(chosen, one.store))
+
+
+@dataclass(frozen=True)
+class PackedSet:
+    """A packed set of images, and the setting and the listing it comes from."""
+
+    chosen: config.Data
+    store: Store
+    index: sources.Index
+
+
+def _packed_set(chosen: config.Data, progress: Progress | None, workers: int | None) -> PackedSet:
     store, index = packed(chosen, progress=progress, workers=workers)
     _refuse_bad(store, chosen)
     _refuse_empty(store, index, chosen)
-    train, test = split(store, chosen.test_share)
-    labelled = labels or chosen.labels
+    return PackedSet(chosen, store, index)
+
+
+def _origin(chosen: config.Data, store: Store) -> Origin | None:
+    """What makes the sources of a single set."""
+    if chosen.task == "generate":
+        return None
+    height, width, channels = store.shape
+    if chosen.task == "complete":
+        if min(height, width) < 2:
+            raise ConfigError(f"images of {height}x{width} pixels are too small to complete")
+        return Origin("masked", chosen.masks)
+    assert chosen.origin != "given"
+    if chosen.origin == "grey" and channels == 1:
+        raise ConfigError(
+            f"the images in {chosen.path} are grey, so there is no colour to learn; choose another"
+            " data.origin, or coloured images"
+        )
+    return Origin(chosen.origin)
+
+
+def _data(
+    one: PackedSet,
+    train: np.ndarray,
+    test: np.ndarray,
+    labelled: bool,
+    origin: Origin | tuple[Images, Images] | None = None,
+    paired: bool = True,
+) -> Data:
+    """The data of some rows; given sources come as those of training and those held out."""
+    chosen, store = one.chosen, one.store
     if labelled and (without := int((store.labels < 0).sum())):
         raise DataError(
             f"labels were asked for, but {without:,} of {len(store):,} images"
             f" in {chosen.path} have none; put each into a sub-folder named after its class"
         )
     leaked = leaks(store.hashes(), train, test) if _own_split(store) else test[:0]
+    origins = origin if isinstance(origin, tuple) else (origin, origin)
     parts = [
-        Images(store, rows, store.labels[rows] if labelled else None) for rows in (train, test)
+        Images(store, rows, store.labels[rows] if labelled else None, origin=its, paired=paired)
+        for rows, its in zip((train, test), origins, strict=True)
     ]
     classes = store.classes if labelled else []
-    prints = [part.fingerprint for part in parts]
-    identity = json.dumps([prints, store.meta["preparation"], classes])
+    identity: list[Any] = [
+        [part.fingerprint for part in parts],
+        store.meta["preparation"],
+        classes,
+    ]
+    if isinstance(origin, Origin):
+        identity.append([origin.kind, origin.holes])
+    elif origin is not None:
+        identity.append([paired, *(its.fingerprint for its in origin)])
     height, width, channels = store.shape
-    report = _report(store, index, chosen, train, test, leaked)
+    report = _report(store, one.index, chosen, train, test, leaked)
     return Data(
         train=parts[0],
         test=parts[1],
-        fingerprint=blake2b(identity.encode(), digest_size=16).hexdigest(),
+        fingerprint=blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest(),
         classes=classes,
         shape=(channels, height, width),
         report=report,
-        notes=[*index.notes, *_notes(report, chosen)],
+        notes=[*one.index.notes, *_notes(report, chosen)],
         store=store,
         leaked=np.searchsorted(test, leaked),
     )
+
+
+# ------------------------------------------------------------------------------ pairs of sets
+
+
+def _between_sets(
+    chosen: config.Data,
+    labelled: bool,
+    paired: bool | None,
+    progress: Progress | None,
+    workers: int | None,
+) -> Data:
+    """The targets, with the sources as another set of images."""
+    settings = of_sets(chosen)
+    match = _match(chosen.path, settings, paired)
+    source, target = (_packed_set(setting, progress, workers) for setting in settings)
+    if match:
+        of_source, of_target = together(source.store, target.store, chosen.test_share)
+    else:
+        of_source = split(source.store, chosen.test_share)
+        of_target = split(target.store, chosen.test_share)
+    aside = _data(source, *of_source, labelled=False)
+    data = _data(
+        target, *of_target, labelled, (aside.train, aside.test), match and paired is not False
+    )
+    return replace(
+        data,
+        sources=source.store,
+        report=data.report | {"paired": data.paired, "sources": aside.report},
+        notes=[*(f"sources: {note}" for note in aside.notes), *data.notes],
+    )
+
+
+def of_sets(chosen: config.Data) -> tuple[config.Data, config.Data]:
+    """The settings of the sources and of the targets; grey sources stay grey."""
+    source, target = pairs.folders(chosen.path)
+    return (
+        replace(chosen, path=str(source), channels=None),
+        replace(chosen, path=str(target)),
+    )
+
+
+def _match(path: str, settings: tuple[config.Data, config.Data], paired: bool | None) -> bool:
+    """Whether two sets match by name. Raises DataError where they are not as they are to be."""
+    match = pairs.compare(
+        path, *(sources.Folder(s.path, Path(s.path)).index().names for s in settings)
+    )
+    if match.problem and paired is not False:
+        raise DataError(match.problem)
+    if paired and not match.paired:
+        raise DataError(
+            f"hardly any image in {path}/{pairs.SOURCE} has the name of one in"
+            f" {path}/{pairs.TARGET}, but pairs are needed; name both of a pair alike, or choose"
+            " an objective for unpaired sets, such as unit"
+        )
+    return match.paired
+
+
+def together(source: Store, target: Store, share: float) -> tuple[Sides, Sides]:
+    """Rows (training, held out) of the sources and of the targets, each at its partner's place.
+
+    The target says what is held out, and pairs of equal sources stay together. A pair of which one
+    could not be read is left out. Raises DataError where too few are left.
+    """
+    place = {pairs.key(name): row for row, name in enumerate(source.names())}
+    partner = np.array([place.get(pairs.key(name), -1) for name in target.names()], np.int64)
+    hashes = target.hashes()
+    hashes[partner >= 0] = source.hashes()[partner[partner >= 0]]
+    parts = [part[partner[part] >= 0] for part in split(target, share, hashes)]
+    if not all(len(part) for part in parts):
+        raise DataError(
+            f"too few pairs with {target.meta['source']['path']} can be read: one is needed to"
+            " learn from, and another one to hold out"
+        )
+    return (partner[parts[0]], partner[parts[1]]), (parts[0], parts[1])
 
 
 def packed(

@@ -9,8 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganvae.data.draws import bits
+from ganvae.data.origins import Origin
 from ganvae.data.store import Store
 from ganvae.data.transforms import to_float
+
+_HELD_OUT = 3
 
 
 class Images:
@@ -19,10 +23,24 @@ class Images:
     store: where the pixels are
     rows: which of its rows, in this order
     labels: class number of each position, or None
+    origin: what the sources of a completion or translation are: made from the images, or images
+        themselves, in pairs those at the same positions
+    paired: whether a source belongs to its image; without an origin None
     """
 
-    def __init__(self, store: Store, rows: np.ndarray, labels: np.ndarray | None = None):
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        rows: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        origin: Origin | Images | None = None,
+        paired: bool = True,
+    ):
+        self._store, self.origin = store, origin
+        self.paired = None if origin is None else paired
+        if isinstance(origin, Images) and paired and len(origin) != len(rows):
+            raise ValueError(f"{len(rows)} images cannot be paired with {len(origin)} sources")
         self._rows = rows.astype(np.int32 if len(store) < 2**31 else np.int64)
         self.labels = labels
         digest = blake2b(repr(store.shape).encode(), digest_size=16)
@@ -53,6 +71,29 @@ class Images:
     def images(self, rows: np.ndarray | Sequence[int]) -> Tensor:
         """The images at some positions: float32 (B, C, H, W) in [-1, 1], channels last."""
         return to_float(self.take(rows))
+
+    @property
+    def source_channels(self) -> int:
+        """Channels of the sources, 0 where there are none."""
+        if self.origin is None:
+            return 0
+        origin, channels = self.origin, self.shape[0]
+        return origin.shape[0] if isinstance(origin, Images) else origin.channels(channels)
+
+    def sources(self, rows: np.ndarray | Sequence[int], seed: int = 0) -> Tensor:
+        """The sources at some positions, each always the same: float32 (B, S, H, W) in [-1, 1].
+
+        Of unpaired sets those at the same positions of the other set, over and over where it is
+        smaller.
+
+        Raises ValueError where there are none, IndexError as :meth:`take` does.
+        """
+        positions = np.asarray(rows, np.int64)
+        if self.origin is None:
+            raise ValueError("these images have no sources; open them with data.task")
+        if isinstance(self.origin, Images):
+            return self.origin.images(positions % len(self.origin))
+        return self.origin(self.images(positions), bits(positions, seed, _HELD_OUT))
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """All images once, in order, ``size`` at a time (the last batch may be smaller)."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from ganvae.data.draws import bits
 from ganvae.data.store import Store
 from ganvae.errors import ConfigError, DataError
 
 
-def split(store: Store, share: float) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    store: Store, share: float, partners: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and rows held out: the source's own split, else by content.
+
+    partners: content hash of what each image is paired with, uint8 (N, 16); images with the same
+        partner are on the same side as well
 
     Raises DataError where one of them would be empty.
     """
@@ -25,7 +31,10 @@ def split(store: Store, share: float) -> tuple[np.ndarray, np.ndarray]:
                 f" {which}; add some"
             )
     else:
-        held_out = by_content(store.hashes(), share)
+        hashes = store.hashes()
+        if partners is not None:
+            hashes = hashes[heads(hashes, partners)]
+        held_out = by_content(hashes, share)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
@@ -47,6 +56,27 @@ def by_content(hashes: np.ndarray, share: float) -> np.ndarray:
     if held_out.all():
         return keys != keys.max()
     return held_out
+
+
+def heads(images: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    """For every pair the one that decides its side: the same for all that hang together, (N,).
+
+    Pairs of one image or of one partner hang together, directly or through others.
+
+    images, partners: content hashes, uint8 (N, 16)
+    """
+    keys = np.ascontiguousarray(images[:, :8]).view(np.uint64)[:, 0]
+    first, rank = np.unique(bits(keys), return_index=True, return_inverse=True)[1:]
+    groups = [np.unique(as_keys(hashes), return_inverse=True)[1] for hashes in (images, partners)]
+    while True:
+        lowest = rank.copy()
+        for group in groups:
+            least = np.full(group.max(initial=-1) + 1, len(rank))
+            np.minimum.at(least, group, lowest)
+            lowest = least[group]
+        if (lowest == rank).all():
+            return first[rank]
+        rank = lowest
 
 
 def leaks(hashes: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Judging a model on held-out images.
 
-:func:`evaluate` gives every figure, :func:`quick` a score in seconds, :func:`rows` a table of
-them. The measures themselves are in the modules, each a few functions of tensors.
+:func:`evaluate` gives every figure, :func:`quick` a score in seconds. The measures themselves are
+in the modules, each a few functions of tensors.
 """
 
 from ganvae.metrics import (
@@ -19,7 +19,6 @@ from ganvae.metrics import (
 from ganvae.metrics.evaluate import evaluate
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.quick import quick
-from ganvae.metrics.table import rows
 
 __all__ = [
     "Judge",
@@ -35,5 +34,4 @@ __all__ = [
     "memorisation",
     "quick",
     "reconstruction",
-    "rows",
 ]

@@ -116,7 +116,7 @@ class MixturePrior(Prior):
         change. Takes one uniform number and d normal ones from ``noise``.
         """
         edges = self._weights(label).float().cumsum(1)
-        u = noise.uniform().to(edges)[:, None]
+        u = noise.uniform().to(edges)[:, None].contiguous()
         edges = (edges / edges[:, -1:]).expand(len(u), -1).contiguous()
         k = torch.searchsorted(edges, u, right=True)[:, 0]  # never one of weight zero
         spread = noise.normal(self.latent).to(self.means)

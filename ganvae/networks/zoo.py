@@ -8,12 +8,12 @@ from dataclasses import replace
 from torch import nn
 
 from ganvae.config import Networks as Config
-from ganvae.networks import grid, mlp, residual, shared, unet
+from ganvae.networks import auxiliary, grid, mlp, residual, shared, unet
 from ganvae.networks import latent as joint
 from ganvae.networks.code_prior import CodePrior
 from ganvae.networks.likelihood import Likelihood
 from ganvae.networks.patch import PatchDiscriminator
-from ganvae.networks.prior import MixturePrior, NormalPrior
+from ganvae.networks.prior import MixturePrior, NormalPrior, Prior
 from ganvae.types import Shape
 
 Builder = Callable[[Config, Shape], nn.Module]
@@ -28,6 +28,10 @@ residual_kinds: dict[str, Builder] = {
     "unet": lambda c, shape: unet.UNet(shape, c.width, c.depth),
     "completing_unet": lambda c, shape: unet.CompletingUNet(shape, c.width, c.depth),
     "pair_discriminator": lambda c, shape: unet.PairDiscriminator(shape, c.width, c.depth),
+    "auxiliary_encoder": lambda c, shape: auxiliary.residual(shape, c.width, c.depth),
+    "generated_auxiliary_encoder": lambda c, shape: auxiliary.residual(
+        shape, c.width, c.depth, generated=True
+    ),
     "source_discriminator": lambda c, shape: residual.Discriminator(
         replace(shape, channels=shape.source), c.width, c.depth
     ),
@@ -38,6 +42,8 @@ mlp_kinds: dict[str, Builder] = {
     "generator": lambda c, shape: mlp.Decoder(shape, (128, 64, 32)),
     "discriminator": lambda c, shape: mlp.Discriminator(shape),
     "joint_discriminator": lambda c, shape: joint.DenseJointDiscriminator(shape),
+    "auxiliary_encoder": lambda c, shape: auxiliary.mlp(shape),
+    "generated_auxiliary_encoder": lambda c, shape: auxiliary.mlp(shape, generated=True),
 }
 common_kinds: dict[str, Builder] = {
     "latent_discriminator": lambda c, shape: joint.LatentDiscriminator(shape),
@@ -47,6 +53,7 @@ common_kinds: dict[str, Builder] = {
         else NormalPrior(shape.latent)
     ),
     "normal_prior": lambda c, shape: NormalPrior(shape.latent),
+    "auxiliary_prior": lambda c, shape: _auxiliary_prior(c, shape),
     "likelihood": lambda c, shape: Likelihood(c.likelihood),
     "scale": lambda c, shape: grid.Scale(),
 }
@@ -96,6 +103,13 @@ def latent(kinds: Mapping[str, str], config: Config, image: tuple[int, int, int]
     if grid_kinds.keys() & set(kinds.values()):
         return config.grid_channels * (image[1] // config.grid) * (image[2] // config.grid)
     return config.latent
+
+
+def _auxiliary_prior(config: Config, shape: Shape) -> auxiliary.AuxiliaryPrior:
+    first, rest = auxiliary.shares(shape.latent)
+    prior = common_kinds["prior"](config, replace(shape, latent=first))
+    assert isinstance(prior, Prior)
+    return auxiliary.AuxiliaryPrior(prior, rest, classes=shape.classes)
 
 
 def _components(config: Config, shape: Shape) -> int:

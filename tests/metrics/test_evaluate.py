@@ -6,7 +6,8 @@ import torch
 
 from ganvae import config
 from ganvae.errors import ConfigError, DataError
-from ganvae.metrics import copies, evaluate, frechet, kernel, manifold, quick, rows, sampling
+from ganvae.metrics import copies, evaluate, frechet, kernel, manifold, quick, sampling
+from ganvae.report import figures
 
 SETTINGS = config.Evaluation(samples=80, importance=3, size=16)
 
@@ -289,19 +290,10 @@ def test_quick_never_ends_a_run_for_want_of_images(kit, data, bumps, n):
 # -- tables ------------------------------------------------------------------------------------
 
 
-def test_rows_for_tables(real, data, bumps):
-    table = rows(judged(real, data, bumps))
-    names = [name for name, *_ in table]
-    assert names[:2] == ["KID-Bumps", "KID-Bumps, training images"]
-    assert len(set(names)) == len(names)
-    by_name = {name: row for name, *row in table}
-    value, better, note = by_name["KID-Bumps"]
-    assert isinstance(value, float)
-    assert better == "lower"
-    assert "80 generated / 80 held-out" in note
-    assert "Bumps@16" in note
-    assert "±" in note
-    assert by_name["FID-Bumps"][0] is None
-    assert "5,000" in by_name["FID-Bumps"][2]
-    assert by_name["Coverage"][1] == "higher"
-    assert "80 training / 80 held-out" in by_name["KID-Bumps, training images"][2]
+def test_every_figure_reads_as_a_row(real, data, bumps):
+    rows = {row.name: row for row in figures(judged(real, data, bumps))}
+    kid = rows["KID-Bumps"]
+    assert kid.better == "lower" and "±" in kid.value and float(kid.real) is not None
+    assert kid.counts == "80 generated / 80 held-out" and "Bumps@16" in kid.how
+    assert rows["FID-Bumps"].value == "-" and "5,000" in rows["FID-Bumps"].how
+    assert rows["Coverage"].better == "higher"

@@ -287,7 +287,7 @@ def test_options_are_checked_with_a_hint():
         objectives.build("gan_vea")
     with pytest.raises(ConfigError, match="did you mean 'beta'"):
         objectives.build("vae", {"betta": 1})
-    with pytest.raises(ConfigError, match="must be float"):
+    with pytest.raises(ConfigError, match="must be a finite number"):
         objectives.build("vae", {"beta": "much"})
     with pytest.raises(ConfigError, match="relativistic"):
         objectives.build("gan", {"adversary": {"game": "chess"}})

@@ -1,0 +1,96 @@
+"""First-stage autoencoders against a VAE with the same encoder and decoder at equal time.
+
+``vqgan``, ``kl_gan`` and ``vae`` train for the same time on CIFAR-10 with the same kind of encoder
+and decoder, and reconstruct held-out images. ``ratio`` is the worse of the two perceptual
+distances as a share of the VAE's (goal: below 1). Codebook use must be at least half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from benchmarks import record
+from benchmarks.fetch import fetch
+from ganvae import config, metrics, objectives
+from ganvae.data import Data, open_data
+from ganvae.models import Model
+from ganvae.objectives.base import Objective
+from ganvae.objectives.vae import VAE
+from ganvae.training.trainer import Trainer
+
+GOAL, USE = 1.0, 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridVAE(VAE):
+    """A VAE whose encoder and decoder are kl_gan's."""
+
+    kinds: ClassVar = {r: objectives.get("kl_gan").kinds[r] for r in ("encoder", "decoder")}
+
+
+def used(model: Model, data: Data) -> float:
+    """The share of the codebook that held-out images meet."""
+    x = data.test.images(np.arange(min(2000, len(data.test))))
+    encoder: Any = model.networks["encoder"]
+    with torch.inference_mode():
+        codes = torch.cat([encoder(part).codes for part in x.split(256)])
+    return len(codes.unique()) / model.info.networks.codes
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--budget", default="10m")
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--quick", action="store_true", help="15 seconds each")
+    args = parser.parse_args()
+    if args.quick:
+        args.budget, args.samples = "15s", 200
+    found: dict[str, Any] = {}
+    contestants: dict[str, Objective] = {
+        "vae": GridVAE(),
+        "kl_gan": objectives.build("kl_gan"),
+        "vqgan": objectives.build("vqgan"),
+    }
+    given = {
+        "data.path": str(fetch(args.data)), "training.budget": args.budget,
+        "training.seed": args.seed, "training.evaluations": 0, "evaluation.samples": args.samples,
+        "evaluation.importance": 1,
+    }  # fmt: skip
+    for name, objective in contestants.items():
+        chosen = config.override(config.Config(), {"objective": name, **given})
+        data = open_data(chosen.data)
+        with tempfile.TemporaryDirectory() as folder:
+            result = Trainer(chosen, objective, data, Path(folder, name)).run()
+        scores = metrics.evaluate(result.model, data, chosen.evaluation, training=False)
+        kept = ("perceptual", "mse", "ssim", "kid")
+        found[name] = {key: scores["figures"][key]["value"] for key in kept}
+        found[name]["steps"] = result.position.step
+        if name == "vqgan":
+            found[name]["codebook_use"] = used(result.model, data)
+    worse = max(found[name]["perceptual"] for name in ("kl_gan", "vqgan"))
+    record(
+        {
+            "name": "first_stage",
+            "ratio": round(worse / found["vae"]["perceptual"], 4),
+            "goal": GOAL,
+            "codebook_goal": USE,
+            **found,
+            "data": args.data,
+            "budget": args.budget,
+            "seed": args.seed,
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

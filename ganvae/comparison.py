@@ -1,0 +1,400 @@
+"""Several runs on one page: scores, samples of the same seed, reconstructions, curves."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ganvae import __version__, config, page, report
+from ganvae.data import Data, open_data
+from ganvae.errors import ConfigError, GanvaeError
+from ganvae.metrics import sampling
+from ganvae.models import Model, load
+from ganvae.models.images import grid
+from ganvae.page import Cell, Curves, shown
+from ganvae.tasks.pictures import scale_of
+
+SAMPLES, COLUMNS = 36, 6
+HELD_OUT = 8
+"""Images that every run's reconstructions are shown of."""
+APART = 2.0
+"""Standard errors that two scores must differ by, for one to be called better."""
+_QUIET = ("stage", "kid", "mse", "kid_error", "n_generated", "n_heldout", "seed")
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the runs."""
+
+    name: str
+    left: report.Left
+    model: Model | None
+    """None where it is not there (yet)."""
+    why: str = ""
+    """Why there is none."""
+
+    @property
+    def data(self) -> str:
+        """The fingerprint of the images it was trained and judged on; empty if unknown."""
+        found = self.left.evaluation.get("data")
+        return str(found or (self.model.info.trained.fingerprint if self.model else ""))
+
+    @property
+    def figures(self) -> Mapping[str, Mapping[str, Any]]:
+        """Its scores by key."""
+        return self.left.evaluation.get("figures") or {}
+
+
+def write(
+    runs: Sequence[str | Path],
+    out: str | Path = "comparison.html",
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> Path:
+    """Writes one self-contained page about several runs and returns its path.
+
+    seed: of the samples, the same for every run
+    progress: called with how much is done, of how much, and what
+
+    Raises ConfigError for fewer than two runs or one named twice, DataError for what is no run.
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder: name the page, for example {out / 'page.html'}")
+    sides = open_runs(runs, device)
+    return page.save(out, html(sides, seed=seed, progress=progress))
+
+
+def open_runs(runs: Sequence[str | Path], device: torch.device | str = "cpu") -> list[Side]:
+    """The runs with their models. Raises ConfigError or DataError; see :func:`write`."""
+    paths = [Path(run) for run in runs]
+    whole = [path.resolve() for path in paths]
+    for path, where in zip(paths, whole, strict=True):
+        if whole.count(where) > 1:
+            raise ConfigError(f"{path} is named twice: name runs that differ")
+    if len(paths) < 2:
+        raise ConfigError(f"a comparison needs at least two runs, got {len(paths)}")
+    read = [report.read(path) for path in paths]
+    return [_side(name, left, device) for name, left in zip(_names(whole), read, strict=True)]
+
+
+def _side(name: str, left: report.Left, device: torch.device | str) -> Side:
+    if not (left.path / "model").is_dir():
+        return Side(name, left, None, "it is not finished")
+    try:
+        return Side(name, left, load(left.path, device=device))
+    except GanvaeError as error:
+        return Side(name, left, None, str(error))
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    for parts in range(1, max(len(path.parts) for path in paths)):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def html(sides: Sequence[Side], *, seed: int = 0, progress: Progress | None = None) -> str:
+    """The page."""
+    told = progress or (lambda what, done, total: None)
+    opened = _opened(sides)
+    sections = {
+        "Runs": page.sentences(*_cautions(sides)) + _runs(sides),
+        "Held-out scores": page.sentences(verdict(sides)) + _scores(sides),
+        "Samples": _samples(sides, opened, seed, told),
+        "Held-out images": _held_out(sides, opened, seed, told),
+        "Curves": _curves(sides),
+        "Differences between the configurations": _differences(sides),
+    }
+    told("compared", 1, 1)
+    names = ", ".join(side.name for side in sides)
+    body = [page.section(*item) for item in sections.items()]
+    return page.document(f"{len(sides)} runs: {names}", f"ganvae {__version__}", body)
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def ranked(sides: Sequence[Side]) -> list[Side]:
+    """The best by held-out KID first; those without one last, in their order."""
+    return sorted(sides, key=lambda side: _value(side.figures.get("kid"), math.inf))
+
+
+def verdict(sides: Sequence[Side]) -> str:
+    """Which is best by held-out KID, in a sentence; empty where they cannot be compared."""
+    order = [side for side in ranked(sides) if _value(side.figures.get("kid")) is not None]
+    figures = [side.figures["kid"] for side in order]
+    if len(order) < 2 or not _comparable(sides) or len(set(map(_kind, figures))) > 1:
+        return ""
+    best = figures[0]
+    ties = [side for side, other in zip(order, figures, strict=True) if not _apart(other, best)]
+    if len(ties) == 1:
+        return (
+            f"Best by {best['name']}: {order[0].name} with {report.measured(best)}, then "
+            f"{order[1].name} with {report.measured(figures[1])}."
+        )
+    names = " and ".join(side.name for side in ties)
+    return f"Best by {best['name']}: {names}, which their errors do not tell apart."
+
+
+def _cautions(sides: Sequence[Side]) -> Iterator[str]:
+    """What a reader should know before comparing."""
+    for side in sides:
+        if side.model is None:
+            yield f"{side.name} has no samples here: {side.why}."
+        if not side.figures:
+            again = f"ganvae train --resume --out {side.left.path}"
+            yield f"{side.name} has no scores: it was not judged yet; `{again}` ends with them."
+    if not _comparable(sides):
+        yield (
+            "The runs saw different images (contents, size or split), so their scores, losses "
+            "and held-out images cannot be compared with each other."
+        )
+    judges = {name: side.left.evaluation.get("judge") for name, side in _judged(sides).items()}
+    if len(set(judges.values())) > 1:
+        yield f"The judges differ: {_listed(judges)}. Scores of different judges are apart below."
+    counts = {
+        name: f"{side.left.evaluation.get('n_heldout'):,}" for name, side in _judged(sides).items()
+    }
+    if len(set(counts.values())) > 1:
+        yield (
+            f"Different numbers of images were compared: {_listed(counts)}. Of the distances "
+            f"only the KID does not depend on that."
+        )
+
+
+def _judged(sides: Sequence[Side]) -> dict[str, Side]:
+    return {side.name: side for side in sides if side.figures}
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _comparable(sides: Sequence[Side]) -> bool:
+    return len({side.data for side in sides if side.data}) < 2
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def _runs(sides: Sequence[Side]) -> str:
+    """What each run was."""
+    columns = [_facts(side) for side in sides]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = [[name, *(shown(column.get(name)) for column in columns)] for name in names]
+    return page.table(["", *(side.name for side in sides)], rows, numbers=True)
+
+
+def _facts(side: Side) -> dict[str, Any]:
+    chosen, lines = side.left.config, side.left.lines
+    end: dict[str, Any] = next((line for line in reversed(lines) if "images" in line), {})
+    machine = side.left.evaluation.get("environment") or {}
+    return {
+        "objective": chosen.objective,
+        "data": Path(chosen.data.path).name,
+        "budget": chosen.training.budget,
+        "seconds": end.get("seconds"),
+        "steps": end.get("step"),
+        "images": end.get("images"),
+        "parameters": side.model.parameters if side.model else None,
+        "threads": machine.get("threads"),
+    }
+
+
+def _scores(sides: Sequence[Side]) -> str:
+    """A row for every figure and judge, a column for every run; the best stand out."""
+    kinds: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for side in sides:
+        kinds |= {_kind(figure): figure for figure in side.figures.values()}
+    if not kinds:
+        return ""
+    rows = []
+    for kind, known in kinds.items():
+        found = [_of_kind(side.figures, kind) for side in sides]
+        real = [_of_kind(side.left.evaluation.get("reference") or {}, kind) for side in sides]
+        floor = next((report.measured(figure) for figure in real if figure), "")
+        rows.append([known["name"], known["better"], *_cells(found, _comparable(sides)), floor])
+    titles = ["score", "better", *(side.name for side in sides), "real images"]
+    about = (
+        "Bold: the best, and what their errors do not tell from it." if _comparable(sides) else ""
+    )
+    return page.table(titles, rows, numbers=True) + page.sentences(about)
+
+
+def _kind(figure: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What two figures must share to be compared."""
+    return str(figure["name"]), str(figure.get("judge")), str(figure.get("resize"))
+
+
+def _of_kind(
+    figures: Mapping[str, Mapping[str, Any]], kind: tuple[str, str, str]
+) -> Mapping[str, Any] | None:
+    return next((figure for figure in figures.values() if _kind(figure) == kind), None)
+
+
+def _cells(found: Sequence[Mapping[str, Any] | None], comparable: bool) -> list[str | Cell]:
+    measured = [figure for figure in found if figure is not None and figure["value"] is not None]
+    texts = ["" if figure is None else report.measured(figure) for figure in found]
+    if not comparable or len(measured) < 2:
+        return list(texts)
+    sign = 1 if measured[0]["better"] == "lower" else -1
+    best = min(measured, key=lambda figure: sign * figure["value"])
+    good = [figure for figure in measured if not _apart(figure, best)]
+    return [
+        Cell(text) if figure in good else text for text, figure in zip(texts, found, strict=True)
+    ]
+
+
+def _value(figure: Mapping[str, Any] | None, missing: Any = None) -> Any:
+    found = None if figure is None else figure.get("value")
+    return missing if found is None else found
+
+
+def _apart(figure: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+    """Whether a figure differs from the best one by more than their errors."""
+    errors = [one.get("error") or 0.0 for one in (figure, best)]
+    return bool(abs(figure["value"] - best["value"]) > APART * math.hypot(*errors))
+
+
+def _differences(sides: Sequence[Side]) -> str:
+    """Every setting that is not the same everywhere; "-" where an objective has no such field."""
+    settings = [dict(config.flatten(config.as_dict(side.left.config))) for side in sides]
+    keys = dict.fromkeys(key for known in settings for key in known)
+    values = {key: [str(known.get(key, "-")) for known in settings] for key in keys}
+    rows = [[key, *found] for key, found in values.items() if len(set(found)) > 1]
+    none = page.sentences("There are none.") if not rows else ""
+    return none + page.table(["setting", *(side.name for side in sides)], rows)
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def _opened(sides: Sequence[Side]) -> dict[str, Data]:
+    """The images of the runs by fingerprint, as far as they are still there."""
+    found: dict[str, Data] = {}
+    for side in sides:
+        if side.model is not None and side.data not in found:
+            try:
+                data = open_data(side.left.config.data)
+            except GanvaeError:
+                continue
+            found[data.fingerprint] = data
+    return found
+
+
+def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, told: Progress) -> str:
+    pictures = []
+    for number, side in enumerate(sides):
+        data = opened.get(side.data)
+        if side.model is None or (side.model.info.task != "generate" and data is None):
+            continue
+        test = data.test if data is not None else None
+        made = torch.cat(list(sampling.generated(side.model, SAMPLES, seed, test)))
+        pictures.append(_picture(made, COLUMNS, side.model, _captioned(side)))
+        told("samples", number, len(sides))
+    about = f"Image for image from the same random numbers, seed {seed}."
+    return page.strip(pictures) + (page.sentences(about) if pictures else "")
+
+
+def _captioned(side: Side) -> str:
+    kid = side.figures.get("kid")
+    score = f", {kid['name']} {report.measured(kid)}" if kid else ""
+    return f"{side.name}: {side.left.config.objective}{score}"
+
+
+def _held_out(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, told: Progress) -> str:
+    """The same held-out images above what each run makes of them."""
+    parts = []
+    for data in opened.values():
+        if not len(data.test):
+            continue
+        numbers = sampling.rows(len(data.test), HELD_OUT, seed)
+        rows = []
+        for number, side in enumerate(sides):
+            made = _remade(side, data, numbers, seed) if side.data == data.fingerprint else None
+            if made is not None and side.model is not None:
+                rows.append(_picture(made, HELD_OUT, side.model, side.name))
+            told("reconstructions", number, len(sides))
+        shown_ = next(side.model for side in sides if side.model and side.data == data.fingerprint)
+        if rows:
+            x = torch.cat(list(sampling.read(data.test, numbers)))
+            parts += [_picture(x, HELD_OUT, shown_, "held-out images"), *rows]
+    return "".join(parts)
+
+
+def _remade(side: Side, data: Data, numbers: Any, seed: int) -> Tensor | None:
+    """What a run makes of held-out images: reconstructions, completions, translations."""
+    model = side.model
+    if model is None:
+        return None
+    if model.info.task != "generate":
+        return torch.cat(
+            [x[:, 0] for x in sampling.made_of_sources(model, data.test, numbers, seed)]
+        )
+    if "encoder" not in model.networks:
+        return None
+    parts = sampling.read_with_labels(data.test, numbers)
+    known = bool(model.info.classes)
+    return torch.cat(
+        [model.reconstruct(x.to(model.device), *(c if known else ())).cpu() for x, *c in parts]
+    )
+
+
+def _picture(images: Tensor, columns: int, model: Model, caption: str) -> str:
+    file = io.BytesIO()
+    made: Image.Image = grid(images, columns, scale=scale_of(model))
+    made.save(file, format="PNG")
+    return page.picture(file.getvalue(), caption)
+
+
+# -- curves ---------------------------------------------------------------------------------------
+
+
+def _curves(sides: Sequence[Side]) -> str:
+    """Scores over time, all runs in one chart, and whatever else two of them have logged."""
+    logged = {side.name: report.series(side.left.lines) for side in sides}
+    charts = [
+        Curves(f"Held-out {key.upper()} (lower is better)", "", _course(sides, logged, key))
+        for key in ("kid", "mse")
+    ]
+    keys = dict.fromkeys(key for found in logged.values() for key in found)
+    for key in keys:
+        lines = {name: found[key] for name, found in logged.items() if key in found}
+        if len(lines) > 1 and key not in _QUIET and not key.startswith("norm/"):
+            title, unit = {"images_per_s": ("Speed", "images/s")}.get(key, (key, ""))
+            charts.append(Curves(title, unit, lines, logarithmic=key.startswith("loss/")))
+    shared = any(chart.title.startswith("loss/") for chart in charts)
+    about = "Losses of two objectives need not be one quantity: compare their course."
+    drawn = "".join(page.chart(chart) for chart in charts if chart.lines)
+    return drawn + page.sentences(about if shared else "")
+
+
+def _course(
+    sides: Sequence[Side], logged: Mapping[str, Mapping[str, Any]], key: str
+) -> dict[str, list[tuple[float, float]]]:
+    """A quick score over the training, with the final one at its end."""
+    courses: dict[str, list[tuple[float, float]]] = {}
+    for side in sides:
+        points = list(logged[side.name].get(key, ()))
+        final = _value(side.figures.get(key))
+        end = _facts(side)["seconds"]
+        if final is not None and end is not None:
+            points = [point for point in points if point[0] < end] + [(end, final)]
+        if points:
+            courses[side.name] = points
+    return courses

@@ -21,6 +21,7 @@ from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.data.check import Report
 from ganvae.data.check import check as check_images
+from ganvae.data.pairs import paired as are_paired
 from ganvae.errors import ConfigError
 from ganvae.metrics.sampling import made_of_sources
 from ganvae.models import Model
@@ -62,6 +63,7 @@ def train(
     data: str | Path | None = None,
     *,
     objective: str | None = None,
+    task: str | None = None,
     size: int | None = None,
     budget: str | None = None,
     seed: int | None = None,
@@ -77,6 +79,7 @@ def train(
 
     data: a folder, an array file, tar shards, Parquet, a Hub name, or "digits"
     objective: its name
+    task: "generate", "complete" or "translate", where the objective does not say it
     size: height and width in pixels
     budget: ``"30m"``, ``"500kimg"`` or ``"300steps"``
     seed: of everything random
@@ -95,6 +98,7 @@ def train(
         "data.size": size,
         "training.budget": budget,
         "objective": objective,
+        "data.task": task,
         "training.seed": seed,
     }
     given = {key: value for key, value in shortcuts.items() if value is not None}
@@ -119,10 +123,30 @@ def settle(
         folder = latest_run(config.override(base or Config(), given))
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
         base = config.load(folder / "config.yaml")
-    chosen = complete(config.override(base or Config(), given))
+    chosen = complete(_for_task(config.override(base or Config(), given), given))
     Budget.parse(chosen.training.budget)
     Every.parse(chosen.training.checkpoint_every)
     return chosen, folder or new_run(chosen)
+
+
+def _for_task(chosen: Config, given: Mapping[str, Any]) -> Config:
+    """Objective and data.task made to agree, where only one of them was asked for.
+
+    Completion and translation get an objective, and a small z, unless others were named.
+    """
+    task = objectives.get(chosen.objective).task
+    if task == chosen.data.task:
+        return chosen
+    if "objective" in given:
+        return chosen if "data.task" in given else config.override(chosen, {"data.task": task})
+    if chosen.data.task == "generate":
+        return chosen
+    name = "completion"
+    if chosen.data.task == "translate":
+        pairs = chosen.data.origin != "given" or are_paired(chosen.data.path)
+        name = "bicycle" if pairs else "unit"
+    small = {} if "networks.latent" in given or name == "unit" else {"networks.latent": 8}
+    return config.override(chosen, {"objective": name, **small})
 
 
 def complete(chosen: Config) -> Config:

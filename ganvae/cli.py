@@ -147,6 +147,8 @@ def train(
     size: int | None = None,
     budget: str | None = None,
     objective: str | None = None,
+    task: str | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
     seed: int | None = None,
     out: Path | None = None,
     resume: bool = False,
@@ -171,6 +173,12 @@ def train(
     objective
         What is trained; `ganvae objectives` lists them. Several, as in vae,gan: each for the
         whole budget, one after the other, compared on a page.
+    task
+        generate, complete (fill in holes) or translate (from DIR/source to DIR/target); unset: as
+        the objective has it (data.task).
+    from_
+        What a translation starts from, made of the images themselves: low_resolution, grey, noise
+        or edges (data.origin).
     seed
         Seed of everything random (training.seed).
     out
@@ -190,6 +198,8 @@ def train(
         "data.path": data,
         "data.size": size,
         "training.budget": budget,
+        "data.task": task or (None if from_ is None else "translate"),
+        "data.origin": from_,
         "training.seed": seed,
         "training.threads": threads,
     }

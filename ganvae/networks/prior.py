@@ -139,14 +139,7 @@ class MixturePrior(Prior):
         points, so at most N/2d components are used; the others get weight zero.
         Raises ValueError for no points, the wrong shape or values that are not finite.
         """
-        if z.ndim != 2 or z.shape[1] != self.latent or not len(z):
-            raise ValueError(
-                f"a prior over {self.latent} dimensions cannot be fitted to latents of shape "
-                f"{tuple(z.shape)}; give (N, {self.latent}), N ≥ 1"
-            )
-        if not torch.isfinite(z).all():
-            raise ValueError("the latents to fit the prior to are not all finite numbers")
-        points = z.detach().double().cpu()
+        points = checked(self, z)
         count = min(self.components, max(1, len(points) // (2 * self.latent)))
         if count > 1:
             count = min(count, len(points.unique(dim=0)))
@@ -172,6 +165,18 @@ class MixturePrior(Prior):
         for y in label.unique().tolist():
             found[y] = shares[label.cpu() == y].mean(0)
         return found
+
+
+def checked(prior: Prior, z: Tensor) -> Tensor:
+    """Latents to fit a prior to, (N, d), in float64 on the CPU. Raises ValueError for others."""
+    if z.ndim != 2 or z.shape[1] != prior.latent or not len(z):
+        raise ValueError(
+            f"a prior over {prior.latent} dimensions cannot be fitted to latents of shape "
+            f"{tuple(z.shape)}; give (N, {prior.latent}), N ≥ 1"
+        )
+    if not torch.isfinite(z).all():
+        raise ValueError("the latents to fit the prior to are not all finite numbers")
+    return z.detach().double().cpu()
 
 
 def expectation_maximisation(

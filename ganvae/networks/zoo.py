@@ -11,6 +11,7 @@ from ganvae.config import Networks as Config
 from ganvae.networks import auxiliary, grid, mlp, residual, shared, unet
 from ganvae.networks import latent as joint
 from ganvae.networks.code_prior import CodePrior
+from ganvae.networks.flow import FlowPrior
 from ganvae.networks.likelihood import Likelihood
 from ganvae.networks.patch import PatchDiscriminator
 from ganvae.networks.prior import MixturePrior, NormalPrior, Prior
@@ -47,12 +48,12 @@ mlp_kinds: dict[str, Builder] = {
 }
 common_kinds: dict[str, Builder] = {
     "latent_discriminator": lambda c, shape: joint.LatentDiscriminator(shape),
-    "prior": lambda c, shape: (
-        MixturePrior(shape.latent, _components(c, shape), classes=shape.classes)
-        if c.prior == "mixture"
-        else NormalPrior(shape.latent)
-    ),
+    "prior": lambda c, shape: common_kinds[f"{c.prior}_prior"](c, shape),
     "normal_prior": lambda c, shape: NormalPrior(shape.latent),
+    "mixture_prior": lambda c, shape: MixturePrior(
+        shape.latent, _components(c, shape), classes=shape.classes
+    ),
+    "flow_prior": lambda c, shape: FlowPrior(shape.latent, classes=shape.classes),
     "auxiliary_prior": lambda c, shape: _auxiliary_prior(c, shape),
     "likelihood": lambda c, shape: Likelihood(c.likelihood),
     "scale": lambda c, shape: grid.Scale(),

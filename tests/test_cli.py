@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -422,3 +423,18 @@ def test_a_python_call_does_the_same(photos: Path, tmp_path: Path) -> None:
     assert (again.generate(2, seed=0) == run.model.generate(2, seed=0)).all()
     with pytest.raises(ConfigError, match="already holds files"):
         library.train(photos, out=tmp_path / "run")
+
+
+def test_threads_wait_without_spinning_unless_told_otherwise() -> None:
+    code = (
+        "import os, sys; from ganvae import cli; sys.argv = ['ganvae', '--version']\n"
+        "try: cli.main()\n"
+        "except SystemExit: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    told = {"OMP_WAIT_POLICY": "active"}
+    clean = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    for given, expected in (({}, "passive"), (told, "active")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=clean | given, capture_output=True, text=True
+        )
+        assert done.stdout.splitlines()[-1] == f"{expected} False"

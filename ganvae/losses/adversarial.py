@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,6 +75,14 @@ class Judgement(NamedTuple):
     logged: dict[str, Tensor]
 
 
+class Played(NamedTuple):
+    """Both players' losses, and what D sees in the fakes, one batch after the other: (kB, F)."""
+
+    critic: Judgement
+    generator: Tensor
+    features: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adversary:
     """A game, and how D's gradient is held small."""
@@ -113,6 +121,24 @@ class Adversary:
     def generator(self, fake: Tensor, real: Tensor) -> Tensor:
         """G's loss, of the logits D(x̂) and D(x), each of shape (B,), or (B, ...) of parts."""
         return games[self.game].generator(fake, real)
+
+    def play(
+        self,
+        D: Callable[..., Any],
+        held: Callable[..., Any],
+        real: Tensor,
+        fakes: Sequence[Tensor],
+        now: Clock,
+        c: Condition = (),
+    ) -> Played:
+        """Both players' losses on images (B, C, H, W) against several such batches of fakes.
+
+        held: D as it is held still for the generator; c: what each of the batches belongs to
+        """
+        fake, same = torch.cat([*fakes]), join(*[c] * len(fakes))
+        critic = self.discriminator(D, torch.cat([real] * len(fakes)), fake, now, same)
+        on_fake, features = held(fake, *same, features=True)
+        return Played(critic, self.generator(on_fake, critic.real), features)
 
 
 def _by_sample(D: Callable[..., Tensor]) -> Callable[..., Tensor]:

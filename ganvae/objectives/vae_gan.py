@@ -12,7 +12,7 @@ from ganvae.losses.adversarial import Adversary
 from ganvae.losses.divergence import kl
 from ganvae.losses.reconstruction import squared
 from ganvae.objectives.base import Objective, fit_prior, frozen
-from ganvae.types import Batch, Clock, Networks, Optim, Step, join
+from ganvae.types import Batch, Clock, Networks, Optim, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +45,12 @@ class VAEGAN(Objective):
         q = E(x, *c)
         x_hat = Dec(q.rsample(batch.noise), *c)
         x_p = Dec(batch.noise.normal(*q.mean.shape[1:]), *c)  # p(z) = N(0, I) while training
-        fake, real, both = torch.cat([x_hat, x_p]), torch.cat([x, x]), join(c, c)
 
-        critic = self.adversary.discriminator(D, real, fake, now, both)
+        critic, gan, f_fake = self.adversary.play(D, frozen(D), x, (x_hat, x_p), now, c)
         with torch.no_grad():
             _, f_x = D(x, *c, features=True)
-        on_fake, f_fake = frozen(D)(fake, *both, features=True)
         llike = 0.5 * squared(f_fake[: len(x)], f_x)  # eq. 7, a unit Gaussian around f_D
         prior = self.beta * kl(q)  # eq. 3
-        gan = self.adversary.generator(on_fake, critic.real)
         yield {
             "encoder": prior + llike,
             "decoder": self.gamma * llike + self.adversarial * gan,

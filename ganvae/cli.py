@@ -363,6 +363,8 @@ def generate(
     like: str | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    prior: str | None = None,
+    truncation: float | None = None,
     out: Path = Path("samples.png"),
     device: str = "auto",
     threads: Threads = None,
@@ -384,6 +386,11 @@ def generate(
         Image i of a seed is always the same.
     temperature
         Below 1: more typical, less various; with --like closer to it.
+    prior
+        What z is drawn from: normal, mixture or flow; unset: the one chosen after training.
+    truncation
+        The normal numbers that z is made of stay within so many standard deviations: the smaller,
+        the more typical and less various.
     out
         A .png for one grid, else a folder of single images.
     device
@@ -404,6 +411,8 @@ def generate(
             like=like,
             seed=seed,
             temperature=temperature,
+            prior=prior,
+            truncation=truncation,
             progress=progress,
         )
     _tell_files(files, json)
@@ -800,14 +809,17 @@ def translate(
 
 @contextmanager
 def _loaded(model: str, device: str, threads: int | None) -> Iterator[tuple[Model, Tracker]]:
-    """The model, and what shows the progress of its work."""
+    """The model, and what shows the progress of its work; numbers that make no sense are told."""
     from ganvae import api
     from ganvae.progress import Tracker, console
 
     api.use_threads(threads)
     ready = api.load(model, device=device)
-    with Tracker(console()) as progress:
-        yield ready, progress
+    try:
+        with Tracker(console()) as progress:
+            yield ready, progress
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 @app.command
@@ -951,9 +963,14 @@ def _again(folder: Path) -> str:
 
 def _next(run: Run) -> list[str]:
     """Three commands to try."""
-    path = shlex.quote(str(run.path))
-    data = shlex.quote(run.config.data.path)
-    commands = [f"ganvae generate {path} --n 64 --seed 1 --out more.png"]
+    path, data = (shlex.quote(str(one)) for one in (run.path, run.config.data.path))
+    if run.model.info.task != "generate":
+        return [*_from_sources(run, path), f"ganvae evaluate {path}"]
+    if run.model.info.classes:
+        first = shlex.quote(run.model.info.classes[0])
+        commands = [f"ganvae generate {path} --class {first} --n 64 --seed 1 --out more.png"]
+    else:
+        commands = [f"ganvae generate {path} --n 64 --seed 1 --out more.png"]
     if "encoder" in run.model.networks:
         commands.append(f"ganvae reconstruct {path} {data} --out again.png")
         commands.append(f"ganvae interpolate {path} {data} --out film.gif")
@@ -961,6 +978,23 @@ def _next(run: Run) -> list[str]:
         commands.append(f"ganvae interpolate {path} --out film.gif")
         commands.append(f"ganvae train {data} --objective gan_vae")
     return commands
+
+
+def _from_sources(run: Run, path: str) -> list[str]:
+    """Two commands for a model that completes or translates."""
+    if run.model.info.task == "complete":
+        command = f"ganvae complete {path} picture.png"
+        return [
+            f"{command} --mask mask.png --variants 4 --out completions",
+            f"{command} --mask-colour magenta --variants 1 --out completed.png",
+        ]
+    given, home = run.config.data.origin == "given", Path(run.config.data.path)
+    source, target = (shlex.quote(str(home / side)) for side in ("source", "target"))
+    source = source if given else f"{run.config.data.origin}.png"
+    both = [f"ganvae translate {path} {source} --n 8 --out translations.png"]
+    if run.model.info.paired:
+        return [*both, f"ganvae translate {path} {source} --variants 8 --out translations"]
+    return [*both, f"ganvae translate {path} {target} --reverse --n 8 --out back.png"]
 
 
 def _tell_scores(scores: Mapping[str, Any], json: bool) -> None:

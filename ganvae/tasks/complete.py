@@ -122,7 +122,8 @@ def fill(
         raise ConfigError(f"this model's images have {channels} channels; image files have 1 or 3")
     box = common([part.box for part in parts])
     near = picture.part(box)
-    if channels == 1 and (near.colours != near.colours[:, :, :1]).any():
+    known = near.colours[~hole[box]]
+    if channels == 1 and (known != known[:, :1]).any():
         warnings.warn("this model makes grey images: the hole is filled in grey", stacklevel=3)
     x = near.tensor(channels, colour(model.info.background))
     made = x.repeat(variants, 1, 1, 1)

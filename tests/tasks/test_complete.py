@@ -85,6 +85,19 @@ def test_the_models_pixels_fill_the_hole(make_translation, tmp_path, channels, m
     assert np.abs(after - wanted.permute(1, 2, 0).numpy())[hole].max() <= 1
 
 
+def test_a_grey_model_warns_of_known_colours_alone(make_translation, tmp_path):
+    model = make_translation("completion", 1)
+    pixels = np.repeat(noise(16, 16, 1)[:, :, None], 3, 2)
+    pixels[2:8, 3:7] = (255, 0, 255)
+    picture = exact.Picture(pixels, "RGB")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tasks.complete(model, picture, tmp_path / "out", mask_colour="magenta")
+    pixels[0, 0] = (255, 0, 0)
+    with pytest.warns(UserWarning, match="filled in grey"):
+        tasks.complete(model, picture, tmp_path / "out", mask_colour="magenta")
+
+
 def test_a_variant_does_not_depend_on_how_many(completion, tmp_path):
     Image.fromarray(noise(40, 40, 3)).save(tmp_path / "in.png")
     hole = box(40, 40, 2, 2, 8, 8) | box(40, 40, 30, 30, 36, 39)

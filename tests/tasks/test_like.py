@@ -15,6 +15,7 @@ from ganvae.errors import ConfigError, DataError
 from ganvae.models.images import save_png
 from ganvae.tasks import films
 from ganvae.tasks.generate import around
+from ganvae.types import Posterior
 
 
 @pytest.fixture
@@ -55,6 +56,16 @@ def test_a_model_without_an_encoder_has_nothing_to_go_by(make, x, tmp_path: Path
     gan = make(roles=("generator", "prior"))
     with pytest.raises(ConfigError, match="has no encoder"):
         tasks.generate(gan, 1, tmp_path / "x.png", like=x)
+
+
+def test_an_image_of_one_code_has_none_around_it(make, x, tmp_path: Path):
+    exact = make()
+    encoder = exact.networks["encoder"]
+    exact.networks["encoder"] = lambda x: Posterior(
+        encoder(x).mean, torch.full_like(encoder(x).mean, -torch.inf)
+    )
+    with pytest.warns(UserWarning, match="all new ones are the same"):
+        tasks.generate(exact, 2, tmp_path / "x.png", like=x)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".mp4"])

@@ -1,0 +1,154 @@
+"""Applications from training to files, through the command line."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganvae import cli
+
+TINY = [
+    "--size=16", "--budget=2steps", "--seed=1", "--networks.width=8", "--networks.latent=4",
+    "--networks.components=2", "--training.batch=8", "--training.previews=1",
+    "--training.evaluations=0", "--training.tensorboard=false", "--evaluation.samples=8",
+    "--evaluation.importance=2",
+]  # fmt: skip
+KINDS = {
+    "completion": "photos --task complete",
+    "bicycle": "pairs --task translate",
+    "edges": "photos --from edges",
+    "unit": "sets --task translate",
+    "classes": "photos --objective vae --data.labels",
+    "gan": "photos --objective gan",
+}
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The command line takes SIGTERM; this test process gets it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures for every task: in folders of classes, as pairs, as two sets."""
+    home = tmp_path_factory.mktemp("place")
+    random = np.random.default_rng(0)
+    for number in range(20):
+        image = Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8))
+        for name in (
+            f"photos/kind {number % 2}/{number}.png",
+            f"pairs/target/{number}.png",
+            f"sets/target/t{number}.png",
+        ):
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            image.save(home / name)
+        for name in (f"pairs/source/{number}.png", f"sets/source/s{number}.png"):
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            image.convert("L").save(home / name)
+    pixels = random.integers(0, 256, (60, 50, 3), np.uint8)
+    pixels[20:30, 5:40] = (255, 0, 255)
+    Image.fromarray(pixels).save(home / "picture.png")
+    Image.fromarray(np.uint8(255 * (pixels == (255, 0, 255)).all(2))).save(home / "mask.png")
+    Image.fromarray(pixels).convert("L").save(home / "edges.png")
+    Image.new("L", (50, 60)).save(home / "empty.png")
+    return home
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Callable[[str], str]:
+    """Trains a model of a kind, once, to ``place / f"run of {kind}"``; what the command said."""
+
+    @cache
+    def train(kind: str) -> str:
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
+            patch.chdir(place)
+            line = ["train", *KINDS[kind].split(), "--out", f"run of {kind}", *TINY]
+            assert cli.run(line) == 0
+        return out.getvalue()
+
+    return train
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_to_try_next_works(
+    kind: str,
+    place: Path,
+    trained: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(place)
+    tried = [line.strip() for line in trained(kind).split("next:")[1].strip().splitlines()]
+    assert len(tried) == 3
+    for line in tried:
+        words = shlex.split(line)
+        words += ["--dry-run"] if words[1] == "train" else []
+        code = cli.run(words[1:])
+        assert words[0] == "ganvae" and code == 0, (line, capsys.readouterr().err)
+    expected = {"completion": "complete", "classes": "generate", "gan": "generate"}
+    assert tried[0].startswith(f"ganvae {expected.get(kind, 'translate')} 'run of {kind}' ")
+    assert ("--class 'kind 0'" in tried[0]) == (kind == "classes")
+    assert any("--reverse" in line for line in tried) == (kind == "unit")
+    if kind == "completion":
+        known = np.asarray(Image.open("mask.png")) == 0
+        picture = np.asarray(Image.open("picture.png"))
+        made = [*Path("completions").glob("0*.png"), Path("completed.png")]
+        pixels = [np.asarray(Image.open(path)) for path in made]
+        assert len(made) == 5
+        assert all(np.array_equal(one[known], picture[known]) for one in pixels)
+        assert all((one[~known] != picture[~known]).any() for one in pixels)
+
+
+def test_a_process_ends_with_a_sentence_and_a_code(
+    place: Path, trained: Callable[[str], str]
+) -> None:
+    trained("completion")
+    line = "complete MODEL picture.png --mask empty.png --out nothing"
+    words = [word.replace("MODEL", "run of completion") for word in line.split()]
+    command = [sys.executable, "-m", "ganvae", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place)
+    assert done.returncode == 65 and done.stdout == ""
+    assert done.stderr == "ganvae: the mask empty.png marks nothing to fill in\n"
+    assert not (place / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "generate classes --n 0",
+        "generate classes --temperature -1",
+        "interpolate classes --steps 1",
+        "complete completion picture.png --mask mask.png --variants 0",
+        "complete completion picture.png --mask mask.png --context 99",
+        "translate bicycle pairs/source --variants 0",
+    ],
+)
+def test_numbers_that_make_no_sense_are_configuration(
+    line: str,
+    place: Path,
+    trained: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(place)
+    words = line.split()
+    trained(words[1])
+    words[1] = f"run of {words[1]}"
+    assert cli.run([*words, "--out", "never"]) == 78
+    error = capsys.readouterr().err
+    assert error.startswith("ganvae: ") and error.count("\n") == 1
+    assert not Path("never").exists()

@@ -217,6 +217,15 @@ def test_a_direction_is_found_by_name_and_number(model):
         found.find(3)
 
 
+def test_a_move_is_measured_in_standard_deviations(model):
+    found = dataclasses.replace(learnt(model), spread=torch.tensor([3.0, 0.5, 7]))
+    z = cloud(6)
+    for which, amount in ((0, 2.0), (2, -1.5)):
+        step = found.move(z, amount, which) - z
+        assert_close(step @ found.vectors[which], torch.full((6,), amount * found.spread[which]))
+        assert_close(step.norm(dim=1), (amount * found.spread[which]).abs().expand(6))
+
+
 # -- edit ------------------------------------------------------------------------------------
 
 

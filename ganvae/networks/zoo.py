@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from ganvae.config import Networks as Config
-from ganvae.networks import auxiliary, grid, mlp, residual, shared, unet
+from ganvae.networks import auxiliary, classifier, grid, mlp, residual, shared, unet
 from ganvae.networks import latent as joint
 from ganvae.networks.code_prior import CodePrior
 from ganvae.networks.flow import FlowPrior
@@ -33,6 +33,7 @@ residual_kinds: dict[str, Builder] = {
     "generated_auxiliary_encoder": lambda c, shape: auxiliary.residual(
         shape, c.width, c.depth, generated=True
     ),
+    "classifier": lambda c, shape: classifier.residual(shape, c.width, c.depth),
     "source_discriminator": lambda c, shape: residual.Discriminator(
         replace(shape, channels=shape.source), c.width, c.depth
     ),
@@ -45,6 +46,7 @@ mlp_kinds: dict[str, Builder] = {
     "joint_discriminator": lambda c, shape: joint.DenseJointDiscriminator(shape),
     "auxiliary_encoder": lambda c, shape: auxiliary.mlp(shape),
     "generated_auxiliary_encoder": lambda c, shape: auxiliary.mlp(shape, generated=True),
+    "classifier": lambda c, shape: classifier.mlp(shape),
 }
 common_kinds: dict[str, Builder] = {
     "latent_discriminator": lambda c, shape: joint.LatentDiscriminator(shape),

@@ -29,6 +29,8 @@ class Objective(ABC):
     """Roles whose network :mod:`ganvae.networks.zoo` builds as another kind than their name."""
     classes: ClassVar[bool] = True
     """Whether it can be conditioned on classes."""
+    needs_classes: ClassVar[bool] = False
+    """Whether it cannot do without them."""
     paired: ClassVar[bool | None] = None
     """Whether it translates sources into images that belong to them; None: makes images alone."""
     task: ClassVar[Literal["generate", "complete", "translate"]] = "generate"

@@ -170,6 +170,11 @@ class Trainer:
                 f"{self.config.objective} knows no classes: leave out --data.labels, or choose "
                 f"another --objective"
             )
+        if self.objective.needs_classes and len(self.data.classes) < 2:
+            raise ConfigError(
+                f"{self.config.objective} learns from classes, two or more: name them with "
+                f"--data.labels, or choose another --objective"
+            )
         source = getattr(self.data, "source_channels", 0)
         task = self.objective.task
         if bool(source) != (task != "generate"):

@@ -49,10 +49,10 @@ def variants():
     """Each stage of each objective, with and without classes, and gan_vae trained jointly."""
     made = [(name, stage.objective) for name in NAMES for stage in objectives.build(name).stages()]
     made.append(("gan_vae-joint", objectives.build("gan_vae", {"share": 0, "feature": 0.1})))
-    both = [(o, n, k) for n, o in made for k in ((0, CLASSES) if o.classes else (0,))]
     return [
         pytest.param(Variant(o, k), id=f"{name}-{type(o).__name__}" + ("-classes" if k else ""))
-        for o, name, k in both
+        for name, o in made
+        for k in [*([] if o.needs_classes else [0]), *([CLASSES] if o.classes else [])]
     ]
 
 

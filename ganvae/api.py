@@ -23,6 +23,7 @@ from ganvae.data.check import Report
 from ganvae.data.check import check as check_images
 from ganvae.data.pairs import paired as are_paired
 from ganvae.errors import ConfigError
+from ganvae.metrics.judge import load as load_judge
 from ganvae.metrics.sampling import made_of_sources
 from ganvae.models import Model
 from ganvae.models import load as load_model
@@ -224,10 +225,22 @@ def assess(
     judge: nn.Module | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Judges a model on held-out images; writes ``evaluation.json``, grids and the report."""
+    """Judges a model on held-out images; writes ``evaluation.json``, grids and the report.
+
+    Before that the model gets other priors, and samples the best of them; see docs/priors.md.
+    """
+    priors: list[dict[str, Any]] = []
+    if chosen.evaluation.priors:
+        judge = load_judge(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
+        priors = metrics.priors.choose(
+            model, data, chosen.evaluation, judge=judge, progress=progress,
+            seed=chosen.training.seed,
+        )  # fmt: skip
     evaluation = metrics.evaluate(
         model, data, chosen.evaluation, judge=judge, progress=progress, seed=chosen.training.seed
     )
+    if priors:
+        evaluation["priors"] = priors
     evaluation["environment"] = environment()
     _write(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
     model.save(out / "model", scores=evaluation)
@@ -333,11 +346,21 @@ def pictures(model: Model, data: Data, out: Path) -> None:
     if model.info.task != "generate":
         return _translations(model, data, out / "samples.png")
     tasks.generate(model, 64, out / "samples.png", columns=8)
+    _by_prior(model, out / "priors.png")
     encodes = "encoder" in model.networks
     if encodes:
         tasks.reconstruct(model, data.test, out / "reconstructions.png", n=16)
     ends = data.test if encodes and len(data.test) > 1 else None
     tasks.interpolate(model, ends, out / "interpolation.png")
+
+
+def _by_prior(model: Model, path: Path) -> None:
+    """A row of samples for every prior, all from the same seed; nothing where there is one."""
+    path.unlink(missing_ok=True)
+    names = list(model.priors)
+    if len(names) > 1:
+        made = torch.cat([model.generate(12, seed=0, prior=name).cpu() for name in names])
+        save_png(grid(made, 12, scale=scale_of(model)), path)
 
 
 def _translations(model: Model, data: Data, path: Path) -> None:

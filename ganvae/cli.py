@@ -363,6 +363,8 @@ def generate(
     like: str | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    prior: str | None = None,
+    truncation: float | None = None,
     out: Path = Path("samples.png"),
     device: str = "auto",
     threads: Threads = None,
@@ -384,6 +386,11 @@ def generate(
         Image i of a seed is always the same.
     temperature
         Below 1: more typical, less various; with --like closer to it.
+    prior
+        What z is drawn from: normal, mixture or flow; unset: the one chosen after training.
+    truncation
+        The normal numbers that z is made of stay within so many standard deviations: the smaller,
+        the more typical and less various.
     out
         A .png for one grid, else a folder of single images.
     device
@@ -404,6 +411,8 @@ def generate(
             like=like,
             seed=seed,
             temperature=temperature,
+            prior=prior,
+            truncation=truncation,
             progress=progress,
         )
     _tell_files(files, json)

@@ -127,6 +127,8 @@ class Evaluation:
     """Largest number of generated and of held-out images compared."""
     importance: int = 50
     """Samples per image of the IWAE bound."""
+    priors: bool = True
+    """Fit other priors, too, and sample the one whose images are nearest to held-out ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,7 @@ INCIDENTAL = {
     "data.path", "data.cache", "training.threads", "training.checkpoint_every", "training.keep",
     "training.previews", "training.tensorboard", "training.allow_changes", "training.evaluations",
     "evaluation.judge", "evaluation.size", "evaluation.samples", "evaluation.importance",
+    "evaluation.priors",
 }  # fmt: skip
 """What may change between the sittings of a run without changing what is trained.
 

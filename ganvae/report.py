@@ -59,6 +59,7 @@ def html(left: Left) -> str:
     sections = {
         "Held-out scores": _scores(left.evaluation),
         "Samples": page.file(run / "samples.png", "New images from the model"),
+        "Priors": _priors(left),
         "Samples over time": _previews(run / "previews", lines),
         "Reconstructions": page.file(
             run / "reconstructions.png", "Held-out images above, reconstructions below"
@@ -181,6 +182,36 @@ def _scores(evaluation: Mapping[str, Any]) -> str:
         return ""
     titles = ("score", "value", "better", "real images", "compared", "how")
     return page.table(titles, map(astuple, rows)) + page.sentences(conditions(evaluation))
+
+
+def _priors(left: Left) -> str:
+    """The priors that were fitted and judged, and samples of each."""
+    lines = left.evaluation.get("priors") or []
+    rows = [
+        (
+            page.Cell(name, best=line["chosen"]),
+            measured({"value": line["kid"], "error": line["kid_error"]}),
+            shown(line["seconds"]),
+            "; ".join(
+                word
+                for word, holds in (
+                    ("sampled", line["chosen"]), ("trained with", line["trained"])
+                ) if holds
+            ),
+        )
+        for line in lines
+        for name in [str(line["name"])]
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    told = page.sentences(
+        "Fitted to the encoder's z of training images. The least KID against held-out images "
+        "decides what is sampled; where the prior trained with is within its standard error of "
+        "that, it stays. The likelihood bounds above are of the prior sampled."
+    )
+    names = ", ".join(str(line["name"]) for line in lines)
+    grid = page.file(left.path / "priors.png", f"New images from the same seed, by row: {names}")
+    return page.table(("prior", "KID", "seconds", ""), rows) + told + grid
 
 
 def _previews(folder: Path, lines: Sequence[Mapping[str, Any]]) -> str:

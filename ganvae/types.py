@@ -57,6 +57,7 @@ class Noise:
     ):
         self.total, self.rows = total, rows or slice(0, total)
         self.device, self.dtype = torch.device(device), dtype
+        self.limit: float | None = None
         self._generator = torch.Generator().manual_seed(mix(*seed))
 
     def every(self, step: int, first: int = 0) -> Noise:
@@ -65,12 +66,25 @@ class Noise:
         thinned.rows = slice(self.rows.start + first, self.rows.stop, step)
         return thinned
 
+    def truncated(self, limit: float) -> Noise:
+        """The same stream, its normal numbers squeezed into those of -limit to limit.
+
+        Each takes its place among them by its quantile, so that none is drawn again.
+        """
+        squeezed = copy(self)
+        squeezed.limit = limit
+        return squeezed
+
     def _cut(self, x: Tensor) -> Tensor:
         return x[self.rows].to(self.device, non_blocking=True)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers of shape (B, *shape)."""
         numbers = torch.randn(self.total, *shape, generator=self._generator)
+        if self.limit is not None:  # Φ(x) = (1 + erf(x / √2)) / 2
+            share = math.erf(self.limit / math.sqrt(2))
+            numbers = math.sqrt(2) * (share * (numbers.double() / math.sqrt(2)).erf()).erfinv()
+            numbers = numbers.clamp(-self.limit, self.limit).float()
         return self._cut(numbers).to(self.dtype)
 
     def uniform(self, *shape: int) -> Tensor:

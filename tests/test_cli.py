@@ -29,7 +29,7 @@ QUICK = [
     "--size=16", "--networks.width=8", "--networks.latent=4", "--networks.components=2",
     "--training.batch=16", "--training.previews=1", "--training.evaluations=0",
     "--training.tensorboard=false", "--evaluation.samples=16", "--evaluation.importance=2",
-    "--objective.representation.fit=64",
+    "--objective.representation.fit=64", "--evaluation.priors=false",
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ QUICK: dict[str, Any] = {
     "networks.width": 8, "networks.latent": 4, "networks.components": 2, "training.batch": 16,
     "training.previews": 1, "training.evaluations": 1, "training.tensorboard": False,
     "training.threads": 1, "evaluation.samples": 16, "evaluation.importance": 2,
-    "data.test_share": 0.4,
+    "evaluation.priors": False, "data.test_share": 0.4,
 }  # fmt: skip
 
 

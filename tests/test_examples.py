@@ -26,7 +26,7 @@ STEPS = 100  # every fiftieth is logged however quick it was: here one of either
 QUICK = """
 objective: {name: gan_vae, share: 0.5, representation: {fit: 200}}
 training: {evaluations: 0, previews: 0, tensorboard: false}
-evaluation: {samples: 16, importance: 2}
+evaluation: {samples: 16, importance: 2, priors: false}
 """
 ROLES = ("encoder", "decoder", "generator", "discriminator")
 

@@ -146,3 +146,22 @@ def test_thinning_keeps_the_mean_and_the_length() -> None:
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
     assert page.shown(value) == text
+
+
+def test_priors_are_shown_where_they_were_judged(run: Path):
+    assert "Priors" not in report.write(run).read_text()
+    line = {"kid_error": 0.05, "seconds": 3.25, "chosen": False, "trained": False}
+    evaluation = EVALUATION | {
+        "priors": [
+            line | {"name": "mixture", "kid": 1.5, "trained": True},
+            line | {"name": EVIL, "kid": 1.25, "chosen": True},
+            line | {"name": "flow", "kid": None, "kid_error": None},
+        ]
+    }
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    Image.new("L", (8, 8)).save(run / "priors.png")
+    text = report.write(run).read_text()
+    section = text.split("<h2>Priors</h2>")[1].split("</section>")[0]
+    assert "1.5 ± 0.05" in section and "trained with" in section and "<img" in section
+    assert section.count("<strong>") == 1 and section.count("sampled") >= 1
+    assert EVIL not in section

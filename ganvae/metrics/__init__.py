@@ -14,6 +14,7 @@ from ganvae.metrics import (
     likelihood,
     manifold,
     memorisation,
+    priors,
     reconstruction,
 )
 from ganvae.metrics.evaluate import evaluate
@@ -32,6 +33,7 @@ __all__ = [
     "likelihood",
     "manifold",
     "memorisation",
+    "priors",
     "quick",
     "reconstruction",
 ]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import ganvae
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
-from ganvae.models import tensors
+from ganvae.models import priors, tensors
 from ganvae.models.info import ModelInfo, parse, shown
 from ganvae.networks import zoo
 
@@ -55,7 +55,8 @@ class Record:
 
 def roles_of(info: ModelInfo) -> tuple[str, ...]:
     """The roles that inference can need, in their order."""
-    return tuple(dict.fromkeys(("encoder", info.decoder, info.generator, "prior", "likelihood")))
+    own = ("encoder", info.decoder, info.generator, "prior", "likelihood")
+    return tuple(dict.fromkeys((*own, *priors.ROLES.values())))
 
 
 # -- finding and reading -----------------------------------------------------------------------
@@ -135,8 +136,8 @@ def read_record(folder: Path) -> Record:
     wrong = [role for role in record.roles if role not in allowed]
     if wrong or len(set(record.roles)) != len(record.roles):
         raise ConfigError(f"{path} lists roles it cannot have: {shown(list(record.roles))}")
-    missing = [r for r in (record.model.generator, "prior", *record.model.custom)
-               if r not in record.roles]  # fmt: skip
+    needed = (record.model.generator, "prior", record.model.prior, *record.model.custom)
+    missing = [role for role in dict.fromkeys(needed) if role not in record.roles]
     if missing:
         raise ConfigError(f"{path} does not list the roles {', '.join(missing)}")
     return record

@@ -85,6 +85,8 @@ class ModelInfo:
     """The role that turns the prior's z into a new image."""
     kinds: dict[str, Any] = field(default_factory=dict)
     """Roles whose network is of another kind than their name, and that kind."""
+    prior: Literal["prior", "prior_normal", "prior_mixture", "prior_flow"] = "prior"
+    """The role of the prior that is sampled where none is named; "prior" is that trained with."""
     task: Literal["generate", "complete", "translate"] = "generate"
     """What it is for."""
     paired: bool | None = None

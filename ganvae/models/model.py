@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from ganvae import config
 from ganvae.errors import ConfigError
-from ganvae.models import card, files, hub
+from ganvae.models import card, files, hub, priors
 from ganvae.models.info import ModelInfo
+from ganvae.networks.code_prior import CodePrior
 from ganvae.types import Condition, Noise, Posterior
 
 Label = str | int | Tensor | None
@@ -40,8 +42,9 @@ class Model(hub.HubMixin):
         roles = files.roles_of(info)
         self.networks = {role: networks[role] for role in roles if role in networks}
         self.info = info
-        needed = [info.generator, "prior", *([info.decoder] if "encoder" in networks else [])]
-        missing = [role for role in needed if role not in self.networks]
+        needed = [info.generator, "prior", info.prior]
+        needed += [info.decoder] if "encoder" in networks else []
+        missing = [role for role in dict.fromkeys(needed) if role not in self.networks]
         if missing:
             raise ConfigError(f"a model needs a network for {', '.join(missing)}")
         for module in self.networks.values():
@@ -64,8 +67,13 @@ class Model(hub.HubMixin):
 
     @property
     def prior(self) -> Any:
-        """p(z): has ``sample(noise, temperature)`` and ``log_prob(z)``."""
-        return self.networks["prior"]
+        """The p(z) that is sampled: has ``sample(noise, temperature)`` and ``log_prob(z)``."""
+        return self.networks[self.info.prior]
+
+    @property
+    def priors(self) -> dict[str, str]:
+        """The roles of the priors that can be sampled, by name; the one trained with is first."""
+        return priors.available(self.networks)
 
     @property
     def parameters(self) -> int:
@@ -152,6 +160,8 @@ class Model(hub.HubMixin):
         *,
         seed: int = 0,
         temperature: float = 1.0,
+        prior: str | None = None,
+        truncation: float | None = None,
         start: int = 0,
     ) -> Tensor:
         """Samples ``start`` to ``start + n`` of the prior, shape (n, latent).
@@ -160,7 +170,9 @@ class Model(hub.HubMixin):
         64 consecutive samples from (seed, block), and the samples asked for are cut out.
 
         label: see :meth:`labels`
+        prior, truncation: see :meth:`generate`
         """
+        p = self._prior(prior, truncation)
         n, start, seed = _whole(n, "n"), _whole(start, "start"), _whole(seed, "seed")
         classes = self.labels(n, label, seed=seed, start=start)
         if not (math.isfinite(temperature) and temperature >= 0):
@@ -173,7 +185,9 @@ class Model(hub.HubMixin):
                 at = sum(map(len, parts))
                 c[0][rows] = classes[at : at + rows.stop - rows.start]
             noise = self._noise(seed, block)
-            parts.append(self.prior.sample(noise, *c, temperature=temperature)[rows])
+            if truncation is not None:
+                noise = noise.truncated(truncation)
+            parts.append(p.sample(noise, *c, temperature=temperature)[rows])
         return torch.cat(parts) if parts else torch.empty(0, self.latent, device=self.device)
 
     def generate(
@@ -183,6 +197,8 @@ class Model(hub.HubMixin):
         *,
         seed: int = 0,
         temperature: float = 1.0,
+        prior: str | None = None,
+        truncation: float | None = None,
         batch: int = 256,
         start: int = 0,
     ) -> Tensor:
@@ -192,12 +208,33 @@ class Model(hub.HubMixin):
 
         label: of a class-conditional model: see :meth:`labels`
         temperature: scales the spread of the prior; below 1 more typical, less various images
+        prior: "normal", "mixture" or "flow", of those in ``priors``; unset: that of ``info.prior``
+        truncation: the normal numbers that z is made of stay within so many standard deviations;
+            the smaller, the more typical and less various. Unset: they are not limited
         batch: images computed at once
+
+        Raises ConfigError for a prior that the model does not have.
         """
         self._starts_from_nothing()
         classes = self.labels(n, label, seed=seed, start=start)
-        z = self.latents(n, classes, seed=seed, temperature=temperature, start=start)
+        z = self.latents(
+            n, classes, seed=seed, temperature=temperature, prior=prior, truncation=truncation,
+            start=start,
+        )  # fmt: skip
         return self.render(z, classes, batch=batch)
+
+    def offer(self, fitted: Mapping[str, nn.Module], chosen: str | None = None) -> Model:
+        """Takes priors by role, see :func:`ganvae.models.priors.fit_priors`. Returns itself.
+
+        chosen: the name of the prior that is sampled from now on where none is named
+        """
+        kinds = {role: priors.KINDS[name] for name, role in priors.ROLES.items() if role in fitted}
+        self.networks |= {role: module.eval() for role, module in fitted.items()}
+        self.info = replace(self.info, kinds=self.info.kinds | kinds)
+        if chosen is not None:
+            role: Any = self.priors[chosen]
+            self.info = replace(self.info, prior=role)
+        return self
 
     # -- from images to images -----------------------------------------------------------------
 
@@ -365,6 +402,25 @@ class Model(hub.HubMixin):
         return cls(*files.read(hub.locate(path), networks)).to(device)
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _prior(self, name: str | None, truncation: float | None) -> Any:
+        """The network of a prior by its name."""
+        known = self.priors
+        if name is not None and name not in known:
+            raise ConfigError(
+                f"this model has no prior {name!r}{config.suggest(name, list(known))}"
+            )
+        found = self.networks[self.info.prior if name is None else known[name]]
+        if truncation is None:
+            return found
+        if not 0 < truncation < math.inf:
+            raise ValueError(f"truncation must be above 0, got {truncation}")
+        if isinstance(found, CodePrior):
+            raise ConfigError(
+                "this model's prior draws codes, not normal numbers, so there is nothing to "
+                "truncate; a temperature below 1 makes more typical images"
+            )
+        return found
 
     def _encoder(self, verb: str) -> nn.Module:
         if "encoder" not in self.networks:

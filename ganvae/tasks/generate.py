@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganvae.errors import DataError
+from ganvae.errors import ConfigError, DataError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.models.model import BLOCK, Label
@@ -37,6 +37,8 @@ def generate(
     like: Pictures | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    prior: str | None = None,
+    truncation: float | None = None,
     start: int = 0,
     batch: int = 64,
     columns: int | None = None,
@@ -49,6 +51,7 @@ def generate(
     label: of a class-conditional model: the class of all images; unset: by chance
     like: one image, and the new ones are then samples around its posterior, see :func:`around`
     temperature: below 1 more typical, less various (of ``like``: closer to it)
+    prior, truncation: see :meth:`ganvae.models.Model.generate`; not with ``like``
     Returns the files written. Raises ValueError for numbers that make no sense, ConfigError for a
     class that does not exist.
     """
@@ -56,7 +59,13 @@ def generate(
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     sheet = is_sheet(out, ".png")
-    make, name = _source(model, label, like, seed, temperature, batch)
+    if like is None:
+        make, name = _drawn(model, label, seed, temperature, prior, truncation, batch), ""
+    elif prior is None and truncation is None:
+        make, name = _alike(model, label, like, seed, temperature, batch)
+    else:
+        raise ConfigError("images like another come from its posterior: prior and truncation are "
+                          "for those from a prior")  # fmt: skip
     written, parts = [], []
     for first in range(start, start + n, batch):
         count = min(batch, start + n - first)
@@ -71,7 +80,8 @@ def generate(
     if sheet:
         return [save_png(grid(torch.cat(parts), columns, scale=scale_of(model)), out)]
     told: dict[str, Any] = {"seed": seed, "temperature": temperature, "start": start, "n": n}
-    told |= {"like": name} if name else {}
+    options = {"prior": prior, "truncation": truncation, "like": name or None}
+    told |= {key: value for key, value in options.items() if value is not None}
     if isinstance(label, str | int):
         told["class"] = label
     return [*written, write_json(out / INDEX, {"model": about(model), "generate": told})]
@@ -105,14 +115,26 @@ def around(
     return model.decode(z, label, batch=batch)
 
 
-def _source(
-    model: Model, label: Label, like: Pictures | None, seed: int, temperature: float, batch: int
+def _drawn(
+    model: Model,
+    label: Label,
+    seed: int,
+    temperature: float,
+    prior: str | None,
+    truncation: float | None,
+    batch: int,
+) -> Callable[[int, int], Tensor]:
+    """What makes so many images of a prior from a number on."""
+    return lambda n, start: model.generate(
+        n, label, seed=seed, temperature=temperature, prior=prior, truncation=truncation,
+        start=start, batch=batch,
+    )  # fmt: skip
+
+
+def _alike(
+    model: Model, label: Label, like: Pictures, seed: int, temperature: float, batch: int
 ) -> tuple[Callable[[int, int], Tensor], str]:
     """What makes so many images from a number on, and the name of the image they are like."""
-    if like is None:
-        return lambda n, start: model.generate(
-            n, label, seed=seed, temperature=temperature, start=start, batch=batch
-        ), ""
     found = gathered(model, like, 2, label)
     if len(found.names) != 1:
         raise DataError("new images can be like one image; give a single file")

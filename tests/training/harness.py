@@ -51,7 +51,7 @@ def settings(data: Path, objective: str = "gan_vae", **training: Any) -> config.
         data=config.Data(path=str(data), cache=str(data.parent / "cache")),
         networks=config.Networks(family="mlp", latent=4, components=2),
         training=config.Training(**chosen),
-        evaluation=config.Evaluation(samples=16, importance=2),
+        evaluation=config.Evaluation(samples=16, importance=2, priors=False),
     )
 
 

@@ -1,0 +1,99 @@
+"""Which prior makes the images nearest to held-out ones."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ganvae import config
+from ganvae.metrics import cache, kernel
+from ganvae.metrics import judge as judges
+from ganvae.metrics.figures import finite
+from ganvae.metrics.judge import Judge
+from ganvae.metrics.protocols import Progress
+from ganvae.metrics.sampling import CHUNK, levels, rows
+from ganvae.models import Model
+from ganvae.models.priors import fit_priors
+
+SAMPLES = 2000
+"""Images at most that each prior is judged by."""
+
+
+def choose(
+    model: Model,
+    data: Any,
+    settings: config.Evaluation,
+    *,
+    judge: Judge | nn.Module | None = None,
+    progress: Progress | None = None,
+    seed: int = 0,
+    cache_folder: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Fits the priors that a model lacks, and makes the best of all the one it samples.
+
+    Best is the least KID of new images against held-out ones. Where the prior trained with is
+    within its own standard error of that, or has none, it stays.
+
+    Returns a JSON-able line for each: name, kid, kid_error, seconds (of its fit, its images and
+    their judging), chosen and trained (whether it is the one trained with). Empty, and the model
+    as it was, where there is nothing to choose from or fewer than two held-out images.
+    """
+    tell = progress or (lambda what, done, total: None)
+    n = min(settings.samples, len(data.test))
+    if n < 2:
+        return []
+    fitted = fit_priors(model, data.train, seed=seed, progress=tell)
+    names = list(model.offer({role: fit.prior for role, fit in fitted.items()}).priors)
+    if len(names) < 2:
+        return []
+    judge = judges.load(judge or settings.judge, settings.size, model.device)
+    where = cache_folder or cache.folder()
+    real = cache.features(data.test, judge, rows(len(data.test), n, seed), cache=where)
+    count = min(n, SAMPLES)
+    lines: list[dict[str, Any]] = []
+    for name in names:
+        start = time.perf_counter()
+        made = judge.extract(
+            _generated(model, name, count, seed + 1),  # others than the samples that are scored
+            lambda done, name=name: tell(f"prior {name}", done, count),  # type: ignore[misc]
+        )
+        kid = kernel.unbiased(made, real)
+        fit = fitted.get(model.priors[name])
+        seconds = time.perf_counter() - start + (fit.seconds if fit else 0.0)
+        lines.append(
+            {
+                "name": name,
+                "kid": finite(kid.value),
+                "kid_error": finite(kid.error),
+                "seconds": round(seconds, 3),
+                "chosen": False,
+                "trained": model.priors[name] == "prior",
+            }
+        )
+    best = least(lines)
+    best["chosen"] = True
+    model.offer({}, best["name"])
+    return lines
+
+
+def least(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The line with the least KID, or the one trained with where it is as good within its error.
+
+    Without an error there is no telling, so that the one trained with stays.
+    """
+    own = next(line for line in lines if line["trained"])
+    if own["kid"] is None or own["kid_error"] is None:
+        return own
+    best = min(lines, key=lambda line: math.inf if line["kid"] is None else line["kid"])
+    return own if own["kid"] - own["kid_error"] <= best["kid"] else best
+
+
+def _generated(model: Model, prior: str, n: int, seed: int) -> Iterator[Tensor]:
+    for start in range(0, n, CHUNK):
+        count = min(CHUNK, n - start)
+        yield levels(model.generate(count, seed=seed, prior=prior, start=start))

@@ -35,7 +35,7 @@ class CVAEGAN(Objective):
     """Weight λ₁ of the KL divergence."""
     feature: float = 1.0
     """Weight of ½‖f(x) − f(x̂)‖², f of D and of C, beside ½‖x − x̂‖² in L_G."""
-    mean_feature: float = 1e-3
+    mean_feature: float = 0.1
     """Weight λ₃ = λ₄ of ½‖E f(x) − E f(G(z, y))‖² of each class y, f of D and of C."""
     adversarial: float = 0.0
     """Weight of the adversarial term in G's loss; the paper has none."""

@@ -2,18 +2,21 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from ganvae import objectives
+from ganvae import config, objectives
 from ganvae.config import Networks
+from ganvae.data import open_data
 from ganvae.errors import ConfigError
 from ganvae.losses.features import matching_means
 from ganvae.networks import zoo
 from ganvae.training.engine import Engine
 from ganvae.training.processes import Processes
+from ganvae.training.trainer import Trainer
 from ganvae.types import Batch, Clock, Noise, Shape
 
 STEPS, B, D, CLASSES = 4, 6, 5, 3
@@ -22,8 +25,8 @@ SHAPE = Shape(channels=1, height=16, width=16, latent=D, classes=CLASSES)
 
 def build(*roles):
     torch.manual_seed(11)
-    config = Networks(width=8, latent=D, prior="normal")
-    return {role: zoo.build(role, config, SHAPE).double() for role in roles}
+    small = Networks(width=8, latent=D, prior="normal")
+    return {role: zoo.build(role, small, SHAPE).double() for role in roles}
 
 
 def batch_of(step):
@@ -134,3 +137,14 @@ def test_classes_are_asked_for():
         zoo.build(
             "classifier", Networks(width=8), Shape(channels=1, height=16, width=16, latent=4)
         )
+
+
+def test_a_run_without_classes_ends_before_it_begins(tmp_path):
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "plain.npy", random.integers(0, 255, (64, 16, 16, 1), np.uint8))
+    data = open_data(config.Data(path=str(tmp_path / "plain.npy"), cache=str(tmp_path / "cache")))
+    objective = objectives.build("cvae_gan")
+    settings = config.Config(objective="cvae_gan")
+    with pytest.raises(ConfigError, match=r"cvae_gan learns from classes.*--data\.labels"):
+        Trainer(settings, objective, data, tmp_path / "run").run()
+    assert not (tmp_path / "run" / "checkpoints").exists()

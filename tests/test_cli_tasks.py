@@ -22,7 +22,7 @@ TINY = [
     "--size=16", "--budget=2steps", "--seed=1", "--networks.width=8", "--networks.latent=4",
     "--networks.components=2", "--training.batch=8", "--training.previews=1",
     "--training.evaluations=0", "--training.tensorboard=false", "--evaluation.samples=8",
-    "--evaluation.importance=2",
+    "--evaluation.importance=2", "--evaluation.priors=false",
 ]  # fmt: skip
 KINDS = {
     "completion": "photos --task complete",

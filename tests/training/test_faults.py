@@ -479,6 +479,7 @@ FLAGS = {
     "networks.components": "2", "training.batch": "16", "training.checkpoint-every": "5steps",
     "training.evaluations": "0", "training.previews": "0", "training.threads": "1",
     "training.tensorboard": "false", "evaluation.samples": "8", "evaluation.importance": "2",
+    "evaluation.priors": "false",
 }  # fmt: skip
 
 

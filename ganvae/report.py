@@ -52,13 +52,20 @@ def write(run: Path | str) -> Path:
     return page.save(left.path / "report.html", html(left))
 
 
+SAMPLES = dict.fromkeys(
+    ("complete", "translate"),
+    "A row each: a held-out image's source, four images made of it, the image itself",
+) | {"generate": "New images from the model"}
+"""What ``samples.png`` shows, by task."""
+
+
 def html(left: Left) -> str:
     """The report of a run."""
     run, lines, chosen = left.path, left.lines, left.config
     title = f"{run.resolve().name}: {chosen.objective} on {Path(chosen.data.path).name}"
     sections = {
         "Held-out scores": _scores(left.evaluation),
-        "Samples": page.file(run / "samples.png", "New images from the model"),
+        "Samples": page.file(run / "samples.png", SAMPLES[chosen.data.task]),
         "Priors": _priors(left),
         "Samples over time": _previews(run / "previews", lines),
         "Reconstructions": page.file(

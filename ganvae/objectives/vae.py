@@ -60,7 +60,7 @@ class VAE(Objective):
     def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Sets the likelihood's scale to sigma."""
         if self.sigma <= 0 or (self.scale == "optimal" and nets["likelihood"].kind != "gaussian"):
-            raise ConfigError("vae.sigma must be positive; scale optimal needs a Gaussian")
+            raise ConfigError("sigma must be positive; scale optimal needs a Gaussian")
         torch.nn.init.constant_(nets["likelihood"].log_scale, math.log(self.sigma))
 
     def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:

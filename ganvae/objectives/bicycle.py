@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.divergence import kl
-from ganvae.objectives.base import Objective, frozen
+from ganvae.objectives.base import Objective, Stage, frozen
 from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
 
@@ -46,6 +46,13 @@ class Bicycle(Objective):
     """Weight of each of the two adversarial terms."""
     adversary: Adversary = Adversary(game="least_squares", gamma=0.1)
     """The game and its gradient penalties."""
+    share: float = 0.5
+    """Share of the budget before the game begins: E and G alone, which is cheap; 0 for none."""
+
+    def stages(self) -> list[Stage]:
+        """Without the adversaries, then with them; 0 of either share leaves one stage."""
+        first = Stage(replace(self, adversarial=0.0), self.share)
+        return [*([first] if self.share else []), Stage(self, 1 - self.share)]
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """Both D; then E and G, of which λ_z moves G alone. Odd rows start from z, even from B."""
@@ -56,17 +63,17 @@ class Bicycle(Objective):
         made = G(torch.cat([q.rsample(one.noise), z]), *join(A, A_z))
         B_hat, made_z = made.split([len(B), len(B_z)])
 
-        critic = self.adversary.discriminator(D, B, B_hat, now, A)
-        critic_z = self.adversary.discriminator(D_z, B_z, made_z, now, A_z)
-        yield {"discriminator": critic.loss, "discriminator_z": critic_z.loss}
-
-        gan = self.adversary.generator(frozen(D)(B_hat, *A), critic.real)  # L_GAN^VAE
-        gan = gan + self.adversary.generator(frozen(D_z)(made_z, *A_z), critic_z.real)  # L_GAN
         pixel = (B_hat - B).abs().mean()  # L_1^VAE
         back = (frozen(E)(made_z).mean - z).abs().mean()  # L_1^latent
         divergence = kl(q)  # L_KL
-        loss = self.adversarial * gan + self.pixel * pixel + self.beta * divergence
-        loss = loss + self.back * back
+        loss = self.pixel * pixel + self.beta * divergence + self.back * back
+        logged = {"pixel": pixel.detach(), "back": back.detach(), "kl": divergence.detach()}
+        if self.adversarial:
+            critic = self.adversary.discriminator(D, B, B_hat, now, A)
+            critic_z = self.adversary.discriminator(D_z, B_z, made_z, now, A_z)
+            yield {"discriminator": critic.loss, "discriminator_z": critic_z.loss}
+            gan = self.adversary.generator(frozen(D)(B_hat, *A), critic.real)  # L_GAN^VAE
+            gan = gan + self.adversary.generator(frozen(D_z)(made_z, *A_z), critic_z.real)  # L_GAN
+            loss, logged = loss + self.adversarial * gan, logged | critic_z.logged
         yield {"encoder": loss, "generator": loss}
-        logged = {"pixel": pixel, "back": back, "kl": divergence}
-        return {name: value.detach() for name, value in logged.items()} | critic_z.logged
+        return logged

@@ -21,3 +21,6 @@ class Completion(Bicycle):
 
     kinds: ClassVar = Bicycle.kinds | {"generator": "completing_unet"}
     task: ClassVar = "complete"
+
+    pixel: float = 40.0
+    """Weight λ₁ of |x − x̂|, a mean over all pixels and channels; it is 0 outside the hole."""

@@ -1,0 +1,147 @@
+"""A race is a grid of cells, each a process of its own and kept as JSON; lists what is kept.
+
+A race that is interrupted goes on where it stopped: a cell that was measured with the same
+settings, on the same machine and with the same torch is read from
+``results/RACE/LABEL-DIGEST.json``. Delete the file to measure it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import RESULTS
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement of a race.
+
+    race: a module of this package with ``cell(settings)``, which returns what is kept
+    label: what it is called, and its file begins with
+    settings: everything that decides the result, JSON-able; ``threads`` are the process's
+    """
+
+    race: str
+    label: str
+    settings: Mapping[str, Any]
+
+    def path(self, folder: Path) -> Path:
+        """Where its result is kept below ``folder``."""
+        decisive = json.dumps([self.settings, machine()], sort_keys=True)
+        digest = hashlib.sha256(decisive.encode()).hexdigest()[:12]
+        return folder / self.race / f"{self.label}-{digest}.json"
+
+
+def machine() -> dict[str, Any]:
+    """What figures depend on beside the code: processor, cores, torch; nothing personal."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch": version("torch"),
+    }
+
+
+def measure(cells: Sequence[Cell], folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """The kept results of all cells in their order, those that are missing measured first.
+
+    A result is what the race's ``cell`` returned, with ``label``, ``settings``, ``machine``,
+    ``wall_s`` and the ``load`` of the machine before and after. Progress goes to stderr. Raises
+    SystemExit at the end where cells failed; what the others gave is kept.
+    """
+    missing = [cell for cell in cells if not cell.path(folder).exists()]
+    failed = []
+    for number, cell in enumerate(missing, 1):
+        print(f"[{number}/{len(missing)}] {cell.race}: {cell.label}", file=sys.stderr, flush=True)
+        if not _measured(cell, folder):
+            failed.append(cell.label)
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
+    return [json.loads(cell.path(folder).read_text(encoding="utf-8")) for cell in cells]
+
+
+def _measured(cell: Cell, folder: Path) -> bool:
+    """Runs a cell in a new process and keeps what it gave, whole or not at all."""
+    path = cell.path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".tmp-{path.name}")
+    threads = str(cell.settings.get("threads") or os.cpu_count() or 1)
+    given = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    command = [sys.executable, "-m", "benchmarks.cells", "--run", str(draft)]
+    load, start = os.getloadavg()[0], time.perf_counter()
+    with _killed_with_us():
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | given | {"OMP_WAIT_POLICY": "passive"},
+            input=json.dumps({"race": cell.race, "settings": cell.settings}),
+            stdout=sys.stderr,
+            text=True,
+        )
+    if done.returncode:
+        return False
+    about = {
+        "label": cell.label,
+        "settings": cell.settings,
+        "machine": machine(),
+        "wall_s": round(time.perf_counter() - start, 1),
+        "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+    }
+    found = json.loads(draft.read_text(encoding="utf-8"))
+    draft.write_text(json.dumps(found | about, indent=1, allow_nan=False) + "\n", "utf-8")
+    os.replace(draft, path)
+    return True
+
+
+@contextmanager
+def _killed_with_us() -> Iterator[None]:
+    """SIGTERM ends this process as an exception, by which ``subprocess`` kills the cell, too."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(draft: Path) -> None:
+    """The cell that stdin describes, in this process."""
+    asked = json.load(sys.stdin)
+    found = import_module(f"benchmarks.{asked['race']}").cell(asked["settings"])
+    draft.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("race", nargs="?", default="*", help="default: all of them")
+    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.run:
+        return _run(chosen.run)
+    for path in sorted(RESULTS.glob(f"{chosen.race}/[!.]*.json")):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        print(path.relative_to(RESULTS), f"{kept['wall_s']:.0f} s", sep="\t")
+
+
+if __name__ == "__main__":
+    main()

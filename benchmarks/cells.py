@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS
+from benchmarks import RESULTS, record
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,6 +60,24 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "torch": version("torch"),
     }
+
+
+def finish(result: Mapping[str, Any], quick: bool) -> None:
+    """Prints the result, and keeps it unless it only shows that the race runs."""
+    if quick:
+        print(json.dumps(result, allow_nan=False), flush=True)
+    else:
+        record(result)
+
+
+def missed(goal: Mapping[str, Any]) -> bool:
+    """Whether a figure is on the wrong side of its goal, or was never reached.
+
+    goal: ``what``, ``measured`` (None: never reached), ``goal`` and ``better``, which of "higher"
+        and "lower" is; a result may hold a list of them as ``goals``, which the page shows
+    """
+    sign = 1 if goal["better"] == "higher" else -1
+    return goal["measured"] is None or sign * goal["measured"] < sign * goal["goal"]
 
 
 def measure(cells: Sequence[Cell], folder: Path = RESULTS) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Features of real images, computed once: kept in the judge's memory and on disk."""
+"""Features of real images and what follows from them alone: computed once, kept on disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from ganvae.metrics.sampling import read
 
 IN_MEMORY = 6
 """Sets of features a judge holds."""
+VERSION = 1
+"""Raised where what follows from features is computed otherwise."""
 ON_DISK = 2**31
 """Bytes of features kept on disk; the oldest go first."""
 
@@ -57,34 +59,61 @@ def features(
     found = judge.memory.get(name)
     path = cache / f"{name}.safetensors" if cache and judge.cacheable else None
     if found is None and path:
-        found = _load(path, (len(rows), judge.dim))
+        found = _load(path).get("features")
+        if found is not None and tuple(found.shape) != (len(rows), judge.dim):
+            found = None
     if found is None:
         found = judge.extract(read(images, rows), progress)
         if path:
-            _save(path, found)
+            _save(path, {"features": found})
     judge.memory[name] = found
     while len(judge.memory) > IN_MEMORY:
         del judge.memory[next(iter(judge.memory))]
     return found
 
 
-def _load(path: Path, shape: tuple[int, int]) -> Tensor | None:
+def derived(
+    what: str,
+    of: Sequence[tuple[Images, np.ndarray]],
+    judge: Judge,
+    compute: Callable[[], dict[str, Tensor]],
+    *,
+    cache: Path | None = None,
+) -> dict[str, Tensor]:
+    """What ``compute`` gives, from the cache on disk where it has it.
+
+    what: tells it from all else that follows from the features of the same images
+    of: the images and rows that it follows from, and from nothing else
+    """
+    if not (cache and judge.cacheable):
+        return compute()
+    whole = " ".join([str(VERSION), what, *(key(images, judge, rows) for images, rows in of)])
+    path = cache / f"{hashlib.sha256(whole.encode()).hexdigest()}.safetensors"
+    found = _load(path)
+    if not found:
+        found = compute()
+        _save(path, found)
+    return found
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """What a file holds; nothing where it is missing, damaged or not finite."""
     try:
-        found = load_file(path)["features"]
-    except (OSError, SafetensorError, KeyError):
-        return None
-    if tuple(found.shape) != shape or not bool(found.isfinite().all()):
-        return None
+        found = load_file(path)
+    except (OSError, SafetensorError):
+        return {}
+    if not all(bool(tensor.isfinite().all()) for tensor in found.values()):
+        return {}
     with contextlib.suppress(OSError):
         os.utime(path)
     return found
 
 
-def _save(path: Path, found: Tensor) -> None:
+def _save(path: Path, found: dict[str, Tensor]) -> None:
     scratch = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"features": found.contiguous()}, scratch)
+        save_file({name: tensor.contiguous() for name, tensor in found.items()}, scratch)
         os.replace(scratch, path)
         _prune(path.parent)
     except (OSError, SafetensorError):

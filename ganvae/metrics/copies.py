@@ -100,9 +100,16 @@ def _pixel_check(
     some = rows(len(numbers), DETAILED, run.seed)
     queries = torch.cat([memorisation.thumbnails(x.cpu()) for x in read(test, numbers[some])])
     sample = memorisation.nearest(small, train, among), memorisation.nearest(small, test, numbers)
+
+    def unseen() -> dict[str, Tensor]:
+        near = memorisation.nearest(queries, train, among)
+        far = memorisation.nearest(queries, test, numbers, exclude=numbers[some])
+        return {"near": near.distance, "row": near.row, "far": far.distance, "other": far.row}
+
+    known = run.derived(f"copies {DETAILED} {run.seed}", [(test, numbers), (train, among)], unseen)
     usual = (
-        memorisation.nearest(queries, train, among),
-        memorisation.nearest(queries, test, numbers, exclude=numbers[some]),
+        memorisation.Neighbours(known["near"], known["row"]),
+        memorisation.Neighbours(known["far"], known["other"]),
     )
     near = torch.cat([sample[0].row, usual[0].row]).unique().numpy()
     run.progress("nearest training images", 1, 1)

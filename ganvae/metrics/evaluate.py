@@ -9,6 +9,7 @@ pass, since both are real.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,8 +124,10 @@ def _features(run: Record, training: bool) -> dict[str, Any] | None:
     fake, thumbnails = _judged(run)
     run_seconds = time.perf_counter() - start
     real = run.real(run.data.test, numbers, "held-out images")
+    heldout = (run.data.test, numbers)
+    own = run.derived(f"among {K}", [heldout], lambda: _among(real))
     with run.timed():
-        _compare(run, fake, real, reference=False)
+        _note(run, _compared(run, fake, real, own), (len(fake), len(real)), reference=False)
     for figure in run.figures.values():
         figure["seconds"] = round(figure["seconds"] + run_seconds, 3)
     if not training or not len(run.data.train):
@@ -132,7 +135,12 @@ def _features(run: Record, training: bool) -> dict[str, Any] | None:
     chosen = rows(len(run.data.train), run.n, run.seed)
     train = run.real(run.data.train, chosen, "training images")
     with run.timed():
-        _compare(run, train, real, reference=True)
+        found = run.derived(
+            f"reference {K} {run.seed}",
+            [heldout, (run.data.train, chosen)],
+            lambda: _compared(run, train, real, own),
+        )
+        _note(run, found, (len(train), len(real)), reference=True)
     with run.timed():
         return copies.check(run, fake, thumbnails, (numbers, real), (chosen, train))
 
@@ -151,42 +159,84 @@ def _judged(run: Record) -> tuple[Tensor, Tensor]:
     return fake, torch.cat(small)[: copies.DETAILED]
 
 
-def _compare(run: Record, fake: Tensor, real: Tensor, reference: bool) -> None:
-    """Kernel and Fréchet distances, precision, recall, density, coverage, diversity."""
-    counts: dict[str, Any] = {"n_heldout": len(real), **run.labels(), "reference": reference}
-    counts["n_train" if reference else "n_generated"] = len(fake)
-    label = run.judge.label
-    few = min(len(fake), len(real))
+def _among(real: Tensor) -> dict[str, Tensor]:
+    """What comparisons need of the held-out features alone."""
+    found = {}
+    if len(real) >= 2:
+        found["kernel"] = kernel.within(real)
+        found["pairwise"] = torch.tensor(diversity.pairwise(real), dtype=torch.float64)
+    if len(real) > K:
+        found["radii"] = manifold.radii(real, K)
+    return found
 
-    kid = kernel.unbiased(fake, real) if few >= 2 else None
-    note = "all pairs, unbiased, ± jackknife standard error" if kid else "needs 2 images a side"
+
+def _compared(
+    run: Record, fake: Tensor, real: Tensor, own: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Distances between features, precision, recall, density, coverage, diversity: float64 ().
+
+    Those that so few images do not give are left out, and errors that are not finite.
+    own: :func:`_among` of ``real``
+    """
+    few = min(len(fake), len(real))
+    found: dict[str, float] = {}
+    if few >= 2:
+        found["kid"], found["kid_error"] = kernel.unbiased(fake, real, own["kernel"])
+        found["diversity"] = diversity.pairwise(fake) / max(float(own["pairwise"]), 1e-12)
+    if few >= 4:
+        spread = kernel.distance(fake, real, seed=run.seed)
+        found["kid_subsets"], found["kid_subsets_error"] = spread
+    if few >= frechet.MINIMUM and few > run.judge.dim:
+        found["fid"] = frechet.distance(fake, real)
+    if few > K:
+        found |= manifold.prdc(real, fake, K, own["radii"])._asdict()
+    finite = {name: value for name, value in found.items() if math.isfinite(value)}
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in finite.items()}
+
+
+def _note(run: Record, found: dict[str, Tensor], sizes: tuple[int, int], reference: bool) -> None:
+    """Figures of what was compared.
+
+    sizes: how many images were on each side, generated (or of the training) and held out
+    """
+    counts: dict[str, Any] = {"n_heldout": sizes[1], **run.labels(), "reference": reference}
+    counts["n_train" if reference else "n_generated"] = sizes[0]
+    label, few = run.judge.label, min(sizes)
+    values = {name: float(value) for name, value in found.items()}
+
+    note = (
+        "all pairs, unbiased, ± jackknife standard error" if few >= 2 else "needs 2 images a side"
+    )
     run.add(
-        "kid", name=f"KID-{label}", value=kid and kid.value, error=kid and kid.error,
+        "kid", name=f"KID-{label}", value=values.get("kid"), error=values.get("kid_error"),
         better="lower", note=note, **counts,
     )  # fmt: skip
-    spread = kernel.distance(fake, real, seed=run.seed) if few >= 4 else None
     size = min(1000, few // 2)
-    note = f"mean ± deviation over 20 subsets of {size}" if spread else "needs 4 images a side"
+    note = f"mean ± deviation over 20 subsets of {size}" if few >= 4 else "needs 4 images a side"
     run.add(
-        "kid_subsets", name=f"KID-{label} (subsets)", value=spread and spread.value,
-        error=spread and spread.error, better="lower", note=note, **counts,
+        "kid_subsets", name=f"KID-{label} (subsets)", value=values.get("kid_subsets"),
+        error=values.get("kid_subsets_error"), better="lower", note=note, **counts,
     )  # fmt: skip
 
     enough = few >= frechet.MINIMUM and few > run.judge.dim
     least = max(frechet.MINIMUM, run.judge.dim + 1)
     note = "" if enough else f"needs {least:,} images a side, got {few:,}: read the KID instead"
-    fid = frechet.distance(fake, real) if enough else None
-    run.add("fid", name=f"FID-{label}", value=fid, better="lower", note=note, **counts)
+    run.add(
+        "fid", name=f"FID-{label}", value=values.get("fid"), better="lower", note=note, **counts
+    )
 
-    found = manifold.prdc(real, fake, K) if few > K else None
-    note = f"{K} nearest neighbours" if found else f"needs more than {K} images a side"
+    note = f"{K} nearest neighbours" if few > K else f"needs more than {K} images a side"
     for key in manifold.PRDC._fields:
-        value = getattr(found, key, None)
-        run.add(key, name=key.capitalize(), value=value, better="higher", note=note, **counts)
+        run.add(
+            key, name=key.capitalize(), value=values.get(key), better="higher", note=note,
+            **counts,
+        )  # fmt: skip
     if few >= 2:
-        ratio = diversity.pairwise(fake) / max(diversity.pairwise(real), 1e-12)
         note = "mean distance between two images, over that of held-out ones: 1 is as various"
-        run.add("diversity", name="Diversity", value=ratio, better="higher", note=note, **counts)
+        run.add(
+            "diversity", name="Diversity", value=values.get("diversity"), better="higher",
+            note=note, **counts,
+        )  # fmt: skip
 
 
 # -- reconstruction and likelihood -------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,3 +97,12 @@ class Record:
         """Features of real images, from the cache if it has them."""
         tick = self.ticker(what, len(numbers))
         return cache.features(images, self.judge, numbers, cache=self.cache, progress=tick)
+
+    def derived(
+        self,
+        what: str,
+        of: Sequence[tuple[Images, np.ndarray]],
+        compute: Callable[[], dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """What follows from features of real images alone, see :func:`cache.derived`."""
+        return cache.derived(what, of, self.judge, compute, cache=self.cache)

@@ -39,38 +39,56 @@ def _check(a: Tensor, b: Tensor) -> None:
         raise ValueError(f"At least 2 samples are needed on each side, got {len(a)}, {len(b)}.")
 
 
-def _sums(a: Tensor, b: Tensor, same: bool) -> tuple[Tensor, Tensor]:
-    """Row and column sums (float64) of the kernel matrix; without its diagonal if ``same``."""
-    rows, columns = [], torch.zeros(len(b), dtype=torch.float64, device=b.device)
+def _cubic(a: Tensor, b: Tensor) -> Tensor:
+    """(x·y/d + 1)³ of all rows of a (N, d) with all of b (M, d): (N, M)."""
+    return torch.addmm(a.new_ones(()), a, b.T, alpha=1 / a.shape[1]).pow_(3)
+
+
+def within(a: Tensor) -> Tensor:
+    """For each row of a (N, d) the sum of its kernel with all others: float64 (N,).
+
+    The matrix is symmetric, so that half of it is computed.
+    """
+    sums = torch.zeros(len(a), dtype=torch.float64, device=a.device)
     for start in range(0, len(a), CHUNK):
         part = a[start : start + CHUNK]
-        kernel = (torch.addmm(part.new_ones(()), part, b.T, alpha=1 / a.shape[1])) ** 3
-        if same:
-            kernel.diagonal(start).zero_()
+        kernel = _cubic(part, a[start:])
+        kernel.diagonal().zero_()
+        sums[start : start + len(part)] += kernel.sum(1, dtype=torch.float64)
+        sums[start + len(part) :] += kernel[:, len(part) :].sum(0, dtype=torch.float64)
+    return sums
+
+
+def _across(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column sums (float64) of the kernel matrix of a and b."""
+    rows, columns = [], torch.zeros(len(b), dtype=torch.float64, device=b.device)
+    for part in a.split(CHUNK):
+        kernel = _cubic(part, b)
         rows.append(kernel.sum(1, dtype=torch.float64))
         columns += kernel.sum(0, dtype=torch.float64)
     return torch.cat(rows), columns
 
 
-def unbiased(a: Tensor, b: Tensor) -> KernelDistance:
+def unbiased(a: Tensor, b: Tensor, within_b: Tensor | None = None) -> KernelDistance:
     """Unbiased squared MMD of features a (N, d) and b (M, d) over all pairs, with standard error.
 
     The error is the jackknife's (each sample left out once), so it covers the samples of both
     sides. Memory: one block of :data:`CHUNK` × M kernel values.
+
+    within_b: :func:`within` of b, where it is known already
     Raises ValueError for other shapes or fewer than 2 samples; the error is NaN for fewer than 3.
     """
     _check(a, b)
     n, m = len(a), len(b)
-    aa, _ = _sums(a, a, same=True)
-    bb, _ = _sums(b, b, same=True)
-    ab, ba = _sums(a, b, same=False)
-    within_a, within_b, across = aa.sum(), bb.sum(), ab.sum()
-    value = within_a / (n * (n - 1)) + within_b / (m * (m - 1)) - 2 * across / (n * m)
+    aa, bb = within(a), within(b) if within_b is None else within_b
+    ab, ba = _across(a, b)
+    all_a, all_b, across = aa.sum(), bb.sum(), ab.sum()
+    value = all_a / (n * (n - 1)) + all_b / (m * (m - 1)) - 2 * across / (n * m)
     if min(n, m) < 3:
         return KernelDistance(float(value), float("nan"))
     # the same three sums without sample i of a, and without sample j of b
-    out_a = (within_a - 2 * aa) / ((n - 1) * (n - 2)) - 2 * (across - ab) / ((n - 1) * m)
-    out_b = (within_b - 2 * bb) / ((m - 1) * (m - 2)) - 2 * (across - ba) / (n * (m - 1))
+    out_a = (all_a - 2 * aa) / ((n - 1) * (n - 2)) - 2 * (across - ab) / ((n - 1) * m)
+    out_b = (all_b - 2 * bb) / ((m - 1) * (m - 2)) - 2 * (across - ba) / (n * (m - 1))
     variance = (n - 1) * out_a.var(correction=0) + (m - 1) * out_b.var(correction=0)
     return KernelDistance(float(value), float(variance.sqrt()))
 

@@ -74,18 +74,25 @@ def neighbours(a: Tensor, b: Tensor, k: int = 1, same: bool = False) -> Neighbou
     return Neighbours(exact, row.gather(1, order))
 
 
-def prdc(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
+def radii(a: Tensor, k: int = 5) -> Tensor:
+    """For each row of a (N, d) the distance to its k-th nearest other row, (N,)."""
+    return neighbours(a, a, k, same=True).distance[:, -1]
+
+
+def prdc(real: Tensor, fake: Tensor, k: int = 5, around_real: Tensor | None = None) -> PRDC:
     """Precision, recall, density and coverage of fake (M, d) against real (N, d).
 
     With r_i the distance from real i to its k-th nearest other real one:
     precision: share of fakes inside some real ball; density: real balls around a fake, over k;
     coverage: share of real balls with a fake inside; recall: precision with the roles swapped.
+
+    around_real: :func:`radii` of the real ones, where they are known already
     Raises ValueError for fewer than k + 1 samples on a side.
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"k = {k} needs more than {k} samples, got {len(real)} and {len(fake)}.")
-    around_real = neighbours(real, real, k, same=True).distance[:, -1]
-    around_fake = neighbours(fake, fake, k, same=True).distance[:, -1]
+    around_real = radii(real, k) if around_real is None else around_real
+    around_fake = radii(fake, k)
     fake, real = _centred(fake, real)
     balls = torch.zeros(len(fake), device=fake.device)
     recalled, covered = [], []

@@ -45,11 +45,14 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     side = min(11, h - (h + 1) % 2, w - (w + 1) % 2)
     offset = torch.arange(side, device=x.device, dtype=torch.float64) - side // 2
     line = torch.exp(-offset.square() / (2 * 1.5**2))
-    window = torch.outer(line, line) / line.sum() ** 2
+    line = (line / line.sum())[None, None]
 
     # in float64 because variances are differences of near-equal squares
     p, q = x.double().reshape(b * c, 1, h, w), y.double().reshape(b * c, 1, h, w)
-    means = [conv2d(part, window[None, None]) for part in (p, q, p * p, q * q, p * q)]
+    means = [
+        conv2d(conv2d(part, line[..., None]), line[:, :, None])
+        for part in (p, q, p * p, q * q, p * q)
+    ]
     p_mean, q_mean, pp, qq, pq = means
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * p_mean * q_mean + c1) / (p_mean**2 + q_mean**2 + c1)

@@ -151,3 +151,37 @@ def test_broken_models_are_named(kit, data):
     model = kit.Sampler(data.train.all * torch.nan)
     with pytest.raises(ValueError, match="not finite"):
         list(sampling.generated(model, 5, 0))
+
+
+def test_what_follows_from_features_is_computed_once(images, known, tmp_path):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return {"sum": torch.tensor(2.0, dtype=torch.float64), "rows": torch.arange(3)}
+
+    def ask(what="a", rows=ROWS, judge=known, folder=tmp_path):
+        return cache.derived(what, [(images, rows)], judge, compute, cache=folder)
+
+    first, again = ask(), ask()
+    assert len(calls) == 1
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    ask("b"), ask(rows=ROWS[1:])
+    assert len(calls) == 3
+    ask(folder=None)
+    known.cacheable = False
+    ask()
+    assert len(calls) == 5
+
+
+def test_what_was_derived_and_is_damaged_is_computed_again(images, known, tmp_path):
+    def ask(value):
+        what = {"sum": torch.tensor(value)}
+        return cache.derived("a", [(images, ROWS)], known, lambda: what, cache=tmp_path)["sum"]
+
+    ask(1.0)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-2])
+    assert ask(2.0) == 2.0
+    assert ask(3.0) == 2.0

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -6,7 +7,16 @@ import torch
 
 from ganvae import config
 from ganvae.errors import ConfigError, DataError
-from ganvae.metrics import copies, evaluate, frechet, kernel, manifold, quick, sampling
+from ganvae.metrics import (
+    copies,
+    evaluate,
+    frechet,
+    kernel,
+    manifold,
+    memorisation,
+    quick,
+    sampling,
+)
 from ganvae.report import figures
 
 SETTINGS = config.Evaluation(samples=80, importance=3, size=16)
@@ -240,6 +250,34 @@ def test_real_features_are_computed_once(real, data, lite0, tmp_path):
         lite0.memory.clear()
         evaluate(real, data, settings, judge=lite0, training=False, cache_folder=tmp_path)
     assert data.test.reads == 40
+
+
+def test_what_real_images_alone_say_is_computed_once(real, data, bumps, tmp_path, monkeypatch):
+    """The second evaluation compares its samples, and nothing else; and says the same."""
+    calls = []
+    for module, name in ((kernel, "unbiased"), (manifold, "radii"), (memorisation, "nearest")):
+        whole = getattr(module, name)
+
+        def counted(*args, whole=whole, name=name, **more):
+            calls.append(name)
+            return whole(*args, **more)
+
+        monkeypatch.setattr(module, name, counted)
+    bumps.cacheable = True
+    first = judged(real, data, bumps, cache_folder=tmp_path)
+    before = Counter(calls)
+    calls.clear()
+    second = judged(real, data, bumps, cache_folder=tmp_path)
+    assert before["radii"] == 3 and Counter(calls)["radii"] == 1  # held-out, samples, training
+    # 20 subsets and the whole, of samples and of training images
+    assert before["unbiased"] == 42 and Counter(calls)["unbiased"] == 21
+    assert before["nearest"] == 4 and Counter(calls)["nearest"] == 2
+    for part in ("figures", "reference"):
+        for key, figure in first[part].items():
+            assert second[part][key] | {"seconds": 0} == figure | {"seconds": 0}
+    assert first["memorisation"] == second["memorisation"]
+    judged(real, data, bumps, cache_folder=tmp_path, seed=1)
+    assert Counter(calls)["unbiased"] == 63  # other subsets: nothing is taken from the first seed
 
 
 def test_refuses(real, data, kit, bumps):

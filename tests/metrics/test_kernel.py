@@ -39,6 +39,16 @@ def test_chunks_change_nothing(monkeypatch):
     assert kernel.unbiased(a, b) == pytest.approx(whole, rel=1e-5)
 
 
+def test_what_is_known_already_changes_nothing(monkeypatch):
+    a, b = cloud(70, 6, 0), cloud(50, 6, 1, 0.3)
+    monkeypatch.setattr(kernel, "CHUNK", 16)
+    matrix = (b.double() @ b.double().T / 6 + 1) ** 3
+    expected = matrix.sum(1) - matrix.diagonal()
+    assert torch.allclose(kernel.within(b), expected, rtol=1e-5)
+    assert kernel.unbiased(a, b, kernel.within(b)) == kernel.unbiased(a, b)
+    assert kernel.unbiased(a, b, 2 * kernel.within(b)) != kernel.unbiased(a, b)
+
+
 def test_error_is_the_jackknife():
     a, b = cloud(14, 4, 2), cloud(9, 4, 3, 0.4)
     out_a = torch.tensor([by_hand(torch.cat([a[:i], a[i + 1 :]]), b) for i in range(14)])

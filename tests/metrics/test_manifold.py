@@ -49,6 +49,13 @@ def test_chunks_change_nothing(monkeypatch):
     assert torch.equal(manifold.neighbours(fake, real, 3).row, near.row)
 
 
+def test_what_is_known_already_changes_nothing():
+    real, fake = cloud(30, 4, 0), cloud(20, 4, 1, 0.5)
+    known = manifold.radii(real, 3)
+    assert manifold.prdc(real, fake, 3, known) == manifold.prdc(real, fake, 3)
+    assert manifold.prdc(real, fake, 3, 0 * known).coverage == 0
+
+
 def test_equal_sets_score_full():
     x = cloud(50, 4, 0)
     found = manifold.prdc(x, x.clone(), 5)

@@ -21,16 +21,35 @@ _FORMATTING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, bidirection
 HEAD = """\
 ---
 library_name: ganvae
-pipeline_tag: unconditional-image-generation
+pipeline_tag: {pipeline}
 tags:
 - ganvae
 - vae
 - gan
-- image-generation
+- {tag}
 # license: choose one (for example mit), and remove the hash
 ---
 
 """
+
+PIPELINES = {"generate": "unconditional-image-generation"}
+"""The Hub's name for what a model of a task does; every other one starts from an image."""
+VERBS = {
+    "generate": "generates images",
+    "complete": "fills in what is missing in images",
+    "translate": "makes images from source images",
+}
+USES = {
+    "generate": "images = model.generate(16, seed=0)  # (16, C, H, W) in [-1, 1]",
+    "complete": (
+        "# images (B, C, H, W) in [-1, 1]; masks (B, 1, H, W), 1 is filled in\n"
+        "variants = model.complete(images, masks, variants=4)  # (B, 4, C, H, W)"
+    ),
+    "translate": (
+        "# sources (B, {source}, H, W) in [-1, 1]\n"
+        "variants = model.translate(sources, variants=4)  # (B, 4, C, H, W)"
+    ),
+}
 
 LIMITATIONS = """\
 * It knows the images it was trained on and nothing else: what is rare there is rare or missing in
@@ -53,17 +72,20 @@ def text(
 
     encodes: whether the model has an encoder
     parameters: number of weights
-    scores: what :func:`ganvae.metrics.evaluate` found; its numbers are listed
+    scores: what :func:`ganvae.metrics.evaluate` found, a row a figure; of other mappings every
+        number is listed
     """
     parts = [_what(info, encodes, parameters), _training(info), _scores(scores), _use(info)]
-    return HEAD + "\n".join(parts) + f"\n## Limitations\n\n{LIMITATIONS}"
+    tag = "image-generation" if info.task == "generate" else "image-to-image"
+    head = HEAD.format(pipeline=PIPELINES.get(info.task, tag), tag=tag)
+    return head + "\n".join(parts) + f"\n## Limitations\n\n{LIMITATIONS}"
 
 
 def _what(info: ModelInfo, encodes: bool, parameters: int | None) -> str:
     channels, height, width = info.shape.image
     colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
-    verbs = "generates images"
-    if encodes:
+    verbs = VERBS[info.task]
+    if encodes and info.task == "generate":
         verbs += ", encodes, reconstructs and interpolates them"
     weights = "" if parameters is None else f", {parameters:,} parameters"
     lines = [
@@ -108,6 +130,9 @@ def _training(info: ModelInfo) -> str:
 
 def _scores(scores: Mapping[str, Any] | None) -> str:
     lines = ["## Scores", ""]
+    figures = (scores or {}).get("figures")
+    if scores and isinstance(figures, Mapping):
+        return "\n".join([*lines, *_figures(scores, figures), ""])
     rows = list(_numbers(scores or {}))
     if not rows:
         return "\n".join([*lines, "Not evaluated yet: `ganvae evaluate` does it.", ""])
@@ -118,6 +143,24 @@ def _scores(scores: Mapping[str, Any] | None) -> str:
         "|---|---|",
     ]
     return "\n".join([*lines, *(f"| {word(n)} | {_cell(v)} |" for n, v in rows), ""])
+
+
+def _figures(scores: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[str]:
+    """An evaluation as a row a figure, and what all of them were measured by."""
+    yield "On held-out images, with the averaged weights."
+    yield from ("", "| score | value | better | |", "|---|---|---|---|")
+    for figure in figures.values():
+        if figure["value"] is not None:
+            error = "" if figure["error"] is None else f" ± {figure['error']:.2g}"
+            words = (figure["name"], figure["better"], figure["note"])
+            name, better, note = (word(str(text)) for text in words)
+            yield f"| {name} | {_cell(figure['value'])}{error} | {better} | {note} |"
+    n, real = scores["n_generated"], scores["n_heldout"]
+    yield ""
+    yield (
+        f"Features of {word(scores['judge'])}, {word(scores['resize'])}; {n:,} images against "
+        f"{real:,} held-out ones; seed {scores['seed']}."
+    )
 
 
 def _numbers(scores: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -138,7 +181,7 @@ def _use(info: ModelInfo) -> str:
         ]
     else:
         lines += ['model = ganvae.load("path/or/owner/name")']
-    lines += ["images = model.generate(16, seed=0)  # (16, C, H, W) in [-1, 1]", "```", ""]
+    lines += [USES[info.task].format(source=info.shape.source), "```", ""]
     return "\n".join(lines)
 
 

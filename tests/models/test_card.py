@@ -1,4 +1,5 @@
 import re
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
@@ -6,6 +7,7 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ganvae.metrics.figures import Figure
 from ganvae.models import Model, ModelInfo, card, load
 
 
@@ -36,6 +38,44 @@ def test_the_card_says_what_it_is_and_how_it_was_trained(make):
         assert part in text, part
     assert "flag" not in text and "absent" not in text
     assert "Not evaluated yet" in model.card() and "Not evaluated yet" not in text
+
+
+def test_an_evaluation_is_a_row_a_figure(model: Model):
+    measured = {"better": "lower", "split": "held-out", "judge": "EffLite0@64"}
+    figures = {
+        "kid": Figure(
+            name="KID-EffLite0", value=0.251, error=0.0123, note="all pairs", **measured
+        ),
+        "fid": Figure(name="FID-EffLite0", value=None, note="needs more", **measured),
+        "psnr": Figure(name="PSNR", value=21.4567, better="higher", split="held-out"),
+    }
+    scores = {"judge": "EffLite0@64", "resize": "bilinear", "split": "held-out", "seed": 3,
+              "n_generated": 5000, "n_heldout": 400, "seconds": 1.5,
+              "figures": {key: asdict(figure) for key, figure in figures.items()},
+              "environment": {"python": "3.11"}}  # fmt: skip
+    found = model.card(scores).split("## Scores")[1].split("## Use")[0]
+    rows = [line for line in found.splitlines() if line.startswith("| ")]
+    assert rows == [
+        "| score | value | better | |",
+        "| KID\\-EffLite0 | 0.251 ± 0.012 | lower | all pairs |",
+        "| PSNR | 21.46 | higher |  |",
+    ]
+    assert "EffLite0\\@64, bilinear; 5,000 images against 400 held-out ones; seed 3." in found
+    assert "python" not in found
+
+
+@pytest.mark.parametrize(
+    ("task", "paired", "source", "says", "asks"),
+    [
+        ("complete", True, 2, "fills in what is missing", "model.complete(images, masks"),
+        ("translate", True, 3, "makes images from source images", "# sources (B, 3, H, W)"),
+    ],
+)
+def test_the_card_of_another_task_says_that(model: Model, task, paired, source, says, asks):
+    shape = replace(model.info.shape, source=source)
+    text = card.text(replace(model.info, task=task, paired=paired, shape=shape))
+    assert says in text and asks in text and "generate" not in text
+    assert ModelCard(text).data.pipeline_tag == "image-to-image"
 
 
 def test_a_gan_is_not_said_to_encode(make):

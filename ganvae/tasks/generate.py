@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ganvae.errors import ConfigError, DataError
 from ganvae.models import Model
-from ganvae.models.images import grid, save_png
+from ganvae.models.images import grid, save_png, to_uint8
 from ganvae.models.model import BLOCK, Label
 from ganvae.tasks.pictures import (
     INDEX,
@@ -27,6 +28,9 @@ from ganvae.tasks.pictures import (
 )
 from ganvae.types import Noise
 
+PIXELS = 2**20
+"""Pixels at most of the images that are computed at once."""
+
 
 def generate(
     model: Model,
@@ -40,7 +44,7 @@ def generate(
     prior: str | None = None,
     truncation: float | None = None,
     start: int = 0,
-    batch: int = 64,
+    batch: int | None = None,
     columns: int | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
@@ -52,6 +56,7 @@ def generate(
     like: one image, and the new ones are then samples around its posterior, see :func:`around`
     temperature: below 1 more typical, less various (of ``like``: closer to it)
     prior, truncation: see :meth:`ganvae.models.Model.generate`; not with ``like``
+    batch: images computed at once; unset: as many as have a million pixels, at most 256
     Returns the files written. Raises ValueError for numbers that make no sense, ConfigError for a
     class that does not exist.
     """
@@ -59,6 +64,7 @@ def generate(
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     sheet = is_sheet(out, ".png")
+    batch = at_once(model) if batch is None else batch
     if like is None:
         make, name = _drawn(model, label, seed, temperature, prior, truncation, batch), ""
     elif prior is None and truncation is None:
@@ -66,25 +72,40 @@ def generate(
     else:
         raise ConfigError("images like another come from its posterior: prior and truncation are "
                           "for those from a prior")  # fmt: skip
-    written, parts = [], []
-    for first in range(start, start + n, batch):
-        count = min(batch, start + n - first)
-        images = make(count, first).cpu()
+    written: list[Path] = []
+    parts: list[np.ndarray] = []
+    for first, pixels in blocks(make, n, start=start, batch=batch):
         if sheet:
-            parts.append(images)
+            parts.append(pixels)
         else:
             place = folder(out)
-            written += [save_png(x, place / f"{first + i:06d}.png") for i, x in enumerate(images)]
+            written += [save_png(x, place / f"{first + i:06d}.png") for i, x in enumerate(pixels)]
         if progress:
-            progress("generating", first - start + count, n)
+            progress("generating", first - start + len(pixels), n)
     if sheet:
-        return [save_png(grid(torch.cat(parts), columns, scale=scale_of(model)), out)]
+        return [save_png(grid(np.concatenate(parts), columns, scale=scale_of(model)), out)]
     told: dict[str, Any] = {"seed": seed, "temperature": temperature, "start": start, "n": n}
     options = {"prior": prior, "truncation": truncation, "like": name or None}
     told |= {key: value for key, value in options.items() if value is not None}
     if isinstance(label, str | int):
         told["class"] = label
     return [*written, write_json(out / INDEX, {"model": about(model), "generate": told})]
+
+
+def at_once(model: Model) -> int:
+    """How many images are best computed at once: on a CPU fewer take up to a fifth longer."""
+    return max(1, min(256, PIXELS // (model.shape[1] * model.shape[2])))
+
+
+def blocks(
+    make: Callable[[int, int], Tensor], n: int, *, start: int = 0, batch: int = 64
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The pixels of images ``start`` to ``start + n``: (number of the first, (B, H, W, C)).
+
+    make: so many images (B, C, H, W) in [-1, 1] from a number on
+    """
+    for first in range(start, start + n, batch):
+        yield first, to_uint8(make(min(batch, start + n - first), first))
 
 
 def around(

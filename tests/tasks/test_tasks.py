@@ -1,6 +1,7 @@
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ganvae import tasks
 from ganvae.errors import CheckpointError, ConfigError, DataError
 from ganvae.models import Model, ModelInfo
 from ganvae.models.images import save_png, to_tensor, to_uint8
+from ganvae.tasks.generate import at_once, blocks
 from ganvae.tasks.pictures import Reader, spread
 from ganvae.tasks.reconstruct import side_by_side
 
@@ -137,6 +139,20 @@ def test_generate_writes_single_images_by_number(model: Model, tmp_path: Path):
     for path in part[:2]:
         other = pixels(tmp_path / "out" / path.name).astype(int)
         assert np.abs(pixels(path) - other).max() <= 1
+
+
+@pytest.mark.parametrize(("side", "count"), [(8, 256), (64, 256), (128, 64), (2048, 1)])
+def test_as_many_images_at_once_as_fit(side: int, count: int):
+    assert at_once(SimpleNamespace(shape=(3, side, side))) == count  # type: ignore[arg-type]
+
+
+def test_blocks_hold_every_image_once():
+    def make(n: int, start: int) -> Tensor:
+        return torch.arange(start, start + n).view(-1, 1, 1, 1) / 127.5 - 1
+
+    found = list(blocks(make, 7, start=5, batch=3))
+    assert [first for first, _ in found] == [5, 8, 11]
+    assert np.concatenate([pixels for _, pixels in found]).ravel().tolist() == list(range(5, 12))
 
 
 def test_generate_writes_one_sheet(gan: Model, tmp_path: Path):

@@ -341,6 +341,15 @@ def _srgb(image: Image.Image, profile: bytes | None, done: Policy) -> tuple[Imag
     return (image.convert("RGB") if image.mode == "CMYK" else image), done
 
 
+def as_srgb(image: Image.Image) -> Image.Image:
+    """An image of inks (CMYK) as RGB, without the inks' profile; whatever else is told stays."""
+    profile = image.info.get("icc_profile")
+    made, _ = _srgb(image, profile, Policy.NONE)
+    told = image.info | made.info
+    made.info = {k: v for k, v in told.items() if k != "icc_profile" or v != profile}
+    return made
+
+
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> Any:
     """Colour transform to sRGB; None where the profile is sRGB already."""

@@ -95,7 +95,9 @@ class Directions:
                 f"{path} does not exist; `ganvae direction` writes such files"
             ) from None
         except (OSError, EOFError, zipfile.BadZipFile, *_MALFORMED) as bad:
-            raise DataError(f"{path} holds no directions of latents: {bad}") from None
+            # what is neither .npy nor .npz is a pickle to numpy, which would advise to load it
+            why = "it is no .npz file" if "pickle" in str(bad) else bad
+            raise DataError(f"{path} holds no directions of latents: {why}") from None
         return made
 
     def check(self, model: Model) -> str:

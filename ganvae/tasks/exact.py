@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ganvae.data.decode import FORMATS, MAX_PIXELS
+from ganvae.data.decode import FORMATS, MAX_PIXELS, as_srgb
 from ganvae.errors import ConfigError, DataError
 from ganvae.tasks.pictures import write
 
@@ -112,7 +112,8 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise DataError(f"{path} does not exist; give an image file")
+        what = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {what}; give an image file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -127,7 +128,7 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
     pixels = np.asarray(kept)
     if kept.mode.startswith("I;16"):
         pixels = pixels.astype(np.uint16)
-    told: dict[str, Any] = {k: image.info[k] for k in ("icc_profile", "dpi") if k in image.info}
+    told: dict[str, Any] = {k: kept.info[k] for k in ("icc_profile", "dpi") if k in kept.info}
     return Picture(pixels[:, :, None] if pixels.ndim == 2 else pixels, kept.mode, told)
 
 
@@ -161,7 +162,11 @@ def _plain(image: Image.Image, path: Path) -> Image.Image:
         raise DataError(f"{path} is of mode {image.mode}: save it as 8-bit RGB or grey")
     if clear and mode in ("L", "RGB"):
         mode += "A"
-    return image if mode == image.mode else image.convert(mode)
+    if mode == image.mode:
+        return image
+    if image.mode == "CMYK":  # a profile of inks says nothing of the result's colours
+        return as_srgb(image)
+    return image.convert(mode)
 
 
 # -- holes ---------------------------------------------------------------------------------------

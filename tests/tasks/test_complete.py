@@ -145,6 +145,24 @@ def test_other_modes_are_converted_and_told(tmp_path, mode, result):
     assert np.array_equal(np.squeeze(found.pixels), np.asarray(image.convert(result)))
 
 
+def test_a_profile_of_inks_is_not_said_of_the_colours(tmp_path):
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = b"CMYK"  # says inks in its header: no transform can be made of it
+    inks = Image.fromarray(noise(9, 9, 3)).convert("CMYK")
+    inks.save(tmp_path / "in.tif", icc_profile=bytes(profile), dpi=(300, 300))
+    with pytest.warns(UserWarning, match="of mode CMYK, the result of RGB"):
+        found = exact.read(tmp_path / "in.tif")
+    assert "icc_profile" not in found.told and "dpi" in found.told
+    assert np.array_equal(found.pixels, np.asarray(inks.convert("RGB")))
+
+
+def test_a_folder_is_no_picture(tmp_path):
+    with pytest.raises(DataError, match="is no file; give an image file"):
+        exact.read(tmp_path)
+
+
 def test_transparent_colours_become_alpha(tmp_path):
     Image.fromarray(noise(9, 9, 3) // 2 * 2).save(tmp_path / "rgb.png", transparency=(1, 2, 3))
     palette = Image.fromarray(noise(9, 9, 3)).quantize(8)

@@ -32,6 +32,8 @@ SOURCES = {  # channels by task and whether it is paired
     ("translate", False): 1,
     ("complete", True): SHAPE.channels + 1,
 }
+LATE = Clock(progress=0.9)
+"""When every network has entered the game."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def weights(nets):
 @pytest.mark.parametrize("objective", variants())
 def test_a_loss_moves_the_networks_it_names_and_no_other(objective):
     nets = build_nets(objective)
-    steps = objective.step(nets, batch_of(0, objective), Clock())
+    steps = objective.step(nets, batch_of(0, objective), LATE)
     moved = set()
     for losses in steps:
         for net in nets.values():
@@ -151,7 +153,7 @@ def test_the_engine_changes_moved_networks_only(objective):
     nets = build_nets(objective)
     before = weights(nets)
     engine = engine_of(nets, objective)
-    outcome = engine.step([objective.step(nets, batch_of(0, objective), Clock())])
+    outcome = engine.step([objective.step(nets, batch_of(0, objective), LATE)])
     after = weights(nets)
     changed = {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}
     assert changed == set(outcome.moved)
@@ -273,7 +275,7 @@ def test_the_last_move_can_undo_the_first(objective):
     nets = build_nets(variant)
     before = weights(nets)
     batch = batch_of(0, variant)
-    assert not engine_of(nets, objective).step([poisoned.step(nets, batch, Clock())]).ok
+    assert not engine_of(nets, objective).step([poisoned.step(nets, batch, LATE)]).ok
     assert all(torch.equal(value, before[key]) for key, value in weights(nets).items())
 
 

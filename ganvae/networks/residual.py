@@ -44,6 +44,11 @@ def norm(channels: int) -> nn.Module:
     return nn.GroupNorm(1 if channels % 8 else channels // 8, channels)
 
 
+def activation() -> nn.Module:
+    """Leaky ReLU in the memory of its input, for what only it reads; that saves a copy of it."""
+    return nn.LeakyReLU(0.2, inplace=True)
+
+
 class Residual(nn.Module):
     """x + f(x): activation and 3×3 convolution twice, normalised or norm-free.
 
@@ -56,14 +61,16 @@ class Residual(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=not normalise)
         self.norm2 = norm(channels) if normalise else nn.Identity()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.act = nn.LeakyReLU(0.2)
+        # in place of what nothing else reads: without a norm the first one would change x itself
+        self.act1 = nn.LeakyReLU(0.2, inplace=normalise)
+        self.act2 = activation()
         if not normalise:
             nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Of and to shape (B, channels, H, W)."""
-        h = self.conv1(self.act(self.norm1(x)))
-        return x + self.conv2(self.act(self.norm2(h)))
+        h = self.conv1(self.act1(self.norm1(x)))
+        return x + self.conv2(self.act2(self.norm2(h)))
 
 
 class Trunk(nn.Sequential):
@@ -76,11 +83,11 @@ class Trunk(nn.Sequential):
         for before, after in pairwise(channels):
             if normalise:
                 layers.append(norm(before))
-            layers += [nn.LeakyReLU(0.2), nn.Conv2d(before, after, 4, 2, 1)]
+            layers += [activation(), nn.Conv2d(before, after, 4, 2, 1)]
             layers += [Residual(after, normalise) for _ in range(depth)]
         if normalise:
             layers.append(norm(channels[-1]))
-        layers.append(nn.LeakyReLU(0.2))
+        layers.append(activation())
         super().__init__(*layers)
         self.out = (channels[-1], shape.height >> count, shape.width >> count)
 
@@ -116,8 +123,8 @@ class Decoder(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
             layers += [Residual(before, normalise=True) for _ in range(depth)]
-            layers += [norm(before), nn.LeakyReLU(0.2), nn.ConvTranspose2d(before, after, 4, 2, 1)]
-        layers += [norm(width), nn.LeakyReLU(0.2)]
+            layers += [norm(before), activation(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+        layers += [norm(width), activation()]
         layers += [nn.ConvTranspose2d(width, shape.channels, 4, 2, 1), nn.Tanh()]
         self.body = nn.Sequential(*layers)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -39,6 +43,21 @@ class Move(NamedTuple):
     norms: dict[str, Tensor]
 
 
+def keep_memory(most: int = 2**30) -> bool:
+    """Lets glibc keep up to ``most`` bytes that were freed; returns whether it does.
+
+    Left alone, it gives the memory of a step's tensors back to the system at the end of the step,
+    and every page of it has to be cleared again in the next one. Nothing happens where the
+    environment says something about it (``MALLOC_...``, ``GLIBC_TUNABLES``), or without glibc.
+    """
+    said = any(key.startswith("MALLOC_") or key == "GLIBC_TUNABLES" for key in os.environ)
+    if not sys.platform.startswith("linux") or said:
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    trim, mapped = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    return mallopt is not None and bool(mallopt(trim, most)) and bool(mallopt(mapped, most))
+
+
 class Engine:
     """The optimisers of a stage's networks, and how they move.
 
@@ -58,6 +77,8 @@ class Engine:
         self.nets, self.optim, self.processes = nets, optim, processes
         self.peak = optim.lr * lr_scale
         self.bf16 = bf16
+        if processes.device.type == "cpu":
+            keep_memory()
         fused = processes.device.type in ("cpu", "cuda")
         # walking through modules for what does not change would cost a few per cent of each step
         self._params: dict[str, list[Tensor]] = {n: list(m.parameters()) for n, m in nets.items()}
@@ -120,10 +141,12 @@ class Engine:
                     (loss / len(yields)).backward(inputs=inputs, retain_graph=True)
         total = {n: torch.stack([y[n].detach() for y in yields]).mean() for n in names}
         self._synchronise([p for name in names for p in params[name]], total)
-        norms = {name: self._clip(params[name]) for name in names}
+        norms = {name: self._norm(params[name]) for name in names}
         watched = [*norms.values(), *(total[n].float() for n in names)]
-        finite = bool(torch.stack(watched).isfinite().all())
+        values = torch.stack(watched).tolist()  # the one time that a move waits for a GPU
+        finite = all(map(math.isfinite, values))
         if finite:
+            self._clip(params, norms, dict(zip(names, values)))
             for name in (n for n in names if n in self.optimisers):
                 for group in self.optimisers[name].param_groups:
                     group["lr"] = self.peak * rate
@@ -153,14 +176,23 @@ class Engine:
             gradient.copy_(piece.view(gradient.shape))
         losses.update({n: piece[0] for n, piece in zip(names, pieces[len(gradients) :])})
 
-    def _clip(self, params: list[Tensor]) -> Tensor:
+    def _norm(self, params: list[Tensor]) -> Tensor:
         gradients = [p.grad for p in params if p.grad is not None]
         if not gradients:
             return torch.zeros((), device=self.processes.device)
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        if self.optim.clip:
-            torch.nn.utils.clip_grads_with_norm_(params, self.optim.clip, norm, foreach=True)
-        return norm
+        return torch.nn.utils.get_total_norm(gradients, foreach=True)
+
+    def _clip(
+        self,
+        params: Mapping[str, list[Tensor]],
+        norms: Mapping[str, Tensor],
+        values: Mapping[str, float],
+    ) -> None:
+        """Scales the gradients of the networks whose norm is above the limit, or nearly so."""
+        limit = self.optim.clip
+        for name, norm in norms.items():
+            if limit and values[name] + 1e-6 > 0.999 * limit:  # else the factor would be one
+                torch.nn.utils.clip_grads_with_norm_(params[name], limit, norm, foreach=True)
 
     def _tensors(self) -> list[Tensor]:
         """Everything a step may change."""

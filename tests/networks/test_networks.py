@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from ganvae.config import Networks
 from ganvae.networks import mlp, zoo
 from ganvae.networks.likelihood import LEVELS, Likelihood
-from ganvae.networks.residual import levels
+from ganvae.networks.residual import Residual, levels
 from ganvae.types import Noise, Shape
 
 
@@ -87,6 +87,28 @@ def test_a_discriminator_has_no_normalisation():
     net = zoo.build("discriminator", Networks(width=8), shape(32))
     kinds = (torch.nn.GroupNorm, torch.nn.BatchNorm2d, torch.nn.LayerNorm)
     assert not any(isinstance(m, kinds) for m in net.modules())
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_block_leaves_its_input_alone_and_computes_what_it_says(normalise):
+    torch.manual_seed(0)
+    block = Residual(8, normalise)
+    torch.nn.init.normal_(block.conv2.weight, std=0.1)
+    x = torch.randn(2, 8, 4, 4, requires_grad=True)
+    before = x.detach().clone()
+    act = torch.nn.functional.leaky_relu
+    h = block.conv1(act(block.norm1(x), 0.2))
+    expected = x + block.conv2(act(block.norm2(h), 0.2))
+    y = block(x * 1.0)
+    assert torch.equal(y, expected) and torch.equal(x, before)
+    for create_graph in (False, True):  # the second one as gradient penalties ask for it
+        (mine,), (theirs,) = (
+            torch.autograd.grad(of.square().sum(), x, create_graph=True) for of in (y, expected)
+        )
+        assert torch.equal(mine, theirs)
+        if create_graph:
+            again = [torch.autograd.grad(g.square().sum(), x)[0] for g in (mine, theirs)]
+            assert_close(again[0], again[1])
 
 
 def test_gaussian_likelihood_is_that_of_torch_distributions():

@@ -1,11 +1,15 @@
 """Moves, schedules, averages and going back."""
 
+import os
+import resource
+
+import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
 from ganvae.training.ema import Average, decay
-from ganvae.training.engine import Engine, Undo
+from ganvae.training.engine import Engine, Undo, keep_memory
 from ganvae.training.processes import Processes
 from ganvae.types import Optim
 
@@ -74,6 +78,44 @@ def test_clipping_bounds_the_norm_and_reports_the_unclipped_one():
     assert_close(gradients.norm(), torch.tensor(0.5), rtol=1e-4, atol=1e-4)
     expected = 100 * torch.cat([torch.full((6,), 4.0), torch.full((2,), 4.0)]).norm()
     assert_close(outcome.norms["a"], expected)
+
+
+def test_clipping_is_torchs_to_the_last_digit_above_the_limit_and_below():
+    def step(made):
+        yield {"a": made["a"](X).square().sum()}
+        return {}
+
+    def gradients(clip):
+        made = nets()
+        outcome = make(made, lr=0.0, clip=clip).step([step(made)])
+        return [p.grad for p in made["a"].parameters()], float(outcome.norms["a"])
+
+    _, norm = gradients(0.0)
+    for clip in (1e-5, 0.5 * norm, norm, norm + 5e-7, 1.0005 * norm, 2 * norm):
+        made = nets()
+        made["a"](X).square().sum().backward()
+        nn.utils.clip_grad_norm_(made["a"].parameters(), clip)
+        for mine, theirs in zip(gradients(clip)[0], made["a"].parameters()):
+            assert torch.equal(mine, theirs.grad), clip
+
+
+def test_freed_memory_is_kept(monkeypatch):
+    for key in [key for key in os.environ if key.startswith("MALLOC_") or "TUNABLES" in key]:
+        monkeypatch.delenv(key)
+    if not keep_memory():
+        pytest.skip("malloc is not glibc's")
+    pages = 4 * 24 * 2**20 // resource.getpagesize()
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [torch.zeros(6 * 2**20).fill_(1.0) for _ in range(4)]
+        del blocks
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    assert faults() < 0.1 * pages
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
+    assert not keep_memory()  # who says something about it is not overruled
 
 
 def test_the_rate_scales_the_learning_rate():

@@ -21,6 +21,10 @@ class ConfigError(GanvaeError):
     exit_code = 78
 
 
+class RangeError(ConfigError, ValueError):
+    """A number that was asked for makes no sense."""
+
+
 class BusyError(GanvaeError):
     """Something else is using it now; try again later."""
 

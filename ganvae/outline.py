@@ -1,6 +1,7 @@
 """What a settings class offers, read from its source: names, types, defaults and docstrings.
 
-Reading beats importing here: ``--help`` shows every field of an objective without loading torch.
+Reading beats importing here: ``--help`` shows every field of an objective without loading torch,
+and what every command does without importing it.
 """
 
 from __future__ import annotations
@@ -71,6 +72,24 @@ def read(module: str, name: str) -> Outline:
                 following = node.body[position + 1] if position + 1 < len(node.body) else None
                 found[item.target.id] = _field(tree, module, item, _docstring(following))
     return Outline(name, ast.get_docstring(node) or "", tuple(found.values()))
+
+
+def summary(module: str, name: str) -> str:
+    """The first line of what the function ``name`` of ``module`` says of itself."""
+    functions = (node for node in _parse(module).body if isinstance(node, ast.FunctionDef))
+    node = next(node for node in functions if node.name == name)
+    return (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def flat(prefix: str, fields: tuple[Field, ...]) -> list[tuple[str, Field]]:
+    """Dotted names of settings, nested ones included."""
+    found = []
+    for item in fields:
+        if item.fields:
+            found += flat(f"{prefix}.{item.name}", item.fields)
+        else:
+            found.append((f"{prefix}.{item.name}", item))
+    return found
 
 
 def _field(tree: ast.Module, module: str, item: ast.AnnAssign, doc: str) -> Field:

@@ -12,6 +12,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["KERAS_BACKEND"] = "torch"
 os.environ["MPLBACKEND"] = "agg"
 
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -58,3 +59,11 @@ def one_thread() -> None:
     """Also where a test before this one has changed it."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The command line takes SIGTERM; this test process gets it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

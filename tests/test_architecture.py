@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 import ganvae
+from ganvae import cli
 
 ROOT = Path(ganvae.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+COMMANDS = sorted(path for path in (ROOT / "cli" / "commands").glob("*.py") if path.stem[0] != "_")
 
 # Imports run one way. Everyone may import what stands under "*".
 ALLOWED: dict[str, set[str]] = {
@@ -27,18 +29,17 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"networks"},
     "tasks": {"models", "data"},
     "metrics": {"models"},
+    "bulk": {"models", "data", "metrics", "tasks", "training.lock"},
     "data": set(),
     "training": {"objectives.base", "models", "data", "metrics", "networks"},
     "progress": {"training.display"},
     "page": set(),
-    "options": {"outline"},
 }
 TOP = {"api", "cli", "comparison", "contest", "report", "__init__", "__main__"}
 TORCH_FREE = [
     "",
     ".config",
     ".outline",
-    ".options",
     ".errors",
     ".cli",
     ".progress",
@@ -126,11 +127,37 @@ def test_an_objective_is_one_short_file_with_its_paper(path: Path) -> None:
     assert "https://" in text, "name the paper"
 
 
+def test_a_command_is_one_short_file_of_its_name() -> None:
+    assert sorted(cli.COMMANDS) == [path.stem for path in COMMANDS]
+    for path in COMMANDS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert path.stem in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        others = [name for name in _imports(path) if name.startswith("cli.commands")]
+        assert not others, f"{path.name}: what commands share has its home in ganvae/cli"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cli").rglob("*.py")), ids=_name)
+def test_the_command_line_is_thin(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 200
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno and node.end_lineno - node.lineno < 40, node.name
+
+
+def test_nothing_but_the_entry_point_knows_the_command_line() -> None:
+    for path in FILES:
+        if _name(path).split(".")[0] not in ("cli", "__main__"):
+            assert not [name for name in _imports(path) if name.split(".")[0] == "cli"], path
+
+
 def test_what_help_needs_does_not_import_torch() -> None:
-    for module in TORCH_FREE:
-        code = f"import sys, ganvae{module}; sys.exit('torch' in sys.modules)"
+    modules = [f"ganvae{module}" for module in TORCH_FREE]
+    commands = ", ".join(f"ganvae.{_name(path)}" for path in COMMANDS)
+    for names in [*modules, commands]:
+        code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], check=False)
-        assert done.returncode == 0, f"ganvae{module} imports torch"
+        assert done.returncode == 0, f"{names} imports torch"
 
 
 def test_every_module_says_what_it_is_for() -> None:

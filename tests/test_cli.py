@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ganvae import cli, config, outline
+from ganvae import cli, config, outline, tasks
 from ganvae.errors import ConfigError
 
 COMMANDS = [
@@ -31,14 +30,6 @@ QUICK = [
     "--training.tensorboard=false", "--evaluation.samples=16", "--evaluation.importance=2",
     "--objective.representation.fit=64", "--evaluation.priors=false",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """The command line takes SIGTERM; this test process gets it back."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +99,10 @@ def test_help_is_quick() -> None:
     assert min(spent) < 0.8  # .25 s of one core on a quiet machine; `make benchmark` measures it
 
 
-def test_help_and_dry_run_show_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_dry_run_show_every_default(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     code, shown, _ = said(capsys, "train", "--help")
     assert code == 0
     for name, _ in config.flatten({s: vars(getattr(config.Config(), s)) for s in config.SECTIONS}):
@@ -234,6 +228,12 @@ def test_an_unexpected_fault_is_a_sentence_too(
     assert code == 1 and "out of cheese" in err and "Traceback" not in err
 
 
+def test_only_what_this_package_warns_of_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for place in (config.__file__, np.__file__):
+        cli._note(f"of {Path(place).name}", UserWarning, place, 1)
+    assert capsys.readouterr().err == "ganvae: note: of config.py\n"
+
+
 def test_a_closed_pipe_is_no_fault() -> None:
     command = f"{sys.executable} -m ganvae objectives | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
@@ -335,6 +335,17 @@ def test_generate_is_a_function_of_its_seed(
         assert code == 0 and json.loads(told)["files"] == [str(out)]
         made.append(np.asarray(Image.open(out)))
     assert (made[0] == made[1]).all() and (made[0] != made[2]).any()
+
+
+def test_a_fault_within_a_task_is_no_configuration(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("shapes differ")
+
+    monkeypatch.setattr(tasks, "generate", broken)
+    code, _, err = said(capsys, "generate", str(trained))
+    assert code == 1 and "shapes differ" in err
 
 
 def test_check_finds_a_broken_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

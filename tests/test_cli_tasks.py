@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
@@ -32,14 +31,6 @@ KINDS = {
     "classes": "photos --objective vae --data.labels",
     "gan": "photos --objective gan",
 }
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """The command line takes SIGTERM; this test process gets it back."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +123,8 @@ def test_a_process_ends_with_a_sentence_and_a_code(
         "generate classes --n 0",
         "generate classes --temperature -1",
         "interpolate classes --steps 1",
+        "interpolate classes --n 0",
+        "interpolate classes --milliseconds 0",
         "complete completion picture.png --mask mask.png --variants 0",
         "complete completion picture.png --mask mask.png --context 99",
         "translate bicycle pairs/source --variants 0",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ganvae import cli, config, objectives, options, outline
+from ganvae import cli, config, objectives, outline
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
@@ -18,9 +18,9 @@ def known() -> set[str]:
     """The dotted names of all settings, those of every objective included."""
     sections = {name: outline.read("ganvae.config", name.capitalize()).fields for name in
                 config.SECTIONS}  # fmt: skip
-    found = {key for name, fields in sections.items() for key, _ in options.flat(name, fields)}
+    found = {key for name, fields in sections.items() for key, _ in outline.flat(name, fields)}
     for name in objectives.names():
-        found |= {key for key, _ in options.flat("objective", outline.objective(name).fields)}
+        found |= {key for key, _ in outline.flat("objective", outline.objective(name).fields)}
     return found
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ganvae import config
-from ganvae.errors import ConfigError
+from ganvae.errors import ConfigError, RangeError
 from ganvae.models import card, files, hub, priors
 from ganvae.models.info import ModelInfo
 from ganvae.networks.code_prior import CodePrior
@@ -176,7 +176,7 @@ class Model(hub.HubMixin):
         n, start, seed = _whole(n, "n"), _whole(start, "start"), _whole(seed, "seed")
         classes = self.labels(n, label, seed=seed, start=start)
         if not (math.isfinite(temperature) and temperature >= 0):
-            raise ValueError(f"temperature must be 0 or more, got {temperature}")
+            raise RangeError(f"temperature must be 0 or more, got {temperature}")
         parts: list[Tensor] = []
         for block, rows in _blocks(start, start + n):
             c: Condition = ()
@@ -278,7 +278,7 @@ class Model(hub.HubMixin):
         path: a function of (a, b, t); unset: :func:`spherical`
         """
         if steps < 2:
-            raise ValueError(f"an interpolation needs at least 2 steps, got {steps}")
+            raise RangeError(f"an interpolation needs at least 2 steps, got {steps}")
         if a.shape != b.shape or a.ndim not in (1, 2, 3, 4):
             raise ValueError(f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}")
         if a.ndim in (1, 3):
@@ -414,7 +414,7 @@ class Model(hub.HubMixin):
         if truncation is None:
             return found
         if not 0 < truncation < math.inf:
-            raise ValueError(f"truncation must be above 0, got {truncation}")
+            raise RangeError(f"truncation must be above 0, got {truncation}")
         if isinstance(found, CodePrior):
             raise ConfigError(
                 "this model's prior draws codes, not normal numbers, so there is nothing to "
@@ -470,7 +470,7 @@ class Model(hub.HubMixin):
         """make(z, *given) for ``variants`` drawn z: (B, variants, C, H, W)."""
         seed, start = _whole(seed, "seed"), _whole(start, "start")
         if _whole(variants, "variants") < 1:
-            raise ValueError("variants must be 1 or more, got 0")
+            raise RangeError("variants must be 1 or more, got 0")
         made: list[Tensor] = []
         for first, rest in _split(given[0], batch, given[1:]):
             parts = [self._placed(part) for part in (first, *rest)]
@@ -626,7 +626,7 @@ def _hole(mask: Tensor, x: Tensor) -> Tensor:
 def _split(x: Tensor, batch: int, c: Condition) -> Iterator[tuple[Tensor, Condition]]:
     """Batches, and what belongs to each."""
     if batch < 1:
-        raise ValueError(f"batch must be positive, got {batch}")
+        raise RangeError(f"batch must be positive, got {batch}")
     for start in range(0, len(x), batch):
         rows = slice(start, start + batch)
         yield x[rows], tuple(told[rows] for told in c)
@@ -643,5 +643,5 @@ def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice]]:
 
 def _whole(value: int, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(f"{name} must be a whole number, 0 or more, got {value!r}")
+        raise RangeError(f"{name} must be a whole number, 0 or more, got {value!r}")
     return int(value)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae.data.decode import colour
-from ganvae.errors import ConfigError
+from ganvae.errors import ConfigError, RangeError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.tasks.exact import Picture, find_hole, read
@@ -66,9 +66,9 @@ def complete(
     out = Path(out)
     single = is_sheet(out, ".png")
     if variants < 1:
-        raise ValueError(f"variants must be 1 or more, got {variants}")
+        raise RangeError(f"variants must be 1 or more, got {variants}")
     if not 1.25 <= context <= 8:
-        raise ValueError(f"context must be from 1.25 to 8, got {context}")
+        raise RangeError(f"context must be from 1.25 to 8, got {context}")
     if single and variants > 1:
         raise ConfigError(f"{out} is one file for {variants} variants: give a folder")
     picture = data if isinstance(data, Picture) else read(data)

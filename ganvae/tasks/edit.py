@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganvae.errors import RangeError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.models.model import Label
@@ -64,7 +65,7 @@ def edit(
     if note:
         warnings.warn(note, stacklevel=2)
     if not amounts or not all(abs(amount) < float("inf") for amount in amounts):
-        raise ValueError(f"amounts must be finite numbers, at least one, got {list(amounts)}")
+        raise RangeError(f"amounts must be finite numbers, at least one, got {list(amounts)}")
     chosen = [*range(len(directions))] if which is None else [directions.find(which)]
     reader = Reader(model, data, ON_A_SHEET if sheet and n is None else n, batch, label)
     originals: list[Tensor] = []

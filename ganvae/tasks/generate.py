@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae.errors import ConfigError, DataError
+from ganvae.errors import ConfigError, DataError, RangeError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png, to_uint8
 from ganvae.models.model import BLOCK, Label
@@ -57,12 +57,12 @@ def generate(
     temperature: below 1 more typical, less various (of ``like``: closer to it)
     prior, truncation: see :meth:`ganvae.models.Model.generate`; not with ``like``
     batch: images computed at once; unset: as many as have a million pixels, at most 256
-    Returns the files written. Raises ValueError for numbers that make no sense, ConfigError for a
+    Returns the files written. Raises RangeError for numbers that make no sense, ConfigError for a
     class that does not exist.
     """
     out = Path(out)
     if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+        raise RangeError(f"n must be at least 1, got {n}")
     sheet = is_sheet(out, ".png")
     batch = at_once(model) if batch is None else batch
     if like is None:
@@ -127,7 +127,7 @@ def around(
     temperature: τ, 0 or more; at 0 all are the reconstruction from the mean
     """
     if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature must be 0 or more, got {temperature}")
+        raise RangeError(f"temperature must be 0 or more, got {temperature}")
     q = model.encode(x, label)
     blocks = range(start // BLOCK, (start + n - 1) // BLOCK + 1)
     noise = [Noise(seed, block, total=BLOCK).normal(model.latent) for block in blocks]

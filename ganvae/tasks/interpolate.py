@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganvae.errors import DataError
+from ganvae.errors import DataError, RangeError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.models.model import Label, spherical
@@ -59,8 +59,12 @@ def interpolate(
     sheet = is_sheet(out, ".png", *FILMS)
     film = sheet and is_film(out)
     if steps < 2:
-        raise ValueError(f"an interpolation needs at least 2 steps, got {steps}")
-    z, labels = _ends(model, data, n or (ROWS if film else ROWS + 1), seed, label)
+        raise RangeError(f"an interpolation needs at least 2 steps, got {steps}")
+    if milliseconds < 1:
+        raise RangeError(f"a frame lasts at least 1 millisecond, got {milliseconds}")
+    if n is None:
+        n = ROWS if film else ROWS + 1
+    z, labels = _ends(model, data, n, seed, label)
     order = [*range(len(z)), *([0] if film else [])]
     ways = []
     for done, (a, b) in enumerate(pairwise(order), 1):
@@ -90,7 +94,7 @@ def _ends(
 ) -> tuple[Tensor, Tensor | None]:
     """Latents (N, d), N ≥ 2, and their classes (N,) where there are such."""
     if n < 2:
-        raise ValueError(f"an interpolation needs at least 2 images, got n = {n}")
+        raise RangeError(f"an interpolation needs at least 2 images, got n = {n}")
     if data is None:
         labels = model.labels(n, label, seed=seed)
         return model.latents(n, labels, seed=seed), labels

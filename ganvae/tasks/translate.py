@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganvae.errors import ConfigError
+from ganvae.errors import ConfigError, RangeError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.tasks.exact import as_channels
@@ -65,7 +65,7 @@ def translate(
             "source/ and target/ exchanged"
         )
     if variants < 1:
-        raise ValueError(f"variants must be 1 or more, got {variants}")
+        raise RangeError(f"variants must be 1 or more, got {variants}")
     reader = Reader(
         model, data, ON_A_SHEET if sheet and n is None else n, batch, channels=channels
     )

@@ -1,8 +1,6 @@
 """The same from the command line: options, files, sentences and exit codes."""
 
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +10,6 @@ from PIL import Image
 from ganvae import cli
 
 CLASSES = ("bag", "boot", "sneaker")
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """The command line takes SIGTERM; this test process gets it back."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,134 @@
+"""The command line: thin, and quick to help, because torch waits until a command needs it.
+
+``ganvae NAME`` is the function NAME of ``commands/NAME.py``. Here is what all commands share: the
+entry point, and what an error, a signal or a closed pipe ends in.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from cyclopts import App, CycloptsError
+
+import ganvae
+from ganvae.cli.help import HOME, print_help, wants_help
+from ganvae.cli.settings import split
+from ganvae.errors import ConfigError, GanvaeError
+
+COMMANDS = (
+    "train", "evaluate", "compare", "generate", "reconstruct", "interpolate", "encode",
+    "direction", "edit", "complete", "translate", "check", "objectives",
+)  # fmt: skip
+"""As help lists them; each is imported when it is asked for."""
+USAGE = 78
+INTERRUPTED, TERMINATED = 130, 143
+
+app = App(
+    name="ganvae",
+    version=ganvae.__version__,
+    help="Train, judge and use hybrids of a VAE and a GAN on your own images.",
+    help_format="plaintext",
+    help_epilogue=(
+        "Exit codes: 0 done, 1 failed, 65 data, 75 busy (try later), 78 configuration, "
+        "130 interrupted, 143 terminated. --debug shows the trace of an error."
+    ),
+)
+for _name in COMMANDS:
+    app.command(f"{HOME}.{_name}:{_name}", name=_name)
+
+
+class Terminated(BaseException):
+    """SIGTERM came while nothing needed saving."""
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    # read when torch is loaded: threads that wait for each other by spinning keep a busy machine's
+    # cores from those they wait for, and a step takes twenty times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    code = run(sys.argv[1:])
+    # all is written: an impatient Ctrl-C only ends the tidying up, and leaves the code as it is
+    signal.signal(signal.SIGINT, lambda *_: os._exit(code))
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Carries out a command line and returns its exit code; errors become one sentence."""
+    debug = "--debug" in arguments
+    if not debug:
+        warnings.showwarning = _note
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _dispatch([token for token in arguments if token != "--debug"])
+    except KeyboardInterrupt as error:
+        return _fail(str(error) or "interrupted", INTERRUPTED, debug)
+    except Terminated as error:
+        return _fail(str(error) or "terminated", TERMINATED, debug)
+    except BrokenPipeError:  # `ganvae objectives | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except GanvaeError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except CycloptsError as error:
+        return _fail(f"{str(error).strip()} (--help lists what there is)", USAGE, debug)
+    except OSError as error:
+        about = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _fail(about, 1, debug)
+    except ValueError as error:
+        return _fail(str(error), 1, debug)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error} (this is a fault of ganvae; --debug shows more)"
+        return _fail(text, 1, debug)
+
+
+def _dispatch(tokens: list[str]) -> int:
+    rest, overrides = split(tokens)
+    if wants_help(rest) or not rest:
+        print_help(app, rest)
+        return 0
+    command, bound, ignored = app.parse_args(rest, print_error=False, exit_on_error=False)
+    if overrides and "overrides" not in ignored:
+        name = next(iter(overrides))
+        raise ConfigError(f"--{name} is no option of this command (--help lists what there is)")
+    if "overrides" in ignored:
+        bound.arguments["overrides"] = overrides
+    result = command(*bound.args, **bound.kwargs)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(text: str, code: int, debug: bool) -> int:
+    from ganvae.progress import plain
+
+    if debug:
+        traceback.print_exc()
+    rank = int(os.environ.get("RANK", 0))
+    name = f"ganvae (process {rank})" if rank else "ganvae"
+    with suppress(OSError, ValueError, AttributeError):  # where nobody listens
+        print(f"{name}: {plain(' '.join(text.split()))}", file=sys.stderr, flush=True)
+    return code
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Shows what this package warns of; what other packages tell developers needs --debug."""
+    from ganvae.progress import plain
+
+    if Path(filename).is_relative_to(Path(ganvae.__file__).parent):
+        print(f"ganvae: note: {plain(str(message))}", file=sys.stderr)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated

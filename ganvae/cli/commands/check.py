@@ -1,0 +1,36 @@
+"""``ganvae check``: defects of images, found before a training."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ganvae.cli.options import Overrides
+from ganvae.cli.telling import tell_json
+from ganvae.errors import DataError
+
+Data = Annotated[
+    str,
+    Parameter(help="Images: a folder, an array file, tar shards, Parquet, or a Hub name."),
+]
+Size = Annotated[int | None, Parameter(help="Height and width in pixels (data.size).")]
+Json = Annotated[bool, Parameter(help="Print everything found as JSON, with every name.")]
+
+
+def check(data: Data, /, *, size: Size = None, json: Json = False, overrides: Overrides) -> int:
+    """Look at images before training: every defect, duplicate and leak.
+
+    Ends with 65 where a training would refuse them.
+    """
+    from ganvae import api
+    from ganvae.progress import Tracker, console
+
+    shortcut = {} if size is None else {"data.size": size}
+    with Tracker(console()) as progress:
+        found = api.check(data, settings=shortcut | overrides, progress=progress)
+    if json:
+        tell_json(found.to_dict())
+    else:
+        print("\n".join(found.lines()))
+    return DataError.exit_code if found.problems else 0

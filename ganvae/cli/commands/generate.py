@@ -1,0 +1,53 @@
+"""``ganvae generate``: new images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganvae.cli.options import Class, Group, Model, Work
+from ganvae.cli.telling import tell_files
+from ganvae.cli.work import loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Group):
+    """How many, of what, and how drawn."""
+
+    n: int = 64
+    """How many."""
+    label: Class = None
+    """Only of this class, by name or number, where the model knows classes."""
+    like: str | None = None
+    """An image file: new ones around it, from its posterior."""
+    seed: int = 0
+    """Image i of a seed is always the same."""
+    temperature: float = 1.0
+    """Below 1: more typical, less various; with --like closer to it."""
+    prior: str | None = None
+    """What z is drawn from: normal, mixture or flow; unset: the one chosen after training."""
+    truncation: float | None = None
+    """The normal numbers that z is made of stay within so many standard deviations: the smaller,
+    the more typical and less various."""
+    out: Path = Path("samples.png")
+    """A .png for one grid, else a folder of single images."""
+
+
+def generate(model: Model, /, *, options: Options = Options(), work: Work = Work()) -> None:
+    """Make new images."""
+    from ganvae import tasks
+
+    with loaded(model, work) as (ready, progress):
+        files = tasks.generate(
+            ready,
+            options.n,
+            options.out,
+            label=options.label,
+            like=options.like,
+            seed=options.seed,
+            temperature=options.temperature,
+            prior=options.prior,
+            truncation=options.truncation,
+            progress=progress,
+        )
+    tell_files(files, work.json)

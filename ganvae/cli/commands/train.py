@@ -1,0 +1,139 @@
+"""``ganvae train``: one training, or a tournament of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from ganvae.cli import Terminated
+from ganvae.cli.options import Group, Overrides, Threads
+
+if TYPE_CHECKING:
+    from ganvae.progress import Tracker
+    from ganvae.training.display import Display
+
+Data = Annotated[
+    str | None,
+    Parameter(
+        help="Images: a folder, an array file, tar shards, Parquet, or a Hub name; unset: "
+        "5,000 digits."
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Group):
+    """What is asked for most, and where the run lies."""
+
+    size: int | None = None
+    """Height and width in pixels (data.size)."""
+    budget: str | None = None
+    """How long: 40s, 30m, 2h, 500kimg or 300steps (training.budget)."""
+    objective: str | None = None
+    """What is trained; `ganvae objectives` lists them. Several, as in vae,gan: each for the whole
+    budget, one after the other, compared on a page."""
+    task: str | None = None
+    """generate, complete (fill in holes) or translate (from DIR/source to DIR/target); unset: as
+    the objective has it (data.task)."""
+    from_: Annotated[str | None, Parameter(name="--from")] = None
+    """What a translation starts from, made of the images themselves: low_resolution, grey, noise
+    or edges (data.origin)."""
+    seed: int | None = None
+    """Seed of everything random (training.seed)."""
+    out: Path | None = None
+    """The run's directory; unset: runs/OBJECTIVE-DATA-NUMBER."""
+    resume: bool = False
+    """Continue the run (or the several) in --out from its last checkpoint, with its settings."""
+    config: Path | None = None
+    """A YAML file of settings."""
+    threads: Threads = None
+    """CPU threads of a process (training.threads); unset: all cores, shared out."""
+    dry_run: bool = False
+    """Print the complete configuration and stop."""
+    json: bool = False
+    """Print the outcome as JSON."""
+
+
+def train(data: Data = None, /, *, options: Options = Options(), overrides: Overrides) -> int:
+    """Train a model on images, judge it on held-out ones, and write a report.
+
+    Every setting below can be given as --section.field VALUE; they win over --config FILE.
+    """
+    from ganvae import contest
+
+    given = _given(data, options) | overrides
+    named = options.objective
+    if "," in (named or "") or (options.resume and not named and contest.is_one(options.out)):
+        names = [name.strip() for name in (named or "").split(",") if name.strip()]
+        return _train_several(names, given, options)
+    return _train_one(given if named is None else given | {"objective": named}, options)
+
+
+def _given(data: str | None, options: Options) -> dict[str, Any]:
+    """The settings that have an option of their own."""
+    given = {
+        "data.path": data,
+        "data.size": options.size,
+        "training.budget": options.budget,
+        "data.task": options.task or (None if options.from_ is None else "translate"),
+        "data.origin": options.from_,
+        "training.seed": options.seed,
+        "training.threads": options.threads,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _train_one(given: Mapping[str, Any], options: Options) -> int:
+    from ganvae import api
+    from ganvae.cli.outcome import code_of, tell_run
+    from ganvae.config import dump
+
+    resume = options.resume
+    chosen, folder = api.settle(given, start=options.config, out=options.out, resume=resume)
+    if options.dry_run:
+        print(dump(chosen), end="")
+        return 0
+    with _training(folder) as (shown, progress):
+        run = api.start(chosen, folder, resume=resume, display=shown, progress=progress)
+    return tell_run(run, options.json) if api.is_first() else code_of(run)
+
+
+def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Options) -> int:
+    from ganvae import contest
+    from ganvae.cli.outcome import tell_tournament
+    from ganvae.config import dump
+
+    resume = options.resume
+    chosen, folder = contest.settle(
+        names, given, start=options.config, out=options.out, resume=resume
+    )
+    if options.dry_run:
+        print("---\n".join(map(dump, chosen.values())), end="")
+        return 0
+    with _training(folder) as (shown, progress):
+        done = contest.run(chosen, folder, resume=resume, display=shown, progress=progress)
+    return tell_tournament(done, options.json)
+
+
+@contextmanager
+def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
+    """What shows the progress, in the first process; who stops it is told how to go on."""
+    from ganvae import api
+    from ganvae.cli.outcome import again
+    from ganvae.progress import Tracker, console, display
+
+    if not api.is_first():
+        yield None, None
+        return
+    try:
+        with Tracker(console()) as progress:
+            yield display(), progress
+    except (KeyboardInterrupt, Terminated) as error:
+        if api.is_begun(folder) or any(map(api.is_begun, folder.glob("*/"))):
+            raise type(error)(f"stopped; continue with: {again(folder)}") from error
+        raise

@@ -1,0 +1,144 @@
+"""Help in plain text.
+
+It is written here, not by ``cyclopts``: its tables of ``rich`` take longer than all the rest.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from ganvae import outline
+from ganvae.cli.settings import OF_COMMANDS, fields_of, objective_named
+from ganvae.errors import ConfigError
+from ganvae.outline import Field, flat
+
+if TYPE_CHECKING:
+    from cyclopts import App, Argument
+
+HOME = "ganvae.cli.commands"
+"""The command NAME is the function NAME of the module NAME in here."""
+Lines = Sequence[tuple[str, str]]
+
+
+def wants_help(tokens: list[str]) -> bool:
+    """Whether help is asked for, before a "--"."""
+    before = tokens[: tokens.index("--")] if "--" in tokens else tokens
+    return "--help" in before or "-h" in before
+
+
+def print_help(app: App, tokens: list[str]) -> None:
+    """The help of the command that ``tokens`` name, or of all."""
+    known = [name for name in app if not name.startswith("-")]
+    named = next((token for token in tokens if not token.startswith("-")), None)
+    if named is None:
+        return _print_overview(app, known)
+    if named not in known:
+        from ganvae.config import suggest
+
+        raise ConfigError(f"there is no command {named!r}{suggest(named, known)}")
+    arguments, options = _parameters(app[named])
+    usage = " ".join([app.name[0], named, *(_placed(*line) for line in arguments)])
+    print(f"Usage: {usage} [OPTIONS]\n\n{inspect.getdoc(app[named].default_command)}\n")
+    print_lines("arguments", arguments)
+    print_lines("options", options)
+    for section in OF_COMMANDS.get(named, ()):
+        title = section
+        if section == "objective":
+            title = f"objective {objective_named(tokens)} (--objective NAME --help for others)"
+        print_fields(title, flat(section, fields_of(section, tokens)))
+    print(_wrapped(str(app.help_epilogue)))
+
+
+def _placed(name: str, text: str) -> str:
+    return name if "[required]" in text else f"[{name}]"
+
+
+def _print_overview(app: App, known: Iterable[str]) -> None:
+    print(f"Usage: {app.name[0]} COMMAND [OPTIONS]\n\n{app.help}\n")
+    print_lines("commands", [(name, outline.summary(f"{HOME}.{name}", name)) for name in known])
+    flags = [("--help, -h", "Of a command: all its options."), ("--version", "Print the version.")]
+    print_lines("options", flags)
+    print(_wrapped(str(app.help_epilogue)))
+
+
+def _parameters(command: App) -> tuple[Lines, Lines]:
+    """Arguments and options with what they mean."""
+    arguments, options = [], []
+    collection = command.assemble_argument_collection()
+    described = dict(_described(collection))
+    for argument in collection:
+        if not argument.show or not argument.parse:
+            continue
+        text = _meaning(argument, described)
+        kind = argument.field_info.kind
+        if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL):
+            several = " ..." if kind is inspect.Parameter.VAR_POSITIONAL else ""
+            arguments.append((argument.names[0] + several, text))
+        else:
+            options.append((f"{argument.names[0]} {_kind(argument.hint)}".rstrip(), text))
+    return arguments, options
+
+
+def _described(collection: Iterable[Argument]) -> Iterator[tuple[str, str]]:
+    """What stands under each option of the groups among the arguments."""
+    groups = (argument.hint for argument in collection if is_dataclass(argument.hint))
+    for group in groups:
+        assert isinstance(group, type)
+        for field in outline.read(group.__module__, group.__name__).fields:
+            yield field.name, field.doc
+
+
+def _meaning(argument: Argument, described: Mapping[str, str]) -> str:
+    """What an argument is for, where else it may come from, and what it is unless given."""
+    text = [argument.parameter.help or described.get(argument.field_info.name, "")]
+    if argument.parameter.env_var:
+        text.append(f"[environment: {', '.join(argument.parameter.env_var)}]")
+    default = argument.field_info.default
+    if argument.required:
+        text.append("[required]")
+    elif default is not None and default is not False and default is not inspect.Parameter.empty:
+        text.append(f"[default: {default}]")
+    return " ".join(text)
+
+
+def _kind(hint: Any) -> str:
+    """What an option takes, in a word; nothing for a switch."""
+    inner = [part for part in get_args(hint) if part is not type(None)]
+    if get_origin(hint) in (list, tuple):
+        return f"{_kind(inner[0])} ..."
+    if len(inner) == 1 and get_origin(hint) is not Literal:
+        return _kind(inner[0])
+    if inner:
+        return "|".join(str(getattr(part, "__name__", part)) for part in inner)
+    return "" if hint is bool else str(getattr(hint, "__name__", hint)).upper()
+
+
+def print_fields(title: str, fields: Sequence[tuple[str, Field]]) -> None:
+    """Settings with what they mean, what they may be, and their defaults."""
+    lines = []
+    for key, item in fields:
+        kind = f"{item.type}; " if "|" in item.type else ""
+        text = f"{item.doc} [{kind}default: {item.default}]"
+        lines.append((f"--{key.replace('_', '-')}", text))
+    print_lines(title, lines)
+
+
+def print_lines(title: str, lines: Lines) -> None:
+    """Names beside what they mean, wrapped to the terminal."""
+    if not lines:
+        return
+    print(f"{title}:")
+    indent = " " * (max(len(name) for name, _ in lines) + 4)
+    for name, text in lines:
+        print(_wrapped(text, f"  {name}".ljust(len(indent)), indent))
+    print()
+
+
+def _wrapped(text: str, begin: str = "", indent: str = "") -> str:
+    width = max(len(indent) + 30, min(shutil.get_terminal_size().columns, 110))
+    return textwrap.fill(text, width, initial_indent=begin, subsequent_indent=indent)

@@ -1,0 +1,50 @@
+"""What several commands take: said once, and the same everywhere.
+
+An argument is described with its type, an option of a :class:`Group` by the text under it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+MODEL = "A run's directory, a model's directory, or a Hub id"
+Model = Annotated[str, Parameter(help=f"{MODEL}.")]
+Images = Annotated[
+    str, Parameter(help="An image file, a folder, or anything else that can be trained on.")
+]
+Class = Annotated[str | None, Parameter(name="--class")]
+ClassOfAll = Annotated[
+    Class,
+    Parameter(
+        help="The class of all images, for a model of classes; unset: their sub-folders' names."
+    ),
+]
+Threads = Annotated[int | None, Parameter(env_var="GANVAE_THREADS", show_env_var=True)]
+Overrides = Annotated[dict[str, str], Parameter(parse=False)]
+"""Settings by dotted name: see :mod:`ganvae.cli.settings`."""
+
+
+@Parameter(name="*")
+class Group:
+    """A dataclass of options that stand on the command line by their own names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Group):
+    """What a model works on."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    threads: Threads = None
+    """CPU threads; unset: all cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Machine):
+    """The last options of every command that writes files."""
+
+    json: bool = False
+    """Print which files were written as JSON."""

@@ -1,0 +1,135 @@
+"""What a training came to: its scores, how to go on, and what to try next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganvae.cli import INTERRUPTED, TERMINATED
+from ganvae.cli.telling import tell_json, tell_scores
+
+if TYPE_CHECKING:
+    from ganvae.api import Run
+    from ganvae.contest import Tournament
+
+_STOPPED = {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}
+
+
+def code_of(run: Run) -> int:
+    """The exit code of a training."""
+    return _STOPPED.get(run.status, 0)
+
+
+def tell_run(run: Run, as_json: bool) -> int:
+    """Prints the scores of a run and what to try next; returns its exit code."""
+    code = _tell_stopped(run, run.path)
+    if as_json:
+        tell_json(_as_json(run))
+    elif not code:
+        tell_scores(run.evaluation)
+        print(f"\nreport: {run.report}\n\nnext:")
+        for command in _next(run):
+            print(f"  {command}")
+    return code
+
+
+def tell_tournament(done: Tournament, as_json: bool) -> int:
+    """The runs, the best first; the exit code is that of the first failure or of a signal."""
+    code = next((error.exit_code for error in done.failures.values()), 0)
+    if done.runs:
+        code = _tell_stopped(done.runs[-1], done.path) or code
+    if as_json:
+        tell_json({
+            "tournament": str(done.path), "status": done.status, "verdict": done.verdict,
+            "runs": [_as_json(run) for run in done.runs],
+            "failures": {name: str(error) for name, error in done.failures.items()},
+            "report": str(done.report) if done.report.exists() else None,
+        })  # fmt: skip
+    elif done.status == "done":
+        _tell_ranking(done.runs)
+        print("\n".join(filter(None, [done.verdict, f"\nreport: {done.report}"])))
+    return code
+
+
+def _tell_stopped(run: Run, folder: Path) -> int:
+    """The exit code of a training; says how to go on in ``folder`` where it was stopped."""
+    code = code_of(run)
+    if code:
+        print(
+            f"ganvae: stopped and saved at step {run.step:,}; continue with: {again(folder)}",
+            file=sys.stderr,
+        )
+    return code
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    return {
+        "run": str(run.path), "objective": run.config.objective, "status": run.status,
+        "step": run.step, "seconds": round(run.seconds, 3), "evaluation": run.evaluation,
+    }  # fmt: skip
+
+
+def _tell_ranking(runs: Sequence[Run]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from ganvae.progress import clock, console
+    from ganvae.report import measured
+
+    names = {
+        key: figure["name"]
+        for run in runs
+        for key, figure in (run.evaluation.get("figures") or {}).items()
+        if key in ("kid", "precision", "recall", "mse")
+    }
+    table = Table("objective", *names.values(), "steps", "time", "run", box=box.SIMPLE_HEAD)
+    for run in runs:
+        figures = run.evaluation.get("figures") or {}
+        cells = [measured(figures[key]) if key in figures else "-" for key in names]
+        ended = (f"{run.step:,}", clock(run.seconds), str(run.path))
+        table.add_row(run.config.objective, *cells, *ended)
+    console("stdout").print(table)
+
+
+def again(folder: Path) -> str:
+    """The command that continues what is in ``folder``."""
+    return f"ganvae train --resume --out {shlex.quote(str(folder))}"
+
+
+def _next(run: Run) -> list[str]:
+    """Three commands to try."""
+    path, data = (shlex.quote(str(one)) for one in (run.path, run.config.data.path))
+    if run.model.info.task != "generate":
+        return [*_from_sources(run, path), f"ganvae evaluate {path}"]
+    if run.model.info.classes:
+        first = shlex.quote(run.model.info.classes[0])
+        commands = [f"ganvae generate {path} --class {first} --n 64 --seed 1 --out more.png"]
+    else:
+        commands = [f"ganvae generate {path} --n 64 --seed 1 --out more.png"]
+    if "encoder" in run.model.networks:
+        commands.append(f"ganvae reconstruct {path} {data} --out again.png")
+        commands.append(f"ganvae interpolate {path} {data} --out film.gif")
+    else:
+        commands.append(f"ganvae interpolate {path} --out film.gif")
+        commands.append(f"ganvae train {data} --objective gan_vae")
+    return commands
+
+
+def _from_sources(run: Run, path: str) -> list[str]:
+    """Two commands for a model that completes or translates."""
+    if run.model.info.task == "complete":
+        command = f"ganvae complete {path} picture.png"
+        return [
+            f"{command} --mask mask.png --variants 4 --out completions",
+            f"{command} --mask-colour magenta --variants 1 --out completed.png",
+        ]
+    given, home = run.config.data.origin == "given", Path(run.config.data.path)
+    source, target = (shlex.quote(str(home / side)) for side in ("source", "target"))
+    source = source if given else f"{run.config.data.origin}.png"
+    both = [f"ganvae translate {path} {source} --n 8 --out translations.png"]
+    if run.model.info.paired:
+        return [*both, f"ganvae translate {path} {source} --variants 8 --out translations"]
+    return [*both, f"ganvae translate {path} {target} --reverse --n 8 --out back.png"]

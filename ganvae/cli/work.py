@@ -1,0 +1,33 @@
+"""What surrounds the work of a command: the threads, the model, the bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ganvae.cli.options import Machine
+
+if TYPE_CHECKING:
+    from ganvae.models import Model
+    from ganvae.progress import Tracker
+
+
+@contextmanager
+def working(machine: Machine) -> Iterator[Tracker]:
+    """What shows the progress of work with the threads that were asked for."""
+    from ganvae import api
+    from ganvae.progress import Tracker, console
+
+    api.use_threads(machine.threads)
+    with Tracker(console()) as progress:
+        yield progress
+
+
+@contextmanager
+def loaded(model: str, machine: Machine) -> Iterator[tuple[Model, Tracker]]:
+    """The model, and what shows the progress of its work."""
+    from ganvae import api
+
+    with working(machine) as progress:
+        yield api.load(model, device=machine.device), progress

@@ -80,13 +80,17 @@ def missed(goal: Mapping[str, Any]) -> bool:
     return goal["measured"] is None or sign * goal["measured"] < sign * goal["goal"]
 
 
-def measure(cells: Sequence[Cell], folder: Path = RESULTS) -> list[dict[str, Any]]:
+def measure(cells: Sequence[Cell], folder: Path | None = RESULTS) -> list[dict[str, Any]]:
     """The kept results of all cells in their order, those that are missing measured first.
 
     A result is what the race's ``cell`` returned, with ``label``, ``settings``, ``machine``,
     ``wall_s`` and the ``load`` of the machine before and after. Progress goes to stderr. Raises
     SystemExit at the end where cells failed; what the others gave is kept.
+
+    folder: None: quickly, in this process, which saves loading torch, and nothing is kept
     """
+    if folder is None:
+        return [_here(cell) for cell in cells]
     missing = [cell for cell in cells if not cell.path(folder).exists()]
     failed = []
     for number, cell in enumerate(missing, 1):
@@ -118,17 +122,27 @@ def _measured(cell: Cell, folder: Path) -> bool:
         )
     if done.returncode:
         return False
-    about = {
+    found = json.loads(draft.read_text(encoding="utf-8")) | _about(cell, load, start)
+    draft.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", "utf-8")
+    os.replace(draft, path)
+    return True
+
+
+def _here(cell: Cell) -> dict[str, Any]:
+    print(f"{cell.race}: {cell.label}", file=sys.stderr, flush=True)
+    load, start = os.getloadavg()[0], time.perf_counter()
+    found = _called(cell.race, json.loads(json.dumps(cell.settings)))
+    return found | _about(cell, load, start)
+
+
+def _about(cell: Cell, load: float, start: float) -> dict[str, Any]:
+    return {
         "label": cell.label,
         "settings": cell.settings,
         "machine": machine(),
         "wall_s": round(time.perf_counter() - start, 1),
         "load": [round(load, 1), round(os.getloadavg()[0], 1)],
     }
-    found = json.loads(draft.read_text(encoding="utf-8"))
-    draft.write_text(json.dumps(found | about, indent=1, allow_nan=False) + "\n", "utf-8")
-    os.replace(draft, path)
-    return True
 
 
 @contextmanager
@@ -144,8 +158,13 @@ def _killed_with_us() -> Iterator[None]:
 def _run(draft: Path) -> None:
     """The cell that stdin describes, in this process."""
     asked = json.load(sys.stdin)
-    found = import_module(f"benchmarks.{asked['race']}").cell(asked["settings"])
+    found = _called(asked["race"], asked["settings"])
     draft.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+
+
+def _called(race: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = import_module(f"benchmarks.{race}").cell(settings)
+    return found
 
 
 def main() -> None:

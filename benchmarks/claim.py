@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -324,17 +323,17 @@ def arguments(text: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def planned(args: argparse.Namespace, marks: Sequence[float]) -> tuple[Plan, Path]:
-    """The plan that the options make, and where its cells are kept.
+def planned(args: argparse.Namespace, marks: Sequence[float]) -> tuple[Plan, Path | None]:
+    """The plan that the options make, and where its cells are kept, as :func:`measure` has it.
 
     Raises SystemExit for a budget that is no time.
     """
     if not Budget.parse(args.budget).seconds:
         raise SystemExit(f"the race is over time: {args.budget!r} is none")
-    plan = partial(Plan, threads=args.threads or torch.get_num_threads())
     if args.quick:
-        return plan("1s", 1, 64, marks=(0.5,), fit=500), Path(tempfile.mkdtemp())
-    return plan(args.budget, args.seeds, args.samples, marks=tuple(marks)), RESULTS
+        return Plan("1s", 1, 64, args.threads or 1, marks=(0.5,), fit=500), None
+    threads = args.threads or torch.get_num_threads()
+    return Plan(args.budget, args.seeds, args.samples, threads, tuple(marks)), RESULTS
 
 
 def main() -> int:

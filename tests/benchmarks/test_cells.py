@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def test_a_failure_costs_no_other_cell(
     assert not grid[0].path(tmp_path / "kept").exists()
     assert measure(grid[1:], tmp_path / "kept")[0]["label"] == "good"
     assert (tmp_path / "log").read_text() == "badgood"
+
+
+def test_a_quick_look_is_taken_in_this_process_and_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    race = types.SimpleNamespace(cell=lambda settings: {"pid": os.getpid(), "n": settings["n"]})
+    monkeypatch.setitem(sys.modules, "benchmarks.sham", race)
+    monkeypatch.chdir(tmp_path)
+    (found,) = measure([Cell("sham", "a", {"n": (1, 2)})], folder=None)
+    assert found["pid"] == os.getpid() and found["label"] == "a" and not list(tmp_path.iterdir())
+    assert found["n"] == [1, 2]  # as from a file
 
 
 def test_what_decides_the_result_decides_the_file(

@@ -1,5 +1,6 @@
 """The race over the article's claim: how a course is taken, and what is made of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,9 @@ def test_fitting_is_in_the_time_and_judging_is_not(
     assert result.position.seconds == 100.0
 
 
-def run(kid: float, coverage: float, course: list[tuple[float, float, float]]) -> dict[str, Any]:
+def run(
+    kid: float, coverage: float, course: Sequence[tuple[float, float, float]]
+) -> dict[str, Any]:
     points = [
         {"share": s / 100, "seconds": s, "step": int(s), "kid": k, "coverage": c}
         for s, k, c in course

@@ -1,0 +1,340 @@
+"""Quality after equal time: ``gan_vae`` and ``vae_gan`` against pythae's VAEGAN.
+
+Ours have their defaults. All train for the same time on Fashion-MNIST (28 px) and CIFAR-10, at the
+images' own sizes, for which pythae has networks, and are judged on held-out images by one judge.
+The peer first gets a search over its learning rate, its loss scale and the layer whose features it
+reconstructs, with its default networks (MLPs), its convolutional ones and ours; the best of its
+own networks and ours then train in full, and the better of its two samplers counts. ``ratio`` is
+the KID of ``gan_vae`` over the peer's best (goal: at most .1), medians over seeds, of the data set
+where it is larger.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import claim
+from benchmarks.cells import Cell, finish, measure, missed
+from benchmarks.claim import Plan
+from benchmarks.fetch import fetch
+from ganvae import config
+from ganvae.data import Data, open_data
+from ganvae.metrics import judge as judges
+from ganvae.networks import zoo
+from ganvae.training.schedule import Budget
+from ganvae.types import Posterior, Shape, mix
+
+KID, MSE, TIME = 0.1, 0.2, 0.05
+"""The goals, as shares of the peer's."""
+DATA = ("fashion-mnist", "cifar10")
+OURS = ("gan_vae", "vae_gan")
+OWN, WRAPPED = ("mlp", "conv"), "ours"
+"""The peer's networks, and those of ours that it gets."""
+MARKS = (1 / 20, 1 / 8, 1 / 4, 1 / 2)
+SHORT = 20
+"""``gan_vae`` is also trained for this part of the budget: can that pass the peer's final KID?"""
+RATES = (1e-4, 3e-4, 1e-3)
+SCALES = (0.5, 0.2, 0.8)
+"""Learning rates and loss scales of the search; pythae's defaults are first."""
+FEATURES = {"mlp": 1, "conv": 4}
+"""The last layer of its own discriminators before the probability that is its default."""
+FIT = 10_000
+"""Training images whose latents its mixture is fitted to: as many as ours."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Settings of the peer.
+
+    networks: "mlp", "conv" or "ours"
+    layer: that is reconstructed; None: the default of these networks
+    """
+
+    networks: str
+    rate: float = RATES[0]
+    adversarial: float = SCALES[0]
+    layer: int | None = None
+
+    def build(self, data: Data, seed: int) -> Any:
+        """A peer for these images, with fresh weights."""
+        from benchmarks import peer
+
+        c, h, w = data.shape
+        latent = config.Networks().latent
+        shape = Shape(channels=c, height=h, width=w, latent=latent)
+        own = self.networks != WRAPPED
+        layer = self.layer or (peer.Settings().layer if own else peer.FEATURES)
+        settings = peer.Settings(rate=self.rate, adversarial=self.adversarial, layer=layer)
+        torch.manual_seed(mix(seed))
+        if own:
+            return peer.own(shape, self.networks, settings)
+        roles = ("encoder", "decoder", "discriminator")
+        nets = {role: zoo.build(role, config.Networks(), shape) for role in roles}
+        return peer.wrapped(shape, nets, settings)
+
+
+class PeerModel:
+    """The peer as a model that the metrics can judge."""
+
+    device = torch.device("cpu")
+    prior = None
+
+    def __init__(self, peer: Any):
+        self.peer = peer
+        self.networks = {"encoder": peer.model.encoder}
+
+    @property
+    def parameters(self) -> int:
+        """Of what is left after training: encoder and decoder."""
+        kept = (self.peer.model.encoder, self.peer.model.decoder)
+        return sum(p.numel() for net in kept for p in net.parameters())
+
+    def generate(self, n: int, *, seed: int = 0, start: int = 0) -> Tensor:
+        """New images (n, C, H, W) in [-1, 1]."""
+        return torch.from_numpy(self.peer.sample(n, seed=mix(seed, start) % 2**31))
+
+    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """x̂ at the posterior's mean."""
+        return torch.from_numpy(self.peer.reconstruct(x))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Posterior:
+        """q(z|x)."""
+        q = self.peer.model.encoder(self.peer.batch(x).data)
+        return Posterior(q.embedding, q.log_covariance)
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> None:
+        """None: its likelihood is of features."""
+
+
+# -- cells ------------------------------------------------------------------------------------
+
+
+def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Trains and judges one of ours, or the peer."""
+    return train_peer(settings) if "peer" in settings else claim.train(settings)
+
+
+def train_peer(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Trains and judges the peer; where its numbers break, ``failed`` says how.
+
+    settings: ``data``, ``budget``, ``seed``, ``samples`` and ``peer``, fields of :class:`Chosen`
+    """
+    data = open_data(config.Data(path=str(fetch(settings["data"]))))
+    seed, seconds = settings["seed"], Budget.parse(settings["budget"]).seconds
+    peer = Chosen(**settings["peer"]).build(data, seed)
+    images = data.train.take(np.arange(len(data.train))).numpy()
+    try:
+        steps = peer.train(images, seconds, seed=seed)
+        by_sampler = _by_sampler(peer, images, data, settings)
+    except (ArithmeticError, ValueError) as error:
+        return {"failed": str(error), "kid": None}
+    best = min(by_sampler, key=lambda name: by_sampler[name]["kid"])
+    scores = by_sampler[best]
+    return {
+        "steps": steps,
+        "seconds": seconds,
+        "parameters": PeerModel(peer).parameters,
+        "sampler": best,
+        "kid_by_sampler": {name: one["kid"] for name, one in by_sampler.items()},
+        "course": [{"share": 1.0, "seconds": seconds, "step": steps, **scores}],
+        **scores,
+    }
+
+
+def _by_sampler(
+    peer: Any, images: np.ndarray, data: Data, settings: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Scores, and a strip, of N(0, I) and of the peer's mixture, where that can be fitted."""
+    given = {"training.seed": settings["seed"], "evaluation.samples": settings["samples"]}
+    chosen = config.override(config.Config(), {**given, "evaluation.importance": 1})
+    judge = judges.load(chosen.evaluation.judge, chosen.evaluation.size)
+    model = PeerModel(peer)
+    found = {"normal": {"strip": claim.strip(model), **claim.judged(model, data, chosen, judge)}}
+    with suppress(ValueError):
+        peer.fit(images[: settings["fit"]])
+        scores = claim.judged(model, data, chosen, judge)
+        found["mixture"] = {"strip": claim.strip(model), **scores}
+    return found
+
+
+def theirs(data: str, plan: Plan, budget: str, seed: int, chosen: Chosen, label: str) -> Cell:
+    """The cell of one training of the peer."""
+    settings = {
+        "data": data, "budget": budget, "seed": seed, "peer": asdict(chosen),
+        "samples": plan.samples, "threads": plan.threads, "fit": plan.fit or FIT,
+    }  # fmt: skip
+    return Cell("quality", f"{data}-{label}", settings)
+
+
+# -- the peer's search ------------------------------------------------------------------------
+
+
+def search(
+    data: str, networks: str, plan: Plan, budget: str, folder: Path | None, quick: bool
+) -> tuple[Chosen, list[dict[str, Any]]]:
+    """The peer's best settings with these networks, and what was tried.
+
+    The learning rate first, then the loss scale, then the layer, each by the KID after ``budget``.
+    """
+    tried: dict[Chosen, dict[str, Any]] = {}
+
+    def best_of(options: Sequence[Chosen]) -> Chosen:
+        new = [one for one in dict.fromkeys(options) if one not in tried]
+        wanted = [
+            theirs(data, plan, budget, 0, one, f"search-{networks}-{len(tried) + n}")
+            for n, one in enumerate(new)
+        ]
+        tried.update(zip(new, measure(wanted, folder)))
+        sound = [one for one in tried if tried[one]["kid"] is not None]
+        return min(sound, key=lambda one: tried[one]["kid"]) if sound else options[0]
+
+    start = Chosen(networks)
+    best = best_of([start] if quick else [replace(start, rate=rate) for rate in RATES])
+    if not quick:
+        best = best_of([replace(best, adversarial=scale) for scale in SCALES])
+        if networks in FEATURES:
+            best = best_of([best, replace(best, layer=FEATURES[networks])])
+    kept = ("kid", "mse", "coverage", "sampler", "steps", "failed")
+    return best, [
+        {**asdict(one), **{key: tried[one][key] for key in kept if key in tried[one]}}
+        for one in tried
+    ]
+
+
+def searched(
+    data: str, plan: Plan, args: argparse.Namespace, folder: Path | None
+) -> tuple[dict[str, Chosen], list[dict[str, Any]]]:
+    """The best settings with its own networks and with ours, and everything tried."""
+    short = replace(plan, samples=min(plan.samples, 2000))
+    kinds = ("conv", WRAPPED) if args.quick else (*OWN, WRAPPED)
+    found = {
+        kind: search(data, kind, short, args.search, folder, args.quick) for kind in kinds
+    }  # fmt: skip
+    log = [line for _, lines in found.values() for line in lines]
+
+    def kid(kind: str) -> float:
+        sound = [x["kid"] for x in log if x["networks"] == kind and x["kid"] is not None]
+        return min(sound, default=float("inf"))
+
+    own = min((kind for kind in kinds if kind != WRAPPED), key=kid)
+    return {"peer_own": found[own][0], "peer_ours": found[WRAPPED][0]}, log
+
+
+# -- the race ---------------------------------------------------------------------------------
+
+
+def grid(data: str, plan: Plan, chosen: Mapping[str, Chosen]) -> dict[tuple[str, int], Cell]:
+    """All cells of a data set by contestant and seed, seed by seed."""
+    seconds = Budget.parse(plan.budget).seconds
+    assert seconds
+    short = replace(plan, budget=f"{seconds / SHORT:g}s", marks=())
+    cells: dict[tuple[str, int], Cell] = {}
+    for seed in range(plan.seeds):
+        for name in OURS:
+            label = f"{data}-{name}-{plan.budget}-{seed}"
+            cells[name, seed] = claim.ours("quality", name, data, {}, plan, seed, label)
+        for name, settings in chosen.items():
+            label = f"{name}-{plan.budget}-{seed}"
+            cells[name, seed] = theirs(data, plan, plan.budget, seed, settings, label)
+        label = f"{data}-short-{short.budget}-{seed}"
+        cells["short", seed] = claim.ours("quality", "gan_vae", data, {}, short, seed, label)
+    return cells
+
+
+def contest(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The figures of one data set.
+
+    results: by contestant, those of its seeds; of the peer's, those that did not fail count
+    """
+    sound = {name: [r for r in runs if "failed" not in r] for name, runs in results.items()}
+    found = {name: claim.typical(runs) for name, runs in sound.items() if runs}
+    peers = [found[name] for name in ("peer_own", "peer_ours") if name in found]
+    if not peers:
+        raise SystemExit("the peer failed with every seed: there is nothing to compare with")
+    mine, best = found["gan_vae"], min(peers, key=lambda one: one["kid"])
+    course = [*mine["course"], *(found["short"]["course"] if "short" in found else ())]
+    seconds = claim.reached(course, "kid", best["kid"])
+    shares = {
+        f"{score}_share": round(max(mine[score], 0) / min(one[score] for one in peers), 4)
+        for score in ("kid", "mse", "perceptual")
+    }
+    return {
+        **shares,
+        "vae_gan_kid_share": round(max(found["vae_gan"]["kid"], 0) / best["kid"], 4),
+        "time_share": None if seconds is None else round(seconds / best["seconds"], 4),
+        "failed": sum(len(results[name]) - len(sound[name]) for name in results),
+        "contestants": found,
+    }
+
+
+def goals(data: str, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The goals on one data set."""
+    lines = (
+        ("KID of gan_vae over the peer's best", "kid_share", KID),
+        ("MSE of its reconstructions over the peer's least", "mse_share", MSE),
+        ("share of the time in which it reaches the peer's final KID", "time_share", TIME),
+    )
+    return [
+        {"what": f"{data}: {what}", "measured": found[key], "goal": goal, "better": "lower"}
+        for what, key, goal in lines
+    ]
+
+
+def summary(found: Mapping[str, Mapping[str, Any]], plan: Plan) -> dict[str, Any]:
+    """The race's result from those of its data sets."""
+    return {
+        "name": "quality",
+        "ratio": max(one["kid_share"] for one in found.values()),
+        "goal": KID,
+        "goals": [line for data, one in found.items() for line in goals(data, one)],
+        "data": dict(found),
+    }
+
+
+def race(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that was asked for, as one result."""
+    plan, folder = claim.planned(args, MARKS)
+    found, cells = {}, []
+    for data in args.data:
+        chosen, log = searched(data, plan, args, folder)
+        wanted = grid(data, plan, chosen)
+        if args.quick:
+            wanted = {at: one for at, one in wanted.items() if at[0] != "short"}
+        results = dict(zip(wanted, measure(list(wanted.values()), folder)))
+        names = list(dict.fromkeys(name for name, _ in wanted))
+        runs = {n: [results[n, seed] for seed in range(plan.seeds)] for n in names}
+        found[data] = contest(runs) | {"search": log}
+        found[data]["peer"] = {name: asdict(one) for name, one in chosen.items()}
+        cells += list(results.values())
+        if not args.quick:
+            shown = [runs[n][0].get("strip") for n in names if n != "short"]
+            claim.sheet(f"quality-{data}", [one for one in shown if one])
+    return summary(found, plan) | {"search": args.search} | claim.about(plan, cells)
+
+
+def main() -> int:
+    """Prints and keeps the result; 1 where a goal is missed."""
+    parser = claim.arguments(__doc__)
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--search", default="2m", help="time of a cell of the peer's search")
+    args = parser.parse_args()
+    if args.quick:
+        args.data, args.search = [DATA[0]], "1s"
+    result = race(args)
+    finish(result, args.quick)
+    return int(not args.quick and any(map(missed, result["goals"])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The page of the races: every number from the results, every missed goal said."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from benchmarks import page
+from benchmarks.page import BEGIN, END, Chart, Pictures, generate, placed, shown
+
+MACHINE = {"cpu": "A processor", "cores": 2, "system": "Linux x86_64", "torch": "2.13.0"}
+ABOUT = {
+    "budget": "4m", "seeds": 2, "samples": 5000, "threads": 2, "load": [0.1, 2.2],
+    "machine": MACHINE, "minutes": 9.0,
+}  # fmt: skip
+
+
+def scored(kid: float, **others: Any) -> dict[str, Any]:
+    course = [{"seconds": 60.0, "kid": 2 * kid, "coverage": 0.1},
+              {"seconds": 240.0, "kid": kid, "coverage": 0.2}]  # fmt: skip
+    about = {"kids": [kid, 2 * kid], "steps": 1234, "course": course, "coverage": 0.2}
+    return {"kid": kid, **about, **others}
+
+
+CLAIM: dict[str, Any] = {
+    "name": "claim", "ratio": 0.81, "goal": 1.0, **ABOUT,
+    "goals": [
+        {"what": "coverage", "measured": 1.51, "goal": 1.0, "better": "higher"},
+        {"what": "KID", "measured": 0.81, "goal": 1.0, "better": "higher"},
+        {"what": "time", "measured": None, "goal": 1.0, "better": "lower"},
+    ],
+    "hybrids": {
+        "gan_vae": {
+            "coverage_over_gan": 1.51, "vae_kid_over_kid": 0.81,
+            "share_of_time_to_final": {"vae_kid": None, "vae_coverage": 0.5, "gan_kid": 0.0625,
+                                       "gan_coverage": 0.125},
+        }
+    },
+    "objectives": {"vae": scored(3.456), "gan_vae": scored(2.1, mse=0.0123, fid=None)},
+}  # fmt: skip
+PEER = {"networks": "conv", "rate": 3e-4, "adversarial": 0.2, "layer": None}
+QUALITY: dict[str, Any] = {
+    "name": "quality", "ratio": 0.071, "goal": 0.1, **ABOUT, "search": "2m",
+    "goals": [{"what": "KID", "measured": 0.071, "goal": 0.1, "better": "lower"}],
+    "data": {
+        "cifar10": {
+            "kid_share": 0.071, "failed": 1, "peer": {"peer_own": PEER},
+            "search": [{**PEER, "kid": 31.23, "steps": 77, "sampler": "mixture"},
+                       {**PEER, "kid": None, "failed": "NaN"}],
+            "contestants": {
+                "gan_vae": scored(2.22), "short": scored(9.0),
+                "peer_own": scored(31.0) | {"course": [{"seconds": 240.0, "kid": 31.0}]},
+            },
+        }
+    },
+}  # fmt: skip
+OVERHEAD = {"name": "overhead", "ratio": 0.0412, "goal": 0.08}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Pictures:
+    for folder in ("kept", "images"):
+        (tmp_path / folder).mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "kept" / "claim.png")
+    return Pictures(tmp_path / "kept", tmp_path / "images")
+
+
+def test_every_figure_is_there_and_every_missed_goal_said(pictures: Pictures) -> None:
+    text = generate([OVERHEAD, QUALITY, CLAIM], pictures)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert "| `claim` | coverage | ≥ 1 | 1.51 | met |" in lines
+    assert "|  | KID | ≥ 1 | .810 | **missed** |" in lines
+    assert "|  | time | ≤ 1 | never | **missed** |" in lines
+    assert "| `quality` | KID | ≤ .1 | .0710 | met |" in lines
+    assert any("`overhead`" in line and "| .0412 | met |" in line for line in lines)
+    assert any(line.startswith("| `gan_vae` | 2.10 (2.10 to 4.20) |") for line in lines)
+    assert "| `gan_vae` | 1.51 | .810 | never | .500 | .0625 | .125 |" in lines
+    assert "| its convolutions | 0.0003 | 0.2 | default | 31.2 | mixture | 77 |" in lines
+    assert "| its convolutions | 0.0003 | 0.2 | default | - | - | - |" in lines
+    assert "A processor, 2 cores, Linux x86_64, torch 2.13.0: `claim`, `quality`." in text
+    assert "not recorded: `overhead`." in text
+    assert "1 run(s) of the peer broke off" in text
+    assert "best in its search, its convolutions, a learning rate of 0.0003" in text
+
+
+def test_what_is_shown_exists_and_comes_out_the_same(pictures: Pictures) -> None:
+    first = generate([CLAIM, QUALITY], pictures)
+    shown_ = re.findall(r"\(images/(.*?)\)", first)
+    drawn = {name: (pictures.folder / name).read_bytes() for name in shown_}
+    assert set(drawn) == {path.name for path in pictures.folder.iterdir()}
+    assert set(drawn) == {
+        "race-claim-kid.svg", "race-claim-coverage.svg", "race-claim.png",
+        "race-quality-cifar10.svg",
+    }  # fmt: skip
+    assert generate([QUALITY, CLAIM], pictures) == first
+    assert drawn == {name: (pictures.folder / name).read_bytes() for name in drawn}
+    assert b"pythae VAEGAN, own networks" in drawn["race-quality-cifar10.svg"]
+    assert all(len(content) < 60_000 for content in drawn.values())
+
+
+def test_a_race_may_bring_charts_of_its_own(pictures: Pictures) -> None:
+    chart = {"title": "Memory", "x": "images", "y": "MB", "log": "x",
+             "lines": {"read": [[1e3, 5.0], [1e6, 5.1]]}}  # fmt: skip
+    goal = {"what": "growth", "measured": 1.02, "goal": 1.1, "better": "lower"}
+    text = generate([{"name": "growth", "goals": [goal], "charts": [chart]}], pictures)
+    assert "### Growth\n\n![Memory](images/race-growth-0.svg)" in text
+    assert "Memory" in (pictures.folder / "race-growth-0.svg").read_text()
+
+
+def test_only_the_generated_part_of_the_page_changes() -> None:
+    page_ = placed("# Results\n\nBy hand.\n", "first")
+    assert page_.startswith("# Results\n\nBy hand.\n") and "first" in page_
+    page_ += "\nAfter.\n"
+    again = placed(page_, "second")
+    assert again == page_.replace("first", "second")
+    assert again.count(BEGIN) == again.count(END) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0714, ".0714"), (12.345, "12.3"), (1234.0, "1,234"), (-0.004, "-.00400"), (2, "2"),
+     (0.0, "0"), (None, "-"), (3.0, "3.00"), (0.5, ".500"), (1000.5, "1,000"), (96.0, "96.0"),
+     (999.9, "1000")],
+)  # fmt: skip
+def test_numbers_have_three_digits(value: float | None, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_races_without_goals_of_their_own_are_known() -> None:
+    """Every module that records a bare ratio says to the page what it is."""
+    folder = Path(page.__file__).parent
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    races = {name for name, text in sources.items() if re.search(r'"name": "' + name, text)}
+    unknown = {n for n in races if '"goals"' not in sources[n]} - set(page.FIGURES)
+    assert len(races) > 8 and unknown <= {"recipe", "peer"}  # print theirs, keep none
+
+
+def test_a_line_of_one_point_is_a_level(tmp_path: Path) -> None:
+    for log in ("", "xy"):
+        Chart("t", "x", "y", {"a": [(1, 2), (2, 3)], "b": [(2, 5)]}, log).save(tmp_path / "c.svg")
+    assert (tmp_path / "c.svg").read_text().count("stroke-dasharray: 4.44") == 2

@@ -257,7 +257,8 @@ def _compare(header: tensors.Header, expected: Mapping[str, Tensor], path: Path)
             )
     if faults:
         raise CheckpointError(
-            f"{path} does not fit the networks that {CONFIG} describes: {'; '.join(faults)}"
+            f"{path} does not fit the networks that {CONFIG} describes: {'; '.join(faults)}; "
+            f"copy the model anew, {CONFIG} and {path.name} together"
         )
 
 

@@ -439,10 +439,9 @@ class Model(hub.HubMixin):
 
     def _starts_from_nothing(self) -> None:
         if self.info.task != "generate":
-            ask = {"translate": "translate(source)", "complete": "complete(x, mask)"}
             raise ConfigError(
                 f"this model was trained to {self.info.task} images and needs one to start from: "
-                f"ask for {ask[self.info.task]}, or train one with --task generate"
+                f"`ganvae {self.info.task}` does that; or train one with --task generate"
             )
 
     def _source(self, x: Tensor, channels: int, size: tuple[int, int] | None = None) -> Tensor:

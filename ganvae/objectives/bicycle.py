@@ -25,11 +25,9 @@ class Bicycle(Objective):
     decoder: ClassVar = "generator"
     generator: ClassVar = "generator"
     kinds: ClassVar = {
-        "generator": "unet",
-        "discriminator": "pair_discriminator",
-        "discriminator_z": "pair_discriminator",
-        "prior": "normal_prior",
-    }
+        "generator": "unet", "discriminator": "pair_discriminator",
+        "discriminator_z": "pair_discriminator", "prior": "normal_prior",
+    }  # fmt: skip
     classes: ClassVar = False
     paired: ClassVar = True
     task: ClassVar[Literal["complete", "translate"]] = "translate"
@@ -47,7 +45,7 @@ class Bicycle(Objective):
     adversary: Adversary = Adversary(game="least_squares", gamma=0.1)
     """The game and its gradient penalties."""
     share: float = 0.5
-    """Share of the budget before the game begins: E and G alone, which is cheap; 0 for none."""
+    """Share of the budget before the game: E and G from B alone, which is cheap; 0 for none."""
 
     def stages(self) -> list[Stage]:
         """Without the adversaries, then with them; 0 of either share leaves one stage."""
@@ -57,23 +55,25 @@ class Bicycle(Objective):
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """Both D; then E and G, of which λ_z moves G alone. Odd rows start from z, even from B."""
         E, G, D, D_z, prior = (nets[name] for name in self.networks)
-        one, other = batch.halves()
-        (B, A), (B_z, A_z) = (one.image, one.condition), (other.image, other.condition)
-        q, z = E(B), prior.sample(other.noise)
-        made = G(torch.cat([q.rsample(one.noise), z]), *join(A, A_z))
-        B_hat, made_z = made.split([len(B), len(B_z)])
-
-        pixel = (B_hat - B).abs().mean()  # L_1^VAE
-        back = (frozen(E)(made_z).mean - z).abs().mean()  # L_1^latent
-        divergence = kl(q)  # L_KL
-        loss = self.pixel * pixel + self.beta * divergence + self.back * back
-        logged = {"pixel": pixel.detach(), "back": back.detach(), "kl": divergence.detach()}
-        if self.adversarial:
+        one, other = batch.halves() if self.adversarial else (batch, None)
+        B, A, q = one.image, one.condition, E(one.image)
+        if other:
+            B_z, A_z, z = other.image, other.condition, prior.sample(other.noise)
+            made = G(torch.cat([q.rsample(one.noise), z]), *join(A, A_z))
+            B_hat, made_z = made.split([len(B), len(B_z)])
+        else:
+            B_hat = G(q.rsample(one.noise), *A)
+        pixel, divergence = (B_hat - B).abs().mean(), kl(q)  # L_1^VAE, L_KL
+        loss = self.pixel * pixel + self.beta * divergence
+        logged = {"pixel": pixel.detach(), "kl": divergence.detach()}
+        if other:
             critic = self.adversary.discriminator(D, B, B_hat, now, A)
             critic_z = self.adversary.discriminator(D_z, B_z, made_z, now, A_z)
             yield {"discriminator": critic.loss, "discriminator_z": critic_z.loss}
             gan = self.adversary.generator(frozen(D)(B_hat, *A), critic.real)  # L_GAN^VAE
             gan = gan + self.adversary.generator(frozen(D_z)(made_z, *A_z), critic_z.real)  # L_GAN
-            loss, logged = loss + self.adversarial * gan, logged | critic_z.logged
+            back = (frozen(E)(made_z).mean - z).abs().mean()  # L_1^latent
+            loss = loss + self.adversarial * gan + self.back * back
+            logged |= {"back": back.detach()} | critic_z.logged
         yield {"encoder": loss, "generator": loss}
         return logged

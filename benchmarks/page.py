@@ -2,8 +2,7 @@
 
 ``python -m benchmarks page`` replaces what lies between two comments of the page, or adds it at
 the end. A race's result becomes lines of a table from its ``goals`` (``what``, ``measured``,
-``goal``, ``better``), or from :data:`FIGURES` where it has none; ``charts`` are drawn (``title``,
-``x``, ``y``, ``log``, ``lines``: name → points). ``claim`` and ``quality`` have sections.
+``goal``, ``better``), or from :data:`FIGURES` where it has none. Some have sections of their own.
 """
 
 from __future__ import annotations
@@ -303,8 +302,64 @@ def peers(one: Mapping[str, Any], budget: str) -> str:
     return f"{text}\nThe search, {budget} each, seed 0:\n\n{table(head, rows)}"
 
 
-SECTIONS = {"claim": claim, "quality": quality}
-TITLES = {"claim": "The article's claim", "quality": "Against pythae at equal time"}
+# -- other races ------------------------------------------------------------------------------
+
+
+def stability(result: Mapping[str, Any], pictures: Pictures) -> str:
+    """The section of many seeds."""
+    rows = []
+    for data, found in result["data"].items():
+        for name, one in found.items():
+            if isinstance(one, Mapping):
+                kid = one["kid"] or {}
+                numbers = [f"{one['healthy']} of {one['runs']}", f"{one['divergences']}"]
+                spread = [shown(kid.get(key)) for key in ("median", "least", "largest")]
+                rows.append([data, name.replace(" x ", " × "), *numbers, *spread])
+    text = f"{result['budget']} of training each, KID of {result['samples']:,} samples.\n\n"
+    head = ["data", "", "healthy", "diverged", "median KID", "least", "largest"]
+    return text + table(head, rows)
+
+
+def limit(result: Mapping[str, Any], pictures: Pictures) -> str:
+    """The section of the hardware's limit, a stage a line."""
+    rows = [
+        [f"{size} px", stage, *(shown(one[key]) for key in LIMIT)]
+        for size, found in result["sizes"].items()
+        for stage, one in found["stages"].items()
+    ]
+    return f"{result['threads']} threads.\n\n" + table(["", "stage", *LIMIT.values()], rows)
+
+
+LIMIT = {
+    "mflop_per_image": "MFLOP an image", "step_ms": "ms a step", "gflop_per_s": "GFLOP/s",
+    "kernels_gflop_per_s": "its kernels alone, GFLOP/s", "ratio": "ratio",
+}  # fmt: skip
+
+
+def growth(result: Mapping[str, Any], pictures: Pictures) -> str:
+    """The section of growth: exponents of the power laws, their picture, many GPUs on paper."""
+    rows = [
+        [what, *(shown(found[key]["exponent"]) for key in ("step_s", "memory_mb"))]
+        for what, found in result["step"].items()
+    ]
+    text = "Exponents of time and memory of a step:\n\n"
+    text += table(["against", "time", "memory"], rows) + "\n"
+    text += pictures.copy("growth", "The points and their power laws:") + "\n"
+    paper = [
+        [shown(1000 * line["step_s"]), str(line["gpus"]), shown(line["efficiency"])]
+        for line in result["paper"]["table"]
+    ]
+    text += f"On paper, by the flat all-reduce's cost, {result['paper']['size']} px:\n\n"
+    return text + table(["ms a step of one GPU", "GPUs", "efficiency"], paper)
+
+
+SECTIONS = {
+    "claim": claim, "quality": quality, "stability": stability, "limit": limit, "growth": growth,
+}  # fmt: skip
+TITLES = {
+    "claim": "The article's claim", "quality": "Against pythae at equal time",
+    "stability": "Many seeds", "limit": "The hardware's limit",
+}  # fmt: skip
 
 
 def generate(results: Sequence[Mapping[str, Any]], pictures: Pictures) -> str:
@@ -315,8 +370,6 @@ def generate(results: Sequence[Mapping[str, Any]], pictures: Pictures) -> str:
     for result in results:
         name = result["name"]
         body = SECTIONS[name](result, pictures) if name in SECTIONS else ""
-        for number, given in enumerate(result.get("charts", ())):
-            body += pictures.chart(f"{name}-{number}", Chart(**given)) + "\n"
         if body:
             parts.append(f"### {TITLES.get(name, name.capitalize())}\n\n{body.rstrip()}\n\n")
     return "".join(parts)

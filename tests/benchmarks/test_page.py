@@ -1,5 +1,6 @@
 """The page of the races: every number from the results, every missed goal said."""
 
+import argparse
 import re
 from pathlib import Path
 from typing import Any
@@ -100,15 +101,6 @@ def test_what_is_shown_exists_and_comes_out_the_same(pictures: Pictures) -> None
     assert all(len(content) < 60_000 for content in drawn.values())
 
 
-def test_a_race_may_bring_charts_of_its_own(pictures: Pictures) -> None:
-    chart = {"title": "Memory", "x": "images", "y": "MB", "log": "x",
-             "lines": {"read": [[1e3, 5.0], [1e6, 5.1]]}}  # fmt: skip
-    goal = {"what": "growth", "measured": 1.02, "goal": 1.1, "better": "lower"}
-    text = generate([{"name": "growth", "goals": [goal], "charts": [chart]}], pictures)
-    assert "### Growth\n\n![Memory](images/race-growth-0.svg)" in text
-    assert "Memory" in (pictures.folder / "race-growth-0.svg").read_text()
-
-
 def test_only_the_generated_part_of_the_page_changes() -> None:
     page_ = placed("# Results\n\nBy hand.\n", "first")
     assert page_.startswith("# Results\n\nBy hand.\n") and "first" in page_
@@ -141,3 +133,31 @@ def test_a_line_of_one_point_is_a_level(tmp_path: Path) -> None:
     for log in ("", "xy"):
         Chart("t", "x", "y", {"a": [(1, 2), (2, 3)], "b": [(2, 5)]}, log).save(tmp_path / "c.svg")
     assert (tmp_path / "c.svg").read_text().count("stroke-dasharray: 4.44") == 2
+
+
+def test_the_other_races_sections_are_of_what_they_keep(pictures: Pictures) -> None:
+    from benchmarks import growth, limit, stability
+
+    step = {"step_s": 0.1, "step_s_by_stage": {}, "memory_mb": 50.0, "parameters": 9}
+    about = {"label": "a", "wall_s": 1.0}
+    steps = {f"{what} {x}": {**step, "step_s": 0.1 * x, "memory_mb": x**1.5, **about}
+             for what in ("size", "width") for x in (16, 32)}  # fmt: skip
+    numbers = {"seconds_per_image": {"1000": 0.1}, "flat": 1.0, "memory": 1.0, **about}
+    grown = growth.summary({"numbers": numbers, "processes": {"ratio": 0.95, **about}, **steps}, 2)
+    text = generate([grown], pictures)
+    assert "| size | 1.00 | 1.50 |" in text
+    assert text.count("| 64 |") == len(grown["paper"]["table"]) / 2
+
+    stage = {"mflop_per_image": 12.3, "step_ms": 45.6, "gflop_per_s": 78.9,
+             "kernels_gflop_per_s": 101.0, "ratio": 0.6543}  # fmt: skip
+    found = {32: {"ratio": 0.5, "ratio_cpu": 0.5, "load": [0, 0], "stages": {"VAE": stage}}}
+    text = generate([limit.summary(found, 2)], pictures)
+    assert "| 32 px | VAE | 12.3 | 45.6 | 78.9 | 101 | .654 |" in text
+
+    run = {"kid": 2.0, "diversity": 1.0, "diverged": None, "rollbacks": 0, "alarms": [],
+           "skipped": 0, **about}  # fmt: skip
+    args = argparse.Namespace(data=["digits"], budget="30s", samples=2000, threads=2)
+    runs = {("digits", kind, 0): dict(run) for kind in ("1", "3", "1/3")}
+    untrained = {("digits", "untrained", 0): {**run, "kid": 9.0}}
+    text = generate([stability.summary(runs | untrained, args)], pictures)
+    assert "| digits | learning rate × 1/3 | 1 of 1 | 0 | 2.00 | 2.00 | 2.00 |" in text

@@ -76,11 +76,14 @@ class Judgement(NamedTuple):
 
 
 class Played(NamedTuple):
-    """Both players' losses, and what D sees in the fakes, one batch after the other: (kB, F)."""
+    """Both players' losses, and what D saw in the images that they are of."""
 
     critic: Judgement
     generator: Tensor
-    features: Tensor
+    real: Tensor
+    """D's features of the reals, (B, F), constant."""
+    fakes: list[Tensor]
+    """Those of each batch of fakes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +112,23 @@ class Adversary:
         """
         fake = fake.detach()
         on_both = D(torch.cat([real, fake]), *join(c, c))
-        on_real, on_fake = on_both.split([len(real), len(fake)])
+        logits = on_both.split([len(real), len(fake)])
+        return self._judge(D, logits, [(real, c), (fake, c)], now)
+
+    def _judge(
+        self,
+        D: Callable[..., Any],
+        logits: Sequence[Tensor],
+        images: Sequence[tuple[Tensor, Condition]],
+        now: Clock,
+    ) -> Judgement:
+        """Of logits on reals and on fakes, and of the images where they are penalised."""
+        on_real, on_fake = logits
         loss = games[self.game].discriminator(on_real, on_fake)
         logged = {"real_logit": on_real.detach().mean(), "fake_logit": on_fake.detach().mean()}
         if self.gamma and now.step % self.every == 0:
             judge = _by_sample(D)
-            steepness = zero_centred(judge, real, c) + zero_centred(judge, fake, c)
+            steepness = torch.stack([zero_centred(judge, x, c) for x, c in images]).sum()
             loss = loss + self.every * self.gamma / 2 * steepness
         return Judgement(loss, on_real.detach(), logged)
 
@@ -125,7 +139,6 @@ class Adversary:
     def play(
         self,
         D: Callable[..., Any],
-        held: Callable[..., Any],
         real: Tensor,
         fakes: Sequence[Tensor],
         now: Clock,
@@ -133,12 +146,18 @@ class Adversary:
     ) -> Played:
         """Both players' losses on images (B, C, H, W) against several such batches of fakes.
 
-        held: D as it is held still for the generator; c: what each of the batches belongs to
+        For a simultaneous move: D sees every batch once, and the losses of both players are of
+        what it says. Each is differentiated with respect to its own player alone, which is what
+        the engine does with the losses of a yield. c: what each of the batches belongs to
         """
-        fake, same = torch.cat([*fakes]), join(*[c] * len(fakes))
-        critic = self.discriminator(D, torch.cat([real] * len(fakes)), fake, now, same)
-        on_fake, features = held(fake, *same, features=True)
-        return Played(critic, self.generator(on_fake, critic.real), features)
+        (on_real, f_real), *seen = [D(x, *c, features=True) for x in (real, *fakes)]
+        on_fakes, f_fakes = zip(*seen)
+        logits = torch.cat([on_real] * len(fakes)), torch.cat(on_fakes)
+        fake = torch.cat([*fakes]).detach()
+        images = [(real, c), (fake, join(*[c] * len(fakes)))]
+        critic = self._judge(D, logits, images, now)
+        generator = self.generator(logits[1], critic.real)
+        return Played(critic, generator, f_real.detach(), [*f_fakes])
 
 
 def _by_sample(D: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -10,7 +10,7 @@ import torch
 
 from ganvae.losses.adversarial import Adversary
 from ganvae.objectives.aux_vae import KINDS, MOVED, AuxVAE, evidence
-from ganvae.objectives.base import Objective, fit_prior, frozen
+from ganvae.objectives.base import Objective, fit_prior
 from ganvae.types import Batch, Clock, Networks, Optim, Step
 
 
@@ -56,7 +56,7 @@ class AuxGANVAE(Objective):
             z_p = prior.sample(batch.noise, *c)  # p(z) = N(0, I) while training
         fakes = (found.x_hat, Dec(z_p, *c))
 
-        critic, gan, _ = self.adversary.play(D, frozen(D), x, fakes, now, c)
+        critic, gan, *_ = self.adversary.play(D, x, fakes, now, c)
         bound = found.reconstruction + self.beta * found.divergence
         yield dict.fromkeys(MOVED[self.variant], bound) | {
             "decoder": self.gamma * found.reconstruction + self.adversarial * gan,

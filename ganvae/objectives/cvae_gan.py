@@ -51,12 +51,11 @@ class CVAEGAN(Objective):
         q = E(x, *c)
         z_p = [batch.noise.normal(*q.mean.shape[1:]) for _ in range(2)]  # p(z) = N(0, I)
         fakes = [G(z, *c) for z in (q.rsample(batch.noise), *z_p)]
-        critic, gan, f_D = self.adversary.play(D, frozen(D), x, fakes, now, c)
+        critic, gan, f_x_D, f_D = self.adversary.play(D, x, fakes, now, c)
         logits, f_x_C = C(x, features=True)
-        _, f_x_D = frozen(D)(x, *c, features=True)
         _, f_C = frozen(C)(torch.cat(fakes), features=True)
         f_x = torch.cat([f_x_D, f_x_C.detach()], 1)  # f_D and f_C side by side
-        f_x_hat, *f_p = torch.cat([f_D, f_C], 1).chunk(3)
+        f_x_hat, *f_p = torch.cat([torch.cat(f_D), f_C], 1).chunk(3)
         rec = 0.5 * (squared(fakes[0], x) + self.feature * squared(f_x_hat, f_x))  # L_G
         means = 0.5 * matching_means(f_x, *f_p)  # L_GD + L_GC
         prior, named = self.beta * kl(q), cross_entropy(logits, c[0])

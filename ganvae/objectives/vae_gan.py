@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.divergence import kl
 from ganvae.losses.reconstruction import squared
-from ganvae.objectives.base import Objective, fit_prior, frozen
+from ganvae.objectives.base import Objective, fit_prior
 from ganvae.types import Batch, Clock, Networks, Optim, Step
 
 
@@ -46,10 +44,8 @@ class VAEGAN(Objective):
         x_hat = Dec(q.rsample(batch.noise), *c)
         x_p = Dec(batch.noise.normal(*q.mean.shape[1:]), *c)  # p(z) = N(0, I) while training
 
-        critic, gan, f_fake = self.adversary.play(D, frozen(D), x, (x_hat, x_p), now, c)
-        with torch.no_grad():
-            _, f_x = D(x, *c, features=True)
-        llike = 0.5 * squared(f_fake[: len(x)], f_x)  # eq. 7, a unit Gaussian around f_D
+        critic, gan, f_x, (f_x_hat, _) = self.adversary.play(D, x, (x_hat, x_p), now, c)
+        llike = 0.5 * squared(f_x_hat, f_x)  # eq. 7, a unit Gaussian around f_D
         prior = self.beta * kl(q)  # eq. 3
         yield {
             "encoder": prior + llike,

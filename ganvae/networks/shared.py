@@ -1,7 +1,8 @@
 """Networks of unpaired translation: two sets of images, each with layers of its own, one latent.
 
 Both sets' layers stand in one module with those they share, so that a shared layer is trained
-once. z is a small image, flattened.
+once. Beside the convolutions goes a linear map between a patch of pixels and its cell of z, which
+is a small image, flattened.
 
 | Unsupervised Image-to-Image Translation Networks (Liu et al., 2017), section 3
 | https://arxiv.org/abs/1703.00848
@@ -18,6 +19,9 @@ from ganvae.networks.grid import cells
 from ganvae.networks.residual import Residual, norm, widths
 from ganvae.types import Posterior, Shape
 
+SCALE = 8.0
+"""What an untrained μ is multiplied by, so that the posterior's noise of 1 does not drown it."""
+
 
 class SharedEncoder(nn.Module):
     """q(z|x) = N(μ(x), I): an image of either set, (B, C, H, W) or (B, S, H, W), in [-1, 1]."""
@@ -27,15 +31,17 @@ class SharedEncoder(nn.Module):
         cells(shape, factor)
         channels = widths(width, factor.bit_length() - 1)
 
-        def own(inputs: int) -> nn.Sequential:
+        def own(inputs: int) -> nn.ModuleList:
             layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1)]
             for before, after in pairwise(channels):
                 layers += [norm(before), nn.LeakyReLU(0.2), nn.Conv2d(before, after, 4, 2, 1)]
-            return nn.Sequential(*layers, *_blocks(channels[-1], 2 * depth))
+            patch = nn.Conv2d(inputs, latent, factor, factor)
+            return nn.ModuleList([nn.Sequential(*layers), patch])
 
-        self.target, self.source = own(shape.channels), own(shape.source)
+        self.target = own(shape.channels)
+        self.source = _alike(self.target, own(shape.source))
         self.shared = nn.Sequential(
-            *_blocks(channels[-1], depth),
+            *_blocks(channels[-1], 3 * depth),
             norm(channels[-1]),
             nn.LeakyReLU(0.2),
             nn.Conv2d(channels[-1], latent, 3, padding=1),
@@ -43,7 +49,8 @@ class SharedEncoder(nn.Module):
 
     def forward(self, x: Tensor, *, source: bool = False) -> Posterior:
         """The posterior of each image of the target set, or of the ``source`` set."""
-        mean = self.shared((self.source if source else self.target)(x)).flatten(1)
+        own, patch = self.source if source else self.target
+        mean = SCALE * (self.shared(own(x)) + patch(x)).flatten(1)
         return Posterior(mean, torch.zeros_like(mean))
 
 
@@ -58,19 +65,30 @@ class SharedDecoder(nn.Module):
             nn.Conv2d(latent, channels[0], 3, padding=1), *_blocks(channels[0], depth)
         )
 
-        def own(outputs: int) -> nn.Sequential:
+        def own(outputs: int) -> nn.ModuleList:
             layers: list[nn.Module] = _blocks(channels[0], 2 * depth)
             for before, after in pairwise([*channels, outputs]):
                 up = nn.ConvTranspose2d(before, after, 4, 2, 1)
                 layers += [norm(before), nn.LeakyReLU(0.2), up]
-            return nn.Sequential(*layers, nn.Tanh())
+            patch = nn.ConvTranspose2d(latent, outputs, factor, factor)
+            return nn.ModuleList([nn.Sequential(*layers), patch])
 
-        self.target, self.source = own(shape.channels), own(shape.source)
+        self.target = own(shape.channels)
+        self.source = _alike(self.target, own(shape.source))
 
     def forward(self, z: Tensor, *, source: bool = False) -> Tensor:
         """The image of each z in the target set, or in the ``source`` set."""
-        h = z.unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
-        return (self.source if source else self.target)(self.shared(h))
+        own, patch = self.source if source else self.target
+        h = (z / SCALE).unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
+        return (own(self.shared(h)) + patch(h)).tanh()
+
+
+def _alike(one: nn.ModuleList, other: nn.ModuleList) -> nn.ModuleList:
+    """``other``, begun as ``one`` wherever they fit: z means the same to both from the start."""
+    mine = one.state_dict()
+    kept = {name: x for name, x in other.state_dict().items() if x.shape != mine[name].shape}
+    other.load_state_dict(mine | kept)
+    return other
 
 
 def _blocks(channels: int, count: int) -> list[nn.Module]:

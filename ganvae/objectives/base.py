@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -66,6 +66,19 @@ class Stage:
 
     objective: Objective
     share: float
+
+
+def before_the_game(whole: Any, share: float, pace: float) -> list[Stage]:
+    """First without the adversaries, which is cheap, then ``whole`` at ``pace`` of the rate.
+
+    whole: an objective that makes no move of a discriminator where its ``adversarial`` is 0
+    share: of the first in the run; 0 leaves the game alone, at its own rate
+    """
+    if not share:
+        return [Stage(whole, 1.0)]
+    slower = replace(whole.optim, lr=pace * whole.optim.lr)
+    first = Stage(replace(whole, adversarial=0.0), share)
+    return [first, Stage(replace(whole, optim=slower), 1 - share)]
 
 
 def frozen(net: nn.Module) -> Callable[..., Any]:

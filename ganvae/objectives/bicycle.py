@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.divergence import kl
-from ganvae.objectives.base import Objective, Stage, frozen
+from ganvae.objectives.base import Objective, Stage, before_the_game, frozen
 from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
 
@@ -38,19 +38,20 @@ class Bicycle(Objective):
     """Weight λ₁ of |B − G(A, E(B))|, a mean over pixels and channels."""
     beta: float = 0.01
     """Weight λ_KL of the KL divergence, a sum over the dimensions of z."""
-    back: float = 0.5
+    back: float = 0.1
     """Weight λ_z of |E(G(A, z)) − z|, a mean over the dimensions of z."""
-    adversarial: float = 1.0
+    adversarial: float = 0.5
     """Weight of each of the two adversarial terms."""
     adversary: Adversary = Adversary(game="least_squares", gamma=0.1)
     """The game and its gradient penalties."""
-    share: float = 0.5
+    share: float = 0.75
     """Share of the budget before the game: E and G from B alone, which is cheap; 0 for none."""
+    pace: float = 0.3
+    """Learning rate of the game, as a share of the rate before it."""
 
     def stages(self) -> list[Stage]:
-        """Without the adversaries, then with them; 0 of either share leaves one stage."""
-        first = Stage(replace(self, adversarial=0.0), self.share)
-        return [*([first] if self.share else []), Stage(self, 1 - self.share)]
+        """The autoencoder alone; then all of it."""
+        return before_the_game(self, self.share, self.pace)
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """Both D; then E and G, of which λ_z moves G alone. Odd rows start from z, even from B."""

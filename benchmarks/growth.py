@@ -432,7 +432,7 @@ def paper(size: int = 64) -> dict[str, Any]:
 def cells(quick: bool, threads: int, largest: int) -> dict[str, Cell]:
     """The race's cells by name."""
     counts = [count for count in COUNTS if count <= largest]
-    turns = {"turn": 5, "rounds": 2} if quick else {"turn": 20, "rounds": 7}
+    turns = {"turn": 4, "rounds": 1} if quick else {"turn": 20, "rounds": 7}
 
     def one(name: str, **given: Any) -> Cell:
         return Cell("growth", name, {"threads": threads} | given)

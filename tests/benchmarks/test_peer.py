@@ -12,7 +12,7 @@ from ganvae.networks import zoo
 from ganvae.types import Shape
 
 pytest.importorskip("pythae")
-from benchmarks import peer  # noqa: E402
+from benchmarks import peer
 
 SHAPE = Shape(channels=3, height=16, width=16, latent=5)
 ROLES = ("encoder", "decoder", "discriminator")

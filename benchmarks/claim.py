@@ -107,14 +107,13 @@ class Judged(Trainer):
     def _evaluate(self) -> None:
         """Scores of what the run would leave if it ended here, its prior fitted."""
         start, kept = time.perf_counter(), self.average
-        with torch.random.fork_rng():
-            self.average = copy.copy(kept)
-            self.average.nets = copy.deepcopy(kept.nets)
-            stage = self.stages[self.at.stage].objective
-            stage.conclude(self.average.nets, self._stream(103))
-            seconds = self.at.seconds + time.perf_counter() - start
-            self.note(self.model(), max(self._passed()), seconds)
-            self.average = kept
+        self.average = copy.copy(kept)
+        self.average.nets = copy.deepcopy(kept.nets)
+        stage = self.stages[self.at.stage].objective
+        stage.conclude(self.average.nets, self._stream(103))
+        seconds = self.at.seconds + time.perf_counter() - start
+        self.note(self.model(), max(self._passed()), seconds)
+        self.average = kept
 
     def note(self, model: Model, share: float, seconds: float) -> None:
         """Adds a model's scores to the course: after a share of the budget, and so long."""

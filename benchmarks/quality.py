@@ -217,7 +217,7 @@ def searched(
 ) -> tuple[dict[str, Chosen], list[dict[str, Any]]]:
     """The best settings with its own networks and with ours, and everything tried."""
     short = replace(plan, samples=min(plan.samples, 2000))
-    kinds = ("conv", WRAPPED) if args.quick else (*OWN, WRAPPED)
+    kinds = (OWN[0], WRAPPED) if args.quick else (*OWN, WRAPPED)
     found = {
         kind: search(data, kind, short, args.search, folder, args.quick) for kind in kinds
     }  # fmt: skip

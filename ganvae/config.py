@@ -22,7 +22,7 @@ class Data:
     """The images and how they become tensors."""
 
     path: str = "digits"
-    """Folder, .npz/.npy/idx file, tar shards, Parquet, Hub name, or "digits" (embedded MNIST)."""
+    """Folder, array file, tar or Parquet shards (or their URL), Hub name, or "digits" (MNIST)."""
     size: int | None = None
     """Height and width in pixels; unset: 64 for a folder, its own size for an array."""
     channels: Literal[1, 3] | None = None
@@ -49,6 +49,8 @@ class Data:
     """Largest share of unreadable files that is skipped; more stops the run."""
     cache: str | None = None
     """Where packed images are kept; unset: $XDG_CACHE_HOME/ganvae."""
+    stream: bool = False
+    """Read tar or Parquet shards while training, where they are too many to be packed."""
 
 
 @dataclass(frozen=True, kw_only=True)

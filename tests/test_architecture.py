@@ -174,7 +174,7 @@ def test_every_runtime_dependency_is_pinned() -> None:
     pins = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     text = (root / "pyproject.toml").read_text()
     wanted = {
-        line.strip().strip('"').split("==")[0].split(">=")[0].lower()
+        line.strip().strip('"').split("==")[0].split(">=")[0].split("[")[0].lower()
         for line in text.splitlines()
         if line.startswith('  "') and ">=" in line
     }

@@ -96,7 +96,7 @@ class Batches:
             source=self._source(image, places, drawn),
         )
 
-    def _source(self, image: Tensor, places: np.ndarray, drawn: _Drawn) -> Tensor | None:
+    def _source(self, image: Tensor, places: np.ndarray, drawn: Drawn) -> Tensor | None:
         """What the images are to be made from; of pairs mirrored as they are."""
         origin = self.images.origin
         if origin is None:
@@ -109,7 +109,7 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class Drawn:
     """Which images some places hold, in which epoch, and which are mirrored: shape (B,) each."""
 
     positions: np.ndarray
@@ -133,14 +133,14 @@ class _Stream:
         self._use, self._flip_use = uses
         self._orders: dict[int, np.ndarray] = {}
 
-    def at(self, places: np.ndarray) -> _Drawn:
+    def at(self, places: np.ndarray) -> Drawn:
         """What is at some places of the stream."""
         epochs, offsets = np.divmod(places, self.count)
         positions = np.empty(len(places), np.int64)
         for epoch in np.unique(epochs).tolist():
             here = epochs == epoch
             positions[here] = self._order(epoch)[offsets[here]]
-        drawn = _Drawn(positions, epochs, np.zeros(len(places), np.bool_))
+        drawn = Drawn(positions, epochs, np.zeros(len(places), np.bool_))
         if self.flip:
             drawn.mirrored[:] = drawn.numbers(self.seed, self._flip_use) >> np.uint64(63) == 1
         return drawn
@@ -155,13 +155,16 @@ class _Stream:
         return self._orders[epoch]
 
 
-def _pixels(images: Images, drawn: _Drawn) -> Tensor:
+def _pixels(images: Images, drawn: Drawn) -> Tensor:
     """Pixels as stored, some of them mirrored."""
-    pixels = images.take(drawn.positions)
+    return torch.from_numpy(mirrored(images.take(drawn.positions).numpy(), drawn))
+
+
+def mirrored(raw: np.ndarray, drawn: Drawn) -> np.ndarray:
+    """The same pixels (B, H, W, C), in place, those mirrored that are to be."""
     which = np.flatnonzero(drawn.mirrored)
     if len(which):
-        raw = pixels.numpy()
         lines = raw.reshape(*raw.shape[:2], -1)
         backwards = np.arange(lines.shape[2]).reshape(raw.shape[2:])[::-1].reshape(-1)
         lines[which] = np.take(lines[which], backwards, axis=2)
-    return pixels
+    return raw

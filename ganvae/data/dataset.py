@@ -14,10 +14,12 @@ import numpy as np
 from ganvae import config
 from ganvae.data import pairs, sources
 from ganvae.data.decode import EXTENSIONS, Preparation, colour
+from ganvae.data.hub import Shards
 from ganvae.data.images import Images
 from ganvae.data.origins import Origin
-from ganvae.data.split import leaks, split
+from ganvae.data.split import bound, leaks, split
 from ganvae.data.store import Progress, Store, cache_folder, ingest
+from ganvae.data.stream import Sample, Streamed
 from ganvae.errors import ConfigError, DataError
 
 EXAMPLES = 20
@@ -51,6 +53,8 @@ class Data:
     """Positions in ``test`` whose very content is also in ``train``."""
     sources: Store | None = None
     """The sources, where they are images of their own."""
+    stream: Streamed | None = None
+    """What is read while training; ``train`` and ``test`` are then samples of it."""
 
     @property
     def source_channels(self) -> int:
@@ -78,6 +82,10 @@ class Data:
 
     def manifest(self) -> Manifest:
         """What :func:`difference` needs to say later how the images changed."""
+        if self.stream is not None:
+            shards = self.stream.shards
+            contents = _name_keys([shard.digest for shard in shards])
+            return Manifest(_name_keys([shard.name for shard in shards]), contents, "shards")
         names, hashes = self.store.names(), self.store.hashes()
         if self.sources is not None:
             names = [f"{pairs.TARGET}/{name}" for name in names]
@@ -93,6 +101,7 @@ class Manifest:
 
     names: np.ndarray
     contents: np.ndarray
+    of: str = "images"
 
     def save(self, path: Path) -> None:
         """Writes an .npy file of 16 bytes an image."""
@@ -117,6 +126,7 @@ class Difference:
     removed: int
     edited: int
     renamed: int
+    of: str = "images"
 
     def __str__(self) -> str:
         counts = [
@@ -129,7 +139,7 @@ class Difference:
             )
             if count
         ]
-        return f"images: {', '.join(counts)}" if counts else "images: only their order or labels"
+        return f"{self.of}: {', '.join(counts) or 'only their order or labels'}"
 
 
 def difference(old: Manifest | Path, new: Manifest) -> Difference:
@@ -146,6 +156,7 @@ def difference(old: Manifest | Path, new: Manifest) -> Difference:
         removed=gone.total() - renamed,
         edited=edited,
         renamed=renamed,
+        of=new.of,
     )
 
 
@@ -182,11 +193,61 @@ def open_data(
             f"data.origin {chosen.origin} is what a translation starts from, and data.task is"
             f" {chosen.task}; choose data.task translate, or leave data.origin out"
         )
+    if chosen.stream:
+        return _streamed(chosen, labels or chosen.labels, progress, workers)
     if chosen.task == "translate" and chosen.origin == "given":
         return _between_sets(chosen, labels or chosen.labels, paired, progress, workers)
     one = _packed_set(chosen, progress, workers)
     train, test = split(one.store, chosen.test_share)
     return _data(one, train, test, labels or chosen.labels, _origin(chosen, one.store))
+
+
+def _streamed(
+    chosen: config.Data, labelled: bool, progress: Progress | None, workers: int | None
+) -> Data:
+    """Shards to read while training, and a sample of them, packed to judge by."""
+    source = sources.find(chosen.path)
+    if not isinstance(source, Shards) or (chosen.task, chosen.origin) == ("translate", "given"):
+        raise ConfigError(
+            f"data.stream reads one set of tar or Parquet shards, and {chosen.path} is none;"
+            " leave out data.stream to have the images packed"
+        )
+    how = _preparation(chosen, source)
+    sample = Sample(source, how, chosen.test_share, workers)
+    packed = ingest(sample, how, cache_folder(chosen.cache), progress=progress, workers=workers)
+    if not source.shards:
+        raise DataError(f"{chosen.path} cannot be reached, and must be to be read while training")
+    one = PackedSet(chosen, *packed)
+    _refuse_bad(one.store, chosen)
+    _refuse_empty(one.store, one.index, chosen)
+    train, test = split(one.store, chosen.test_share)
+    origin = _origin(chosen, one.store)
+    data = _data(one, train, test, labelled, origin)
+    own = _own_split(one.store)
+    stream = Streamed(
+        path=chosen.path,
+        shards=[shard for shard in source.shards if shard.split != "test"],
+        how=replace(how, channels=one.store.shape[2]),
+        held_out=0 if own else bound(one.store.hashes(), chosen.test_share),
+        classes=data.classes,
+        origin=origin,
+        max_bad=chosen.max_bad,
+        workers=workers,
+    )
+    identity = [one.index.digest, data.fingerprint, stream.held_out]
+    return replace(
+        data,
+        stream=stream,
+        fingerprint=blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest(),
+        notes=[*data.notes, _about(stream, data)],
+    )
+
+
+def _about(stream: Streamed, data: Data) -> str:
+    return (
+        f"{len(stream.shards):,} shards are read while training; a sample of {len(data.test):,}"
+        f" held-out and {len(data.train):,} training images is packed to judge by"
+    )
 
 
 @dataclass(frozen=True)
@@ -348,18 +409,21 @@ def packed(
     chosen: config.Data, *, progress: Progress | None = None, workers: int | None = None
 ) -> tuple[Store, sources.Index]:
     """The packed store of a setting, however many of its files are bad."""
-    background = colour(chosen.background)
     source = sources.find(chosen.path)
+    how = _preparation(chosen, source)
+    cache = cache_folder(chosen.cache)
+    return ingest(source, how, cache, progress=progress, workers=workers)
+
+
+def _preparation(chosen: config.Data, source: sources.Source) -> Preparation:
     height, width = (chosen.size, chosen.size) if chosen.size is not None else source.size()
-    how = Preparation(
+    return Preparation(
         height=height,
         width=width,
         channels=chosen.channels,
         resize=chosen.resize,
-        background=background,
+        background=colour(chosen.background),
     )
-    cache = cache_folder(chosen.cache)
-    return ingest(source, how, cache, progress=progress, workers=workers)
 
 
 def _own_split(store: Store) -> bool:

@@ -216,7 +216,15 @@ def files_digest(paths: list[Path]) -> str:
 
 
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(:[\w.-]+)?")
-_TAR = re.compile(r"\.(tar|tgz|tar\.gz)$", re.IGNORECASE)
+SHARD = re.compile(r"\.(tar|tgz|tar\.gz|parquet)$", re.IGNORECASE)
+"""The ends of names of files that hold many images."""
+
+
+def own_split(names: list[str]) -> dict[str, str]:
+    """Split of every file by the first word of its name; empty unless some are to be held out."""
+    words = {name: re.split(r"[-_.]", name)[0].lower() for name in names}
+    splits = {name: "test" if word in TEST else "train" for name, word in words.items()}
+    return splits if len(set(splits.values())) == 2 else {}
 
 
 def find(path: str) -> Source:
@@ -232,7 +240,7 @@ def find(path: str) -> Source:
         return _folder(path, local)
     if local.exists():
         return _file(path, local)
-    if _TAR.search(path):
+    if "://" in path or path.startswith("pipe:") or SHARD.search(path):
         return hub.Shards(path)
     if _HUB.fullmatch(path) and not path.lower().endswith(EXTENSIONS):
         return hub.Dataset(path)
@@ -252,10 +260,10 @@ def _folder(path: str, local: Path) -> Source:
     except OSError as error:
         raise DataError(f"cannot list {path}: {error.strerror}; check its permissions") from None
     plain = not any(e.suffix.lower() in EXTENSIONS or e.is_dir() for e in entries)
-    if plain and any(entry.suffix == ".parquet" for entry in entries):
-        return hub.Dataset(path, [entry for entry in entries if entry.suffix == ".parquet"])
-    if plain and any(_TAR.search(entry.name) for entry in entries):
-        return hub.Shards(path, [entry for entry in entries if _TAR.search(entry.name)])
+    for kind in (r"\.parquet$", SHARD.pattern):
+        found = [entry for entry in entries if re.search(kind, entry.name, re.IGNORECASE)]
+        if plain and found:
+            return hub.Shards(path, found)
     return Folder(path, local)
 
 
@@ -265,9 +273,7 @@ def _file(path: str, local: Path) -> Source:
     name = local.name.lower()
     if name.endswith(EXTENSIONS):
         raise DataError(f"{path} is a single file; give the folder of images it is in")
-    if name.endswith(".parquet"):
-        return hub.Dataset(path, [local])
-    if _TAR.search(name):
+    if SHARD.search(name):
         return hub.Shards(path, [local])
     if source := arrays.file(path, local):
         return source

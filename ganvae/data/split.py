@@ -46,16 +46,35 @@ def by_content(hashes: np.ndarray, share: float) -> np.ndarray:
 
     hashes: content hashes, uint8 (N, 16). Raises DataError where all are equal.
     """
-    keys = np.ascontiguousarray(hashes[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    return keys_of(hashes) < np.uint64(bound(hashes, share))
+
+
+def bound(hashes: np.ndarray, share: float) -> int:
+    """The key below which images are held out; see :func:`by_content`."""
+    keys = keys_of(hashes)
     if len(np.unique(keys)) < 2:
         few = "only one image" if len(keys) == 1 else f"{len(keys)} copies of one image"
         raise DataError(f"found {few}; at least 2 different ones are needed, one to hold out")
-    held_out: np.ndarray = keys < np.uint64(share * 2.0**64)
+    held_out = keys < np.uint64(limit(share))
     if not held_out.any():
-        return keys == keys.min()
-    if held_out.all():
-        return keys != keys.max()
-    return held_out
+        return int(keys.min()) + 1
+    return int(keys.max()) if held_out.all() else limit(share)
+
+
+def limit(share: float) -> int:
+    """The key below which a share of all possible ones is."""
+    return int(share * 2.0**64)
+
+
+def keys_of(hashes: np.ndarray) -> np.ndarray:
+    """The keys that decide what is held out: uint64 (N,) of hashes (N, 16)."""
+    keys: np.ndarray = np.ascontiguousarray(hashes[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    return keys
+
+
+def key_of(hash_: bytes) -> int:
+    """The key of one hash."""
+    return int.from_bytes(hash_[:8], "big")
 
 
 def heads(images: np.ndarray, partners: np.ndarray) -> np.ndarray:

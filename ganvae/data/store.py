@@ -366,9 +366,10 @@ def _offline(source: Source, home: Path, why: str) -> tuple[Store, Index]:
         if store := _find(folder, index):
             index.notes.append(f"{source.path} cannot be reached ({why}): taken as packed before")
             return store, index
+    place = "" if "://" in source.path else " as a data set of the Hub"
     raise DataError(
-        f"{source.path} is no folder or file here, and as a data set of the Hub it cannot be"
-        f" reached ({why}); check the name and the network"
+        f"{source.path} is no folder or file here, and{place} it cannot be reached ({why});"
+        " check the name and the network"
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ganvae import config as configuration
 from ganvae.config import Config
 from ganvae.data import Batches, Data, difference
+from ganvae.data.stream import StreamBatches
 from ganvae.data.transforms import Augmented
 from ganvae.errors import ConfigError, DivergedError
 from ganvae.metrics import judge as judges
@@ -107,6 +108,7 @@ class Trainer:
         self.run_id = uuid.uuid4().hex
         self._changes: list[str] = []
         self._early: list[str] = []
+        self.stream: StreamBatches | None = None
 
     def run(self) -> Result:
         """Trains until the budget is spent or a signal asks to stop; saves in either case."""
@@ -116,6 +118,7 @@ class Trainer:
             if self.processes.first:
                 stack.enter_context(RunLock(self.out))
             self.signals = stack.enter_context(Signals())
+            stack.callback(self._close_stream)
             self._build()
             self._begin()
             stack.callback(self.display.close)
@@ -213,11 +216,33 @@ class Trainer:
             multiple=1 if held_out else self.processes.world * settings.accumulate,
         )
 
+    def _open_stream(self, seed: int) -> StreamBatches | None:
+        """This process's part of the training batches, where they are read while training."""
+        self._close_stream()
+        settings = self.config.training
+        if self.data.stream is not None:
+            self.stream = StreamBatches(
+                self.data.stream,
+                batch=settings.batch,
+                seed=seed,
+                flip=self.config.data.flip,
+                device=self.processes.device,
+                rank=self.processes.rank,
+                world=self.processes.world,
+                micros=settings.accumulate,
+            )
+        return self.stream
+
+    def _close_stream(self) -> None:
+        if self.stream is not None:
+            self.stream.close()
+
     def _enter_stage(self) -> None:
         """The parts that belong to one stage: its batches, optimisers, guard."""
         settings = self.config.training
         stage = self.stages[self.at.stage].objective
-        self.batches = self._batches(mix(settings.seed, self.at.stage, self.at.rollbacks))
+        seed = mix(settings.seed, self.at.stage, self.at.rollbacks)
+        self.batches = self._open_stream(seed) or self._batches(seed)
         self.engine = Engine(
             {role: self.nets[role] for role in stage.networks},
             stage.optim,
@@ -297,6 +322,7 @@ class Trainer:
             "changes": self._changes,
             "world": self.processes.world,
             "guard": self.guard.state(),
+            "stream": None if self.stream is None else self.stream.state(),
         }
         checkpoint.save(
             self.out / "checkpoints",
@@ -316,6 +342,7 @@ class Trainer:
             net.load_state_dict(found.state[f"networks.{name}"])
             self.average.nets[name].load_state_dict(found.state[f"ema.{name}"])
         self._enter_stage()
+        self._continue_stream(found, anew=rollbacks is not None)
         self.engine.load_state(
             {k.removeprefix("optim."): v for k, v in found.state.items() if k[:6] == "optim."}
         )
@@ -324,11 +351,28 @@ class Trainer:
             self.guard.load_state(found.meta["guard"])
             self._changes = [*found.meta["changes"], *self._changes]
             self.at.done = self.at.done and not self._progress_is_open()
-        if found.meta["world"] != self.processes.world:
+        if found.meta["world"] != self.processes.world and self.stream is None:
             self._say(
                 f"{found.meta['world']} process(es) became {self.processes.world}: the samples "
                 f"stay the same, but the result is not bit-exact"
             )
+
+    def _continue_stream(self, found: checkpoint.Checkpoint, anew: bool) -> None:
+        """Lets a stream go on where it was; after a rollback, or changes, in a new order."""
+        if self.stream is None:
+            return
+        state = None if anew else found.meta.get("stream")
+        goes_on = self.stream.restore(state, self.at.stage_step)
+        if goes_on or anew:
+            return
+        was, now = found.meta["world"], self.processes.world
+        if was != now and not self.config.training.allow_changes:
+            raise ConfigError(
+                f"{self.out} was trained by {was} process(es) that read shards of their own, and"
+                f" {now} would read others: start {was}, or resume with --training.allow-changes,"
+                " and the order of the images begins anew"
+            )
+        self._say("the order of the images begins anew")
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -378,6 +422,8 @@ class Trainer:
         within = (progress - begin) / max(self._end_of(self.at.stage) - begin, 1e-9)
         now = Clock(step=self.at.stage_step, progress=min(1.0, max(0.0, within)))
         micros = settings.accumulate
+        if self.stream is not None:
+            self.stream.meet(self.at.stage_step, self.processes.agree)
         place = {"rank": self.processes.rank, "world": self.processes.world, "micros": micros}
         steps = []
         for micro in range(micros):
@@ -616,7 +662,7 @@ class Trainer:
             classes=self.data.classes,
             class_shares=self._class_shares(),
             fingerprint=self.data.fingerprint,
-            train_images=len(self.data.train),
+            train_images=None if self.data.stream else len(self.data.train),
             test_images=len(self.data.test),
             images=self.at.images,
             steps=self.at.step,

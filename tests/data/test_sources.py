@@ -464,7 +464,6 @@ def test_without_the_extra_the_mend_is_named(
 
 
 def test_tar_shards(tmp_path: Path, setting: Setting) -> None:
-    pytest.importorskip("webdataset")
     folder = tmp_path / "shards"
     folder.mkdir()
     for shard in range(3):

@@ -1,0 +1,443 @@
+"""Shards read while training: for sets that are too large to be packed.
+
+Each process reads shards of its own, in an order that follows from the seed and the epoch, some at
+once, and shuffles what comes in blocks. Where a block begins is all there is to remember: from
+there on everything is read again in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from ganvae.data import shards as files
+from ganvae.data.batches import Drawn, mirrored
+from ganvae.data.decode import Bad, Preparation
+from ganvae.data.draws import bits
+from ganvae.data.hub import Shards
+from ganvae.data.origins import Origin
+from ganvae.data.shards import Shard
+from ganvae.data.sources import Index, Source
+from ganvae.data.split import key_of, limit
+from ganvae.data.store import SPLITS, content_hash
+from ganvae.data.transforms import to_float
+from ganvae.data.workers import Item, cores, prepare_all
+from ganvae.errors import ConfigError, DataError
+from ganvae.types import Batch, Noise
+
+SAMPLE = 5_000
+"""Held-out images, and training images, that are packed to judge by and to fit priors to."""
+AT_ONCE, SAMPLED_AT_ONCE = 4, 16
+"""Shards that a process reads at once, to train and to sample."""
+BLOCK, BLOCK_BYTES = 8192, 2**28
+"""Images that are shuffled with each other, unless they take more than so many bytes."""
+_SHARDS, _ORDER, _FLIP, _SOURCE = 11, 12, 13, 14
+
+Mark = tuple[int, int, int]
+"""A place in what a process reads: the epoch, the group of shards, the image within the group."""
+
+
+class Sample(Source):
+    """The first images of shards, some of them held out and some not: what is packed of them."""
+
+    kind = "sample"
+
+    def __init__(self, shards: Shards, how: Preparation, share: float, workers: int | None):
+        self.shards, self.path, self.identity = shards, shards.path, shards.identity
+        self._how, self._share, self._workers = how, share, workers
+
+    def index(self) -> Index:
+        """That of the shards."""
+        index = self.shards.index()
+        return replace(index, digest=f"{index.digest}-{SAMPLE}-{limit(self._share):x}")
+
+    def items(self, index: Index) -> Iterator[Item]:
+        """Prepared images, until there are enough on both sides or no more."""
+        counts, dropped = {True: 0, False: 0}, False
+        parts = [[s for s in self.shards.shards if s.split == kind] for kind in SPLITS]
+        for part in filter(None, parts):
+            sides = {True, False} if part[0].split is None else {part[0].split == "test"}
+            for item, made in prepare_all(_spread(part), self._how, self._workers):
+                if isinstance(made, Bad):
+                    if not dropped:  # or their share would not be that of what is kept
+                        yield replace(item, image=made)
+                    continue
+                held = item.split == "test"
+                if item.split is None:
+                    held = key_of(content_hash(made.pixels)) < limit(self._share)
+                dropped = dropped or counts[held] == SAMPLE
+                if counts[held] < SAMPLE:
+                    counts[held] += 1
+                    yield replace(item, image=made)
+                if all(counts[side] == SAMPLE for side in sides):
+                    break
+
+    def classes(self) -> list[str] | None:
+        """Their names where Parquet files have them."""
+        return self.shards.classes()
+
+
+def _spread(shards: list[Shard]) -> Iterator[Item]:
+    """Images from many shards, wherever in the set these are."""
+    order = np.argsort(bits(np.arange(len(shards)), 0, _SHARDS), kind="stable").tolist()
+    for first in range(0, len(order), SAMPLED_AT_ONCE):
+        some = [shards[place] for place in order[first : first + SAMPLED_AT_ONCE]]
+        yield from (item for _, _, item in files.together(some))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streamed:
+    """A set that is read while training.
+
+    path: as the user gave it
+    shards: those to train on
+    how: what every image is made into, the channels known
+    held_out: images with a smaller key of their contents are held out
+    classes: names by number; empty where labels were not asked for
+    origin: what sources are made of the images
+    max_bad: share of unreadable images that is borne
+    workers: decoding processes; 0 decodes beside the training, None shares the cores out
+    """
+
+    path: str
+    shards: list[Shard]
+    how: Preparation
+    held_out: int
+    classes: list[str] = field(default_factory=list)
+    origin: Origin | None = None
+    max_bad: float = 0.0
+    workers: int | None = None
+
+    def decoders(self) -> int:
+        """Decoding processes of this process among those of its machine."""
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        return max(1, min(16, cores() // local)) if self.workers is None else self.workers
+
+
+class StreamBatches:
+    """The stream of one process's parts of training batches, in place of :class:`Batches`.
+
+    What a step sees follows from the seed, the step, the shards and the number of processes. Each
+    process goes through its shards at its own pace: an epoch ends for each when it has read them.
+
+    batch: images a step over all processes
+    micros: micro-batches a step; sizes that cannot be shared raise ConfigError
+    rank, world: which process of how many; fewer shards than processes raise ConfigError
+    """
+
+    def __init__(
+        self,
+        data: Streamed,
+        *,
+        batch: int,
+        seed: int,
+        flip: bool = False,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        micros: int = 1,
+    ):
+        if batch % (world * micros):
+            raise ConfigError(
+                f"a batch of {batch} cannot be shared by {world} processes with {micros}"
+                f" micro-batches each; choose training.batch as a multiple of {world * micros}"
+            )
+        if len(data.shards) < world:
+            raise ConfigError(
+                f"{len(data.shards)} shards cannot be shared by {world} processes: write the"
+                f" images of {data.path} into more shards, or start fewer processes"
+            )
+        self.data, self.batch, self.seed, self.flip = data, batch, seed, flip
+        self.device, self.rank, self.world = torch.device(device), rank, world
+        self.notes: list[str] = []
+        row = data.how.height * data.how.width * (data.how.channels or 1)
+        self.own = batch // world
+        self.steps = max(1, min(BLOCK, BLOCK_BYTES // row) // self.own)
+        self._begin = 0
+        self._marks: dict[int, list[Mark]] = {0: [(0, 0, 0)] * world}
+        self._blocks: dict[int, _Block] = {}
+        self._reader: _Ahead | None = None
+
+    def at(
+        self, step: int, *, rank: int = 0, world: int = 1, micro: int = 0, micros: int = 1
+    ) -> Batch:
+        """This process's part of a step's global batch, or one micro-batch of it.
+
+        rank, world: say nothing; a process has no part but its own. Raises DataError.
+        """
+        block, offset = divmod(step - self._begin, self.steps)
+        size = self.own // micros
+        first = offset * self.own + micro * size
+        held = self._block(block)
+        drawn = held.drawn(slice(first, first + size))
+        if self.flip:
+            drawn.mirrored[:] = drawn.numbers(self.seed, _FLIP) >> np.uint64(63) == 1
+        pixels = torch.from_numpy(mirrored(held.pixels[held.order[first : first + size]], drawn))
+        image = to_float(pixels.to(self.device))
+        part = self.rank * self.own + micro * size
+        noise = Noise(
+            self.seed,
+            step,
+            total=self.batch,
+            rows=slice(part, part + size),
+            device=self.device,
+        )
+        source = None
+        if self.data.origin is not None:
+            source = self.data.origin(image, drawn.numbers(self.seed, _SOURCE))
+            source = source.contiguous(memory_format=torch.channels_last)
+        label = None
+        if self.data.classes:
+            label = torch.from_numpy(held.labels[held.order[first : first + size]])
+            label = label.to(self.device)
+        return Batch(image=image, noise=noise, label=label, source=source)
+
+    # -- where the processes are -----------------------------------------------------------------
+
+    def meet(self, step: int, agree: Callable[..., list[float]]) -> None:
+        """Lets every process know where the next block of each begins.
+
+        All processes call this before each step; what is exchanged is in :meth:`state`.
+
+        agree: the largest of each number over the processes
+        """
+        block, offset = divmod(step - self._begin, self.steps)
+        if offset or block + 1 in self._marks:
+            return
+        slots = np.zeros((self.world, 3))
+        slots[self.rank] = self._block(block).after
+        shared = np.reshape(agree(*slots.ravel().tolist()), (self.world, 3)).astype(int).tolist()
+        self._marks = {n: self._marks[n] for n in (block,) if n in self._marks}
+        self._marks[block + 1] = [(e, g, i) for e, g, i in shared]
+
+    def state(self) -> dict[str, Any]:
+        """Where all processes are, JSON-able: what :meth:`restore` needs."""
+        marks = {str(block): [list(mark) for mark in all_] for block, all_ in self._marks.items()}
+        return self._identity() | {"begin": self._begin, "marks": marks}
+
+    def _identity(self) -> dict[str, Any]:
+        shards = blake2b("".join(shard.digest for shard in self.data.shards).encode())
+        return {
+            "world": self.world,
+            "own": self.own,
+            "steps": self.steps,
+            "seed": self.seed,
+            "shards": shards.hexdigest()[:32],
+        }
+
+    def restore(self, state: Mapping[str, Any] | None, step: int) -> bool:
+        """Goes on where :meth:`state` was taken; begins anew at this step without one.
+
+        Returns whether the order of the images goes on. It does not where the number of processes,
+        the batch or the shards are others.
+        """
+        self.close()
+        goes_on = state is not None and self._identity().items() <= dict(state).items()
+        self._begin, self._marks = step, {0: [(0, 0, 0)] * self.world}
+        if state is not None and goes_on:
+            self._begin = state["begin"]
+            self._marks = {
+                int(block): [(e, g, i) for e, g, i in marks]
+                for block, marks in state["marks"].items()
+            }
+        return goes_on
+
+    def close(self) -> None:
+        """Ends what reads ahead."""
+        if self._reader:
+            self._reader.close()
+        self._reader, self._blocks = None, {}
+
+    # -- blocks ----------------------------------------------------------------------------------
+
+    def _block(self, number: int) -> _Block:
+        """A block; those before it are read, too, as far as nobody knows where it begins."""
+        if number in self._blocks:
+            return self._blocks[number]
+        if self._reader is None or self._reader.next > number:
+            self.close()
+            known = max(block for block in self._marks if block <= number)
+            mark = self._marks[known][self.rank]
+            self._reader = _Ahead(_Shuffled(self, self.steps * self.own).blocks(mark), known)
+        while self._reader.next <= number:
+            self._blocks.clear()
+            at = self._reader.next
+            self._blocks[at] = self._reader.take()
+        return self._blocks[number]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Images that were shuffled with each other.
+
+    pixels: uint8 (B, H, W, C) in the order they were read; ``order`` (B,) says the other one
+    keys: which image of which shard; epochs, labels: int64 (B,) too
+    after: where the next block begins
+    """
+
+    pixels: np.ndarray
+    keys: np.ndarray
+    epochs: np.ndarray
+    labels: np.ndarray
+    order: np.ndarray
+    after: Mark
+
+    def drawn(self, which: slice) -> Drawn:
+        """Some of the images in the shuffled order."""
+        rows = self.order[which]
+        return Drawn(self.keys[rows], self.epochs[rows], np.zeros(len(rows), np.bool_))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read(Item):
+    """An image, where the one after it is, and which one of which shard it is."""
+
+    after: Mark
+    key: int
+
+
+class _Shuffled:
+    """What one process reads of a set, block by block."""
+
+    def __init__(self, batches: StreamBatches, size: int):
+        self._data, self._size = batches.data, size
+        self._seed, self._rank, self._world = batches.seed, batches.rank, batches.world
+        self._numbers = {name: number for number, name in enumerate(self._data.classes)}
+        self._some_bad: deque[str] = deque(maxlen=5)
+        self._good = self._bad = 0
+        self.stop = threading.Event()
+
+    def blocks(self, mark: Mark) -> _Blocks:
+        """Blocks from a place on, without end, and what stops them."""
+        return _Blocks(self._fill(mark), self.stop)
+
+    def _fill(self, mark: Mark) -> Generator[_Block, None, None]:
+        how = self._data.how
+        images = self._images(mark)
+        while True:
+            pixels = np.empty((self._size, how.height, how.width, how.channels or 1), np.uint8)
+            keys, epochs, labels = (np.empty(self._size, np.int64) for _ in range(3))
+            item = None
+            for row, (item, made) in enumerate(islice(images, self._size)):
+                pixels[row], labels[row] = made, self._label(item)
+                keys[row], epochs[row] = item.key, item.after[0]
+            if self.stop.is_set() or item is None:
+                return
+            yield _Block(pixels, keys, epochs, labels, self._order(keys, epochs), item.after)
+
+    def _order(self, keys: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+        """Shuffled within each epoch, and one epoch after the other."""
+        drawn = Drawn(keys, epochs, np.zeros(len(keys), np.bool_))
+        return np.lexsort((drawn.numbers(self._seed, _ORDER), epochs))
+
+    def _label(self, item: _Read) -> int:
+        if not self._numbers:
+            return -1
+        if item.label not in self._numbers:
+            raise DataError(
+                f"{item.name} in {self._data.path} is of class {item.label}, which no image that"
+                " was looked at before has; spread the classes over the shards, or leave out"
+                " data.stream"
+            )
+        return self._numbers[item.label]
+
+    def _images(self, mark: Mark) -> Iterator[tuple[_Read, np.ndarray]]:
+        """Prepared training images from a place on, in the order they are read."""
+        epoch, channels = mark[0], self._data.how.channels
+        for item, made in prepare_all(self._raw(mark), self._data.how, self._data.decoders()):
+            assert isinstance(item, _Read)
+            if item.after[0] > epoch + 1:
+                raise DataError(f"no image of {self._data.path} can be trained on")
+            if isinstance(made, Bad):
+                self._refuse(item, made)
+                continue
+            self._good += 1
+            if item.split is None and key_of(content_hash(made.pixels)) < self._data.held_out:
+                continue
+            epoch = item.after[0]
+            grey = made.pixels.shape[2] < (channels or 1)
+            yield item, np.repeat(made.pixels, 3, 2) if grey else made.pixels
+
+    def _refuse(self, item: Item, why: Bad) -> None:
+        """Counts an image that cannot be read. Raises DataError for too many of them."""
+        self._some_bad.append(f"{item.name} ({why})")
+        self._bad += 1
+        bad, total = self._bad, self._bad + self._good
+        if total >= 1000 and bad > self._data.max_bad * total:
+            raise DataError(
+                f"{bad:,} of the last {total:,} images in {self._data.path} cannot be read:"
+                f" {'; '.join(self._some_bad)}; mend or remove them, or allow this share with"
+                f" data.max_bad (now {self._data.max_bad:g})"
+            )
+
+    def _raw(self, mark: Mark) -> Iterator[_Read]:
+        """Encoded images of this process's shards from a place on, epoch after epoch."""
+        epoch, first, skip = mark
+        while True:
+            seen = bool(first or skip)
+            places = self._own(epoch)
+            for group in range(first, -(-len(places) // AT_ONCE)):
+                mine = places[group * AT_ONCE : (group + 1) * AT_ONCE]
+                readers = files.together([self._data.shards[n] for n in mine], self.stop)
+                for number, (which, index, item) in enumerate(readers):
+                    seen = True
+                    if number >= skip:
+                        yield _Read(
+                            name=item.name, image=item.image, label=item.label, split=item.split,
+                            after=(epoch, group, number + 1), key=mine[which] << 32 | index,
+                        )  # fmt: skip
+                if self.stop.is_set():
+                    return
+                skip = 0
+            if not seen:
+                raise DataError(f"the shards of {self._data.path} hold no images")
+            epoch, first = epoch + 1, 0
+
+    def _own(self, epoch: int) -> list[int]:
+        """Places of this process's shards in an epoch."""
+        drawn = bits(np.arange(len(self._data.shards)), self._seed, epoch, _SHARDS)
+        own: list[int] = np.argsort(drawn, kind="stable")[self._rank :: self._world].tolist()
+        return own
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks without end, and what ends them."""
+
+    all: Generator[_Block, None, None]
+    stop: threading.Event
+
+
+class _Ahead:
+    """Has the next block made while the last one is used.
+
+    next: number of the block that :meth:`take` returns
+    """
+
+    def __init__(self, blocks: _Blocks, number: int):
+        self.next, self._blocks = number, blocks
+        self._thread = ThreadPoolExecutor(1)
+        self._coming: Future[_Block] = self._thread.submit(next, blocks.all)
+
+    def take(self) -> _Block:
+        """The next block. Raises DataError."""
+        block = self._coming.result()
+        self._coming = self._thread.submit(next, self._blocks.all)
+        self.next += 1
+        return block
+
+    def close(self) -> None:
+        """Stops at the next image, and ends the decoding processes."""
+        self._blocks.stop.set()
+        self._thread.shutdown()
+        self._blocks.all.close()

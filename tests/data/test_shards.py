@@ -1,0 +1,265 @@
+"""Shards here and in an object store: what is listed, what is read, and what is told of errors."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganvae import config
+from ganvae.data import Data, difference, open_data, shards
+from ganvae.data.shards import Shard
+from ganvae.data.sources import find
+from ganvae.errors import DataError
+
+from .conftest import Bucket, encoded, parquet, tar
+
+Setting = Callable[..., config.Data]
+
+
+def pictures(data: Data) -> set[bytes]:
+    """The pixels of all images."""
+    parts = [part.take(range(len(part))).numpy() for part in (data.train, data.test)]
+    return {image.tobytes() for image in np.concatenate(parts)}
+
+
+def made(numbers: range) -> set[bytes]:
+    from PIL import Image
+
+    return {np.asarray(Image.open(io.BytesIO(encoded(number)))).tobytes() for number in numbers}
+
+
+def test_shards_far_away_are_packed_without_a_copy(
+    bucket: Bucket, setting: Setting, tmp_path: Path
+) -> None:
+    for shard in range(3):
+        bucket.write(f"tars/a-{shard}.tar", tar(range(10 * shard, 10 * shard + 10)))
+        bucket.write(f"rows/a-{shard}.parquet", parquet(range(10 * shard, 10 * shard + 10)))
+    bucket.write("tars/README", b"hello")
+    for name in ("tars/a-{0..2}.tar", "tars/*.tar", "tars", "rows/*.parquet", "rows/"):
+        data = open_data(setting(f"s3://{bucket.name}/{name}", size=8), labels=True)
+        assert pictures(data) == made(range(30))
+        rows = name.startswith("rows")
+        assert data.classes == (["zebra", "ape", "bee"] if rows else ["0", "1", "2"])
+    packed = {path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    assert not any(name.endswith((".tar", ".parquet")) for name in packed)
+
+
+def test_a_changed_object_is_noticed(bucket: Bucket, setting: Setting) -> None:
+    bucket.write("a-0.tar", tar(range(10)))
+    before = open_data(setting(f"s3://{bucket.name}/*.tar", size=8))
+    bucket.write("a-0.tar", tar(range(10, 20)))
+    after = open_data(setting(f"s3://{bucket.name}/*.tar", size=8))
+    assert pictures(after) == made(range(10, 20))
+    assert str(difference(before.manifest(), after.manifest())) == "images: 10 added, 10 removed"
+
+
+def test_shards_named_test_are_held_out(bucket: Bucket, setting: Setting) -> None:
+    bucket.write("train-0.tar", tar(range(20)))
+    bucket.write("val-0.tar", tar(range(20, 25)))
+    data = open_data(setting(f"s3://{bucket.name}/*.tar", size=8))
+    assert (len(data.train), len(data.test)) == (20, 5)
+    assert data.report["split"] == "the source's own"
+
+
+def test_packed_images_are_found_when_nobody_answers(
+    bucket: Bucket, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    bucket.write("a.tar", tar(range(10)))
+    chosen = setting(f"s3://{bucket.name}/a.tar", size=8)
+    data = open_data(chosen)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    again = open_data(chosen)
+    assert again.fingerprint == data.fingerprint
+    assert any("taken as packed before" in note for note in again.notes)
+    with pytest.raises(DataError, match="cannot be reached"):
+        open_data(setting(f"s3://{bucket.name}/b.tar", size=8))
+
+
+# -------------------------------------------------------------------------------------- errors
+
+
+def test_a_bucket_or_shard_that_is_not_there(bucket: Bucket, setting: Setting) -> None:
+    for path in ("s3://no-such-bucket-here/a.tar", f"s3://{bucket.name}/a-{{0..3}}.tar"):
+        with pytest.raises(DataError, match="does not exist; check the bucket and the name"):
+            open_data(setting(path))
+    for path in (f"s3://{bucket.name}/*.tar", f"s3://{bucket.name}/photos/"):
+        with pytest.raises(DataError, match="does not exist"):
+            open_data(setting(path))
+
+
+def test_no_credentials(
+    bucket: Bucket, setting: Setting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import s3fs
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(DataError, match=r"no credentials to read s3://.*AWS_ACCESS_KEY_ID"):
+        open_data(setting(f"s3://{bucket.name}/a.tar"))
+
+
+def test_a_scheme_that_needs_another_package(setting: Setting) -> None:
+    with pytest.raises(DataError, match="pip install gcsfs"):
+        open_data(setting("gs://photos/a.tar"))
+    with pytest.raises(DataError, match="nosuch"):
+        open_data(setting("nosuch://photos/a.tar"))
+
+
+@pytest.mark.parametrize("cut", [700, 512 * 3, 512 * 4, -1024, -5000])
+def test_a_truncated_tar_shard(cut: int, bucket: Bucket, setting: Setting) -> None:
+    whole = tar(range(10)).rstrip(b"\0")
+    whole += bytes(-len(whole) % 512 + 1024)
+    bucket.write("a.tar", whole[:cut])
+    said = r"cannot read s3://.*/a\.tar: it is truncated or damaged \(ReadError: unexpected end"
+    with pytest.raises(DataError, match=said):
+        open_data(setting(f"s3://{bucket.name}/a.tar"))
+
+
+def test_other_damaged_shards(tmp_path: Path, setting: Setting) -> None:
+    whole = bytearray(tar(range(10)))
+    for at in range(512 * 8, 512 * 12):  # headers in the middle
+        whole[at] ^= 0x55
+    (tmp_path / "a.tar").write_bytes(whole)
+    (tmp_path / "b.tgz").write_bytes(gzip.compress(tar(range(10)))[:-3000])
+    (tmp_path / "c.parquet").write_bytes(parquet(range(10))[:-20])
+    (tmp_path / "d.tar").write_bytes(b"")
+    for name in ("a.tar", "b.tgz", "c.parquet", "d.tar"):
+        with pytest.raises(DataError, match=f"{name}: it is truncated or damaged"):
+            open_data(setting(tmp_path / name))
+
+
+def test_paths_in_a_parquet_file_far_away_are_not_followed(
+    bucket: Bucket, setting: Setting, tmp_path: Path
+) -> None:
+    import pyarrow
+    from pyarrow import parquet as files
+
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(encoded(1))
+    table = io.BytesIO()
+    files.write_table(pyarrow.table({"image": [str(secret), str(secret)]}), table)
+    bucket.write("a.parquet", table.getvalue())
+    with pytest.raises(DataError, match="a path, not the bytes of an image"):
+        open_data(setting(f"s3://{bucket.name}/a.parquet"))
+
+
+# ------------------------------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.parquet"])
+def test_reading_begins_anywhere(name: str, tmp_path: Path) -> None:
+    whole = parquet(range(25)) if name.endswith("parquet") else tar(range(25))
+    (tmp_path / name).write_bytes(gzip.compress(whole) if name.endswith("gz") else whole)
+    shard = Shard(str(tmp_path / name), "")
+    images = [item.image for item in shards.read(shard)]
+    assert images == [encoded(number) for number in range(25)]
+    for start in (0, 1, 10, 13, 24, 25):
+        assert [item.image for item in shards.read(shard, start)] == images[start:]
+
+
+def test_rows_before_the_start_are_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.parquet").write_bytes(parquet(range(100), size=48))
+    fetched = 0
+
+    class Counting(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            nonlocal fetched
+            found = super().read(size)
+            fetched += len(found)
+            return found
+
+    monkeypatch.setattr(shards, "opened", lambda path: Counting(path))
+    shard = Shard(str(tmp_path / "a.parquet"), "")
+    list(shards.read(shard))
+    whole, fetched = fetched, 0
+    list(shards.read(shard, 90))
+    assert fetched < whole / 3
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.parquet"])
+def test_a_lost_connection_is_made_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(
+        tar(range(300), size=32) if name == "a.tar" else parquet(range(300))
+    )
+    reads = iter([0, 3, 3, 1000])  # that each connection lasts for
+
+    class Failing(io.FileIO):
+        left = 0
+
+        def read(self, size: int = -1) -> bytes:
+            self.left -= 1
+            if self.left < 0:
+                raise ConnectionResetError("the line is dead")
+            return super().read(size)
+
+    def opened(path: str) -> Failing:
+        file = Failing(path)
+        file.left = next(reads)
+        return file
+
+    monkeypatch.setattr(shards, "opened", opened)
+    monkeypatch.setattr(shards.time, "sleep", lambda seconds: None)
+    found = [item.image for item in shards.read(Shard(str(tmp_path / name), ""))]
+    size = 32 if name == "a.tar" else 8
+    assert found == [encoded(number, size) for number in range(300)]
+    assert next(reads, None) is None
+
+    def dead(path: str) -> Failing:
+        raise ConnectionResetError("the line is dead")
+
+    monkeypatch.setattr(shards, "opened", dead)
+    with pytest.raises(DataError, match="cannot be reached any more"):
+        list(shards.read(Shard(str(tmp_path / name), "")))
+
+
+def test_several_shards_take_turns(tmp_path: Path) -> None:
+    counts = (3, 1, 2)
+    for shard, count in enumerate(counts):
+        numbers = range(10 * shard, 10 * shard + count)
+        (tmp_path / f"{shard}.tar").write_bytes(tar(numbers))
+    some = [Shard(str(tmp_path / f"{shard}.tar"), "") for shard in range(3)]
+    turns = [(place, number) for place, number, _ in shards.together(some)]
+    assert turns == [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1), (0, 2)]
+    before = threading.active_count()
+    images = shards.together(some)
+    next(images)
+    images.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.daemon:
+            thread.join(1)
+    assert threading.active_count() <= before
+
+
+def test_what_is_no_sample_is_passed_over(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("a/1.png", "a/1.cls", "a/1.json", "__meta__.json", "README", ".hidden.png"):
+            content = {"png": encoded(1), "cls": b"cat\n"}.get(name[-3:], b"{}")
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    (item,) = shards.read(Shard(str(tmp_path / "a.tar"), ""))
+    assert (item.name, item.label, item.image) == ("a.tar/a/1.png", "cat", encoded(1))
+
+
+def test_addresses_are_shards() -> None:
+    for path in ("s3://bucket/photos/", "https://host/a.tar?key=b.png", "hf://datasets/a/b/*"):
+        assert find(path).kind == "shards"
+    assert Shard("https://host/a.parquet?key=b.tar", "").is_parquet

@@ -1,0 +1,17 @@
+"""Every objective that makes images alone reaches its floor in the demonstration's time."""
+
+import pytest
+
+from benchmarks.floors import FLOORS, train
+from ganvae import objectives
+
+
+def test_every_such_objective_has_a_floor() -> None:
+    alone = [name for name in objectives.names() if objectives.get(name).task == "generate"]
+    assert sorted(FLOORS) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FLOORS)
+def test_three_minutes_of_fashion_mnist_pass_the_floor(name: str) -> None:
+    assert train(name, "3m", 2000)["kid"] < FLOORS[name]

@@ -178,7 +178,7 @@ def test_lying_headers_are_refused_at_once(folder: Path, name: str):
     start = time.process_time()
     with pytest.raises(CheckpointError) as caught:
         load(folder)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 3
     assert len(str(caught.value)) < 1000
     tracemalloc.start()
     with pytest.raises(CheckpointError):

@@ -24,3 +24,5 @@ class Completion(Bicycle):
 
     pixel: float = 40.0
     """Weight λ₁ of |x − x̂|, a mean over all pixels and channels; it is 0 outside the hole."""
+    beta: float = 1.0
+    """Weight λ_KL of the KL divergence, a sum over the dimensions of z: what is known decides."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import re
@@ -398,6 +399,8 @@ def line(error: BaseException) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether an error is one of connections, which may come back."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
+    if getattr(error, "errno", None) == errno.EBUSY:  # "slow down", unless it was replaced
+        return "FileExpired" not in kinds
     if type(error).__module__.partition(".")[0] == "aiohttp":
         return "ClientResponseError" not in kinds or getattr(error, "status", 0) >= 500
     return bool(kinds & {"ConnectionError", "TimeoutError", "HTTPClientError", "FSTimeoutError"})

@@ -19,8 +19,7 @@ def split(
 
     Raises DataError where one of them would be empty.
     """
-    if not 0 < share < 1:
-        raise ConfigError(f"data.test_share must be between 0 and 1, got {share}")
+    check_share(share)
     own = store.splits
     if len(own) and (own >= 0).all():
         held_out = own == 1
@@ -36,6 +35,12 @@ def split(
             hashes = hashes[heads(hashes, partners)]
         held_out = by_content(hashes, share)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def check_share(share: float) -> None:
+    """Raises ConfigError for a share that leaves nothing on one side."""
+    if not 0 < share < 1:
+        raise ConfigError(f"data.test_share must be between 0 and 1, got {share}")
 
 
 def by_content(hashes: np.ndarray, share: float) -> np.ndarray:

@@ -28,7 +28,7 @@ from ganvae.data.hub import Shards
 from ganvae.data.origins import Origin
 from ganvae.data.shards import Shard
 from ganvae.data.sources import Index, Source
-from ganvae.data.split import key_of, limit
+from ganvae.data.split import check_share, key_of, limit
 from ganvae.data.store import SPLITS, content_hash
 from ganvae.data.transforms import to_float
 from ganvae.data.workers import Item, cores, prepare_all
@@ -37,6 +37,8 @@ from ganvae.types import Batch, Noise
 
 SAMPLE = 5_000
 """Held-out images, and training images, that are packed to judge by and to fit priors to."""
+LOOKED_AT = 100
+"""How many times as many images are looked at to find them."""
 AT_ONCE, SAMPLED_AT_ONCE = 4, 16
 """Shards that a process reads at once, to train and to sample."""
 BLOCK, BLOCK_BYTES = 8192, 2**28
@@ -53,13 +55,15 @@ class Sample(Source):
     kind = "sample"
 
     def __init__(self, shards: Shards, how: Preparation, share: float, workers: int | None):
+        check_share(share)
         self.shards, self.path, self.identity = shards, shards.path, shards.identity
         self._how, self._share, self._workers = how, share, workers
 
     def index(self) -> Index:
         """That of the shards."""
         index = self.shards.index()
-        return replace(index, digest=f"{index.digest}-{SAMPLE}-{limit(self._share):x}")
+        size = f"{SAMPLE}-{LOOKED_AT}-{limit(self._share):x}"
+        return replace(index, digest=f"{index.digest}-{size}")
 
     def items(self, index: Index) -> Iterator[Item]:
         """Prepared images, until there are enough on both sides or no more."""
@@ -67,7 +71,8 @@ class Sample(Source):
         parts = [[s for s in self.shards.shards if s.split == kind] for kind in SPLITS]
         for part in filter(None, parts):
             sides = {True, False} if part[0].split is None else {part[0].split == "test"}
-            for item, made in prepare_all(_spread(part), self._how, self._workers):
+            some = islice(_spread(part), SAMPLE * LOOKED_AT)
+            for item, made in prepare_all(some, self._how, self._workers):
                 if isinstance(made, Bad):
                     if not dropped:  # or their share would not be that of what is kept
                         yield replace(item, image=made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import tarfile
@@ -228,6 +229,16 @@ def test_a_lost_connection_is_made_again(
     monkeypatch.setattr(shards, "opened", dead)
     with pytest.raises(DataError, match="cannot be reached any more"):
         list(shards.read(Shard(str(tmp_path / name), "")))
+
+
+def test_which_errors_may_pass() -> None:
+    class FileExpired(OSError):
+        pass
+
+    passing = [ConnectionResetError(), TimeoutError(), OSError(errno.EBUSY, "slow down")]
+    lasting = [FileExpired(errno.EBUSY, "replaced"), FileNotFoundError(), OSError(errno.EIO, "")]
+    assert all(map(shards.is_passing, passing))
+    assert not any(map(shards.is_passing, lasting))
 
 
 def test_several_shards_take_turns(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from ganvae import config
-from ganvae.data import Data, difference, open_data, shards, stream
+from ganvae.data import Data, difference, open_data, stream
 from ganvae.data.stream import StreamBatches
 from ganvae.errors import ConfigError, DataError
 from ganvae.types import Batch, Noise
@@ -294,6 +294,8 @@ def test_fewer_shards_than_processes(open_stream: Open, batches: Make) -> None:
 
 
 def test_a_batch_that_cannot_be_shared(open_stream: Open, batches: Make) -> None:
+    with pytest.raises(ConfigError, match="test_share"):
+        open_stream(test_share=0.0)
     with pytest.raises(ConfigError, match="multiple of 4"):
         batches(open_stream(), batch=6, world=2, micros=2)
 
@@ -356,14 +358,12 @@ def test_changed_shards_are_told_apart(folder: Path, open_stream: Open) -> None:
 
 def test_the_sample_is_bounded(open_stream: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "SAMPLE", 5)
-    read: list[str] = []
-    reading = shards.read
-    monkeypatch.setattr(
-        shards, "read", lambda shard, start=0: read.append(shard.name) or reading(shard, start)
-    )
     data = open_stream(test_share=0.3)
     assert (len(data.train), len(data.test)) == (5, 5)
     assert any("sample of 5 held-out and 5 training images" in note for note in data.notes)
+    monkeypatch.setattr(stream, "LOOKED_AT", 2)
+    data = open_stream(test_share=0.3)
+    assert len(data.train) == 5 and 0 < len(data.test) < 5
 
 
 @pytest.mark.slow

@@ -1,0 +1,164 @@
+"""Very many new images, as Parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ganvae.bulk.encode import vectors
+from ganvae.bulk.farm import Crew, Job, Work, carry_out, digest_of, place_of, ticker
+from ganvae.bulk.parts import Done, need
+from ganvae.bulk.units import Piece
+from ganvae.errors import ConfigError
+from ganvae.metrics import judge as judges
+from ganvae.models import load
+from ganvae.models.images import picture, to_tensor
+from ganvae.tasks.generate import at_once, blocks
+from ganvae.tasks.pictures import Progress
+
+PART = 1024
+"""Images a part, about."""
+
+
+def generate(
+    model: str | Path,
+    n: int,
+    out: str | Path,
+    *,
+    label: str | int | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+    prior: str | None = None,
+    truncation: float | None = None,
+    start: int = 0,
+    part: int | None = None,
+    batch: int | None = None,
+    actors: int | None = None,
+    gpus: float | None = None,
+    progress: Progress | None = None,
+) -> Done:
+    """Images ``start`` to ``start + n`` of a seed to a folder of Parquet parts.
+
+    The columns: ``seed``, ``index`` (the image's number), ``label`` (its class, or null) and
+    ``image``, the bytes of a PNG file. Image i of a seed is that of ``ganvae generate``. The
+    folder can be trained on.
+
+    part: images a part; unset: about 1,000, in whole batches
+    batch: images computed at once; unset: as ``ganvae generate`` has it. Float rounding, and so
+        now and then a pixel's last bit, depends on where batches begin, and on the device
+    The others: see :func:`ganvae.tasks.generate` and :func:`ganvae.bulk.encode`.
+    """
+    if n < 1:
+        raise ConfigError(f"the number of images must be at least 1, got {n}")
+    place = place_of(model)
+    loaded = load(place)
+    batch = at_once(loaded) if batch is None else batch
+    part = max(1, PART // max(1, batch)) * batch if part is None else part
+    settings = {
+        "n": n, "seed": seed, "label": label, "temperature": temperature, "prior": prior,
+        "truncation": truncation, "start": start, "part": part, "batch": batch,
+    }  # fmt: skip
+    job = Generate(
+        model=place, digest=digest_of(place), seed=seed, label=label, temperature=temperature,
+        prior=prior, truncation=truncation, batch=batch,
+    )  # fmt: skip
+    loaded.generate(0, label, **job.options())  # refuses what the model cannot do
+    return drawn(job, n, Path(out), settings, Crew(actors=actors, gpus=gpus), progress)
+
+
+def drawn(
+    job: Generate,
+    n: int,
+    out: Path,
+    settings: dict[str, Any],
+    crew: Crew,
+    progress: Progress | None,
+) -> Done:
+    """Carries a generation out; ``settings`` has "start" and "part"."""
+    start, part = settings["start"], settings["part"]
+    if job.batch < 1 or part < 1:
+        raise ConfigError(f"a part and a batch have at least 1 image, got {part} and {job.batch}")
+    manifest = {"verb": "generate", "model": job.digest, "data": None, "settings": settings}
+    spans = [
+        {"part": f"part-{i:06d}", "first": start + at, "n": min(part, n - at)}
+        for i, at in enumerate(range(0, n, part))
+    ]
+    return carry_out(
+        job,
+        out,
+        manifest,
+        lambda done: [json.dumps(s).encode() for s in spans if s["part"] not in done],
+        crew,
+        ticker(progress, "generating", n),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(Job):
+    """Numbers to images; see :func:`generate`.
+
+    judge: name and size of the judge whose features of every image are kept, too
+    """
+
+    seed: int
+    label: str | int | None = None
+    temperature: float = 1.0
+    prior: str | None = None
+    truncation: float | None = None
+    batch: int = 64
+    judge: tuple[str, int] | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What a model is told beside the numbers and classes."""
+        return {
+            "seed": self.seed, "temperature": self.temperature, "prior": self.prior,
+            "truncation": self.truncation,
+        }  # fmt: skip
+
+    def read(self, unit: bytes) -> Iterator[Piece]:
+        """One part of the numbers."""
+        span = json.loads(unit)
+        yield Piece(span["part"], span)
+
+    def begin(self) -> Work:
+        """Loads the model and the judge."""
+        arrow, model = need("pyarrow"), self.loaded()
+        judge = judges.load(*self.judge, model.device) if self.judge else None
+        names = model.info.classes
+
+        def make(count: int, start: int) -> Tensor:
+            return model.generate(
+                count, self.label, start=start, batch=self.batch, **self.options()
+            )
+
+        def work(piece: Piece) -> tuple[Any, list[tuple[str, str]]]:
+            first, n = piece.head["first"], piece.head["n"]
+            classes = model.labels(n, self.label, seed=self.seed, start=first)
+            files, features = [], []
+            for _, pixels in blocks(make, n, start=first, batch=self.batch):
+                files += [_png(image) for image in pixels]
+                if judge:
+                    features.append(judge(to_tensor(pixels)).cpu().numpy())
+            told = [None] * n if classes is None else [names[c] for c in classes.tolist()]
+            columns = {
+                "seed": arrow.array(np.full(n, self.seed, np.int64)),
+                "index": arrow.array(np.arange(first, first + n)),
+                "label": arrow.array(told, arrow.string()),
+                "image": arrow.array(files, arrow.binary()),
+            } | ({"feature": vectors(np.concatenate(features))} if judge else {})
+            return arrow.table(columns), []
+
+        return work
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = BytesIO()
+    picture(pixels).save(file, format="PNG")
+    return file.getvalue()

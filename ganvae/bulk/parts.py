@@ -1,0 +1,168 @@
+"""The folder of a bulk task: parts that are written whole, and what all of them agree on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ganvae.errors import CheckpointError, ConfigError
+from ganvae.tasks.pictures import write, write_json
+
+MANIFEST, INDEX = "manifest.json", "index.json"
+FORMAT = 1
+_NOTES = b"ganvae"
+_SAID = {"verb": "for another task", "model": "with another model", "data": "with other images"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished part.
+
+    name: of its file, without the suffix
+    rows: how many it has
+    skipped: name and reason of the images that could not be read
+    last: whether it is the last one of a stream
+    """
+
+    name: str
+    rows: int
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished bulk task.
+
+    parts: the Parquet files, in order
+    images: rows in all of them
+    skipped: name and reason of the images that could not be read
+    made: how many of the parts were not there before
+    """
+
+    parts: list[Path]
+    images: int
+    skipped: list[tuple[str, str]]
+    made: int
+
+
+def need(module: str) -> Any:
+    """A package of the extra ``ray``. Raises ConfigError where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ConfigError(
+            f"bulk tasks need the package {module.partition('.')[0]}, which is not installed; "
+            f"install it with: pip install 'ganvae[ray]'"
+        ) from None
+
+
+def begin(out: Path, manifest: Mapping[str, Any]) -> dict[str, Part]:
+    """Prepares the folder of a task; the parts that are finished already, by name.
+
+    Raises ConfigError for a folder that was begun otherwise or holds something else,
+    CheckpointError for a damaged one.
+    """
+    told = json.loads(json.dumps({"format": FORMAT, **manifest}))
+    path = out / MANIFEST
+    if path.exists():
+        _compare(out, _read(path), told)
+    else:
+        other = [p.name for p in out.iterdir() if not p.name.startswith((".lock", ".tmp-"))]
+        if other:
+            raise ConfigError(
+                f"{out} holds something else ({sorted(other)[0]}) and no bulk task; choose "
+                f"another folder"
+            )
+        write_json(path, told)
+    for scratch in out.glob(".tmp-*"):
+        scratch.unlink(missing_ok=True)
+    found = (_finished(path) for path in out.glob("part-*.parquet"))
+    return {part.name: part for part in found if part}
+
+
+def save(out: Path, part: Part, table: Any) -> Part:
+    """Write a part, whole or not at all. Raises CheckpointError where the disk refuses."""
+    parquet = need("pyarrow.parquet")
+    notes = json.dumps({"skipped": part.skipped, "last": part.last})
+    whole = table.replace_schema_metadata({_NOTES: notes.encode("ascii")})
+    write(out / f"{part.name}.parquet", lambda scratch: parquet.write_table(whole, scratch))
+    return part
+
+
+def conclude(out: Path, manifest: Mapping[str, Any], parts: Mapping[str, Part], new: int) -> Done:
+    """Writes what the finished folder holds to ``index.json``.
+
+    Raises ConfigError where parts went elsewhere.
+    """
+    ordered = [parts[name] for name in sorted(parts)]
+    files = [out / f"{part.name}.parquet" for part in ordered]
+    gone = [path.name for path in files if not path.exists()]
+    if gone:
+        raise ConfigError(
+            f"{gone[0]} was written on another machine and is not in {out} here; choose a folder "
+            f"that all machines share"
+        )
+    skipped = [tuple(entry) for part in ordered for entry in part.skipped]
+    images = sum(part.rows for part in ordered)
+    told = {
+        **manifest,
+        "images": images,
+        "parts": [[part.name, part.rows] for part in ordered],
+        "skipped": skipped,
+    }
+    write_json(out / INDEX, told)
+    return Done(files, images, [(name, why) for name, why in skipped], new)
+
+
+def is_concluded(out: Path, parts: Mapping[str, Part]) -> bool:
+    """Whether the folder is finished; where a part is gone its index goes, too."""
+    path = out / INDEX
+    if path.exists() and {name for name, _ in _read(path).get("parts", ())} == set(parts):
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _finished(path: Path) -> Part | None:
+    """What the footer of a part says; None for a file that is no whole part."""
+    parquet = need("pyarrow.parquet")
+    with contextlib.suppress(Exception):  # whatever is wrong with it, it is made again
+        found = parquet.read_metadata(path)
+        notes = json.loads(found.metadata[_NOTES])
+        skipped = [(str(name), str(why)) for name, why in notes["skipped"]]
+        return Part(path.stem, found.num_rows, skipped, bool(notes["last"]))
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("ascii"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); choose another folder") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} describes no bulk task; choose another folder")
+    return found
+
+
+def _compare(out: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises ConfigError where a folder was begun with something else."""
+    found = [said for key, said in _SAID.items() if was.get(key) != now[key]]
+    before, after = was.get("settings"), now["settings"]
+    before = before if isinstance(before, dict) else {}
+    found += [
+        f"with {key} {json.dumps(before.get(key))}, not {json.dumps(after.get(key))}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+    if not found and was.get("format") != now["format"]:
+        found = ["by another version of ganvae"]
+    if found:
+        raise ConfigError(
+            f"{out} was begun {found[0]}; choose another folder, or go on as it was begun"
+        )

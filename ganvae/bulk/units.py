@@ -1,0 +1,185 @@
+"""A set of images cut into units of work, and each unit read in pieces: one piece, one part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ganvae.bulk.parts import Part
+from ganvae.data import hub, shards, sources
+from ganvae.data.decode import Bad, Preparation
+from ganvae.data.workers import Item, prepare_all
+from ganvae.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What becomes one part.
+
+    part: its name
+    head: what is known of it, JSON-able
+    pixels: of its images, uint8 of shape (n, H, W, C), as bytes
+    last: whether it is the last one of a stream
+    """
+
+    part: str
+    head: dict[str, Any]
+    pixels: bytes = b""
+    last: bool = False
+
+    def pack(self) -> dict[str, list[bytes]]:
+        """As a batch of one row, which any Arrow table can hold."""
+        told = {"part": self.part, "head": self.head, "last": self.last}
+        return {"told": [json.dumps(told).encode("ascii")], "pixels": [self.pixels]}
+
+    @staticmethod
+    def unpack(batch: Mapping[str, Any]) -> Iterator[Piece]:
+        """The pieces of a batch."""
+        for told, pixels in zip(batch["told"], batch["pixels"], strict=True):
+            yield Piece(**json.loads(told), pixels=pixels)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Images that one worker reads.
+
+    items: name, path and class of every image, where they are listed
+    path: else of the file or stream that they are read off
+    number: of the part, or of the file
+    file: whether it is one of the files of a source, and its parts are named after it
+    step, first: of a stream only every so many-th part is read, from this one on
+    done: numbers of the parts of a stream that are finished
+    """
+
+    number: int
+    items: list[tuple[str, str, str | None]] = field(default_factory=list)
+    path: str = ""
+    file: bool = False
+    step: int = 1
+    first: int = 0
+    done: list[int] = field(default_factory=list)
+
+    def pack(self) -> bytes:
+        """As JSON in ASCII, which keeps any file name."""
+        return json.dumps(asdict(self)).encode("ascii")
+
+    @staticmethod
+    def unpack(data: bytes) -> Unit:
+        """The reverse of :meth:`pack`."""
+        return Unit(**json.loads(data))
+
+
+def find(data: str | Path) -> tuple[sources.Source, sources.Index]:
+    """A source and its listing. Raises DataError."""
+    source = sources.find(str(data))
+    try:
+        return source, source.index()
+    except sources.Offline as offline:
+        raise DataError(f"{data} cannot be reached: {offline}") from None
+
+
+def cut(
+    source: sources.Source,
+    index: sources.Index,
+    size: int,
+    done: Mapping[str, Part],
+    streams: int = 1,
+) -> list[Unit]:
+    """The units of a source that are not finished.
+
+    size: images a part
+    done: the finished parts
+    streams: how many workers read an array at once, each its share of the parts
+    """
+    if size < 1:
+        raise ConfigError(f"a part must have at least 1 image, got {size}")
+    if isinstance(source, sources.Folder):
+        return list(_listed(source, index, size, done))
+    if isinstance(source, hub.Shards):
+        files = [_absolute(shard.path) for shard in source.shards]
+        return [unit for i, path in enumerate(files) if (unit := _file(i, path, done))]
+    found = [int(name.removeprefix("part-")) for name in done]
+    step = streams if source.kind == "array" else 1
+    return [
+        Unit(0, path=_absolute(source.path), step=step, first=i, done=found) for i in range(step)
+    ]
+
+
+def _listed(
+    source: sources.Source, index: sources.Index, size: int, done: Mapping[str, Part]
+) -> Iterator[Unit]:
+    """Parts of the files of a folder."""
+    for number, items in enumerate(_chunks(source.items(index), size)):
+        if f"part-{number:06d}" not in done:
+            yield Unit(number, [(item.name, str(item.image), item.label) for item in items])
+
+
+def _absolute(path: str) -> str:
+    """A path for workers that run elsewhere; addresses and names stay as they are."""
+    local = Path(path).expanduser()
+    return str(local.resolve()) if local.exists() else path
+
+
+def _file(number: int, path: str, done: Mapping[str, Part]) -> Unit | None:
+    """A file of shards or rows; None where all its parts are finished."""
+    prefix = f"part-{number:06d}-"
+    own = {int(name.removeprefix(prefix)): done[name] for name in done if name.startswith(prefix)}
+    if any(part.last and len(own) == at + 1 for at, part in own.items()):
+        return None
+    return Unit(number, path=path, file=True, done=sorted(own))
+
+
+def read(unit: Unit, how: Preparation, size: int) -> Iterator[Piece]:
+    """The pieces of a unit that are not finished, decoded in this process; see :func:`cut`."""
+    if unit.items:
+        items = [Item(name=name, image=path, label=label) for name, path, label in unit.items]
+        yield _piece(f"part-{unit.number:06d}", items, how)
+        return
+    number = 0
+    while unit.file and number in unit.done:
+        number += 1
+    chunks = _chunks(_stream(unit, number * size), size)
+    following = next(chunks, [])
+    while following:
+        items, following = following, next(chunks, [])
+        if number % unit.step == unit.first and number not in unit.done:
+            name = f"part-{unit.number:06d}-{number:06d}" if unit.file else f"part-{number:06d}"
+            yield _piece(name, items, how, last=not following)
+        number += 1
+
+
+def _stream(unit: Unit, start: int) -> Iterator[Item]:
+    """The items of a file from a number on, or all of another stream."""
+    if unit.file:
+        return shards.read(shards.Shard(unit.path, ""), start)
+    source, index = find(unit.path)
+    return source.items(index)
+
+
+def _piece(part: str, items: list[Item], how: Preparation, last: bool = False) -> Piece:
+    names: list[str] = []
+    kinds: list[str | None] = []
+    skipped: list[tuple[str, str]] = []
+    pixels: list[np.ndarray] = []
+    for item, made in prepare_all(items, how, 0):
+        if isinstance(made, Bad):
+            skipped.append((item.name, str(made)))
+            continue
+        names.append(item.name)
+        kinds.append(item.label)
+        same = made.pixels.shape[2] == how.channels
+        pixels.append(made.pixels if same else made.pixels.repeat(how.channels or 1, 2))
+    head = {"names": names, "kinds": kinds, "skipped": skipped}
+    return Piece(part, head, np.stack(pixels).tobytes() if pixels else b"", last)
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    it = iter(items)
+    while chunk := list(islice(it, size)):
+        yield chunk

@@ -339,6 +339,7 @@ def figures(found: dict) -> dict:
     return told
 
 
+@pytest.mark.slow
 def test_evaluate_says_what_the_single_machine_one_says(model, folder, tmp_path) -> None:
     data = _array(tmp_path, draw(80))
     sizes = {"data.test_share": 0.4, "evaluation.size": 16, "evaluation.importance": 2}

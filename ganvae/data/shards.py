@@ -92,8 +92,8 @@ def listed(pattern: str) -> list[Shard]:
         raise told(error, pattern) from None
     if not found:
         raise DataError(
-            f"{pattern} does not exist or holds no .tar or .parquet file; check the bucket and"
-            " the name"
+            f"{pattern.partition('?')[0]} does not exist or holds no .tar or .parquet file; check"
+            " the bucket and the name"
         )
     return with_splits(found)
 
@@ -124,7 +124,7 @@ def filesystem(path: str) -> Any:
 def _named(fs: Any, name: str) -> list[Shard]:
     """The shards of one name without braces."""
     web = name.startswith(("http://", "https://"))
-    if "*" in name or (not web and re.search(r"[?\[]", name)):
+    if re.search(r"\*" if web else r"[*?\[]", name.partition("?")[0] if web else name):
         found = fs.glob(name, detail=True)
     else:
         info = fs.info(name)
@@ -407,8 +407,8 @@ def is_passing(error: BaseException) -> bool:
 
 
 def told(error: BaseException, path: str) -> DataError:
-    """What a user is told of an error at an address."""
-    kind = type(error).__name__
+    """What a user is told of an error at an address, without the key that may be in its query."""
+    kind, path = type(error).__name__, path.partition("?")[0]
     if "Credential" in kind or "ProfileNotFound" in kind:
         return DataError(
             f"there are no credentials to read {path}: set AWS_ACCESS_KEY_ID and"

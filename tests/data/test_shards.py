@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import gzip
+import http.server
 import io
 import tarfile
 import threading
@@ -86,6 +88,25 @@ def test_packed_images_are_found_when_nobody_answers(
     assert any("taken as packed before" in note for note in again.notes)
     with pytest.raises(DataError, match="cannot be reached"):
         open_data(setting(f"s3://{bucket.name}/b.tar", size=8))
+
+
+def test_shards_on_the_web(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    for shard in range(2):
+        (tmp_path / f"a-{shard}.tar").write_bytes(tar(range(10 * shard, 10 * shard + 10)))
+    (tmp_path / "a.parquet").write_bytes(parquet(range(20)))
+    serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        site = f"http://127.0.0.1:{web.server_port}"
+        for name in ("a-{0..1}.tar", "a-*.tar", "a.parquet", "a.parquet?signature=a*b[c"):
+            found = shards.listed(f"{site}/{name}")
+            images = [item.image for shard in found for item in shards.read(shard)]
+            assert images == [encoded(number) for number in range(20)]
+        with pytest.raises(DataError, match=r"b\.tar does not exist") as refused:
+            shards.listed(f"{site}/b.tar?signature=secret")
+        assert "secret" not in str(refused.value)
+        web.shutdown()
 
 
 # -------------------------------------------------------------------------------------- errors
@@ -249,14 +270,19 @@ def test_several_shards_take_turns(tmp_path: Path) -> None:
     some = [Shard(str(tmp_path / f"{shard}.tar"), "") for shard in range(3)]
     turns = [(place, number) for place, number, _ in shards.together(some)]
     assert turns == [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1), (0, 2)]
-    before = threading.active_count()
-    images = shards.together(some)
+
+
+def test_what_reads_ahead_ends_when_nobody_takes(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar(range(100)))
+    before = set(threading.enumerate())
+    images = shards.together([Shard(str(tmp_path / "a.tar"), "")] * 2)
     next(images)
+    assert len(set(threading.enumerate()) - before) == 2
     images.close()  # type: ignore[attr-defined]
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.daemon:
-            thread.join(1)
-    assert threading.active_count() <= before
+    started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in started)
 
 
 def test_what_is_no_sample_is_passed_over(tmp_path: Path) -> None:

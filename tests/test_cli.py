@@ -22,7 +22,7 @@ from ganvae.errors import ConfigError
 
 COMMANDS = [
     "train", "evaluate", "generate", "reconstruct", "interpolate", "encode", "check", "objectives",
-    "direction", "edit", "complete", "translate", "compare",
+    "direction", "edit", "complete", "translate", "compare", "bulk",
 ]  # fmt: skip
 QUICK = [
     "--size=16", "--networks.width=8", "--networks.latent=4", "--networks.components=2",

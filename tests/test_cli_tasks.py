@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -144,4 +147,61 @@ def test_numbers_that_make_no_sense_are_configuration(
     assert cli.run([*words, "--out", "never"]) == 78
     error = capsys.readouterr().err
     assert error.startswith("ganvae: ") and error.count("\n") == 1
+    assert not Path("never").exists()
+
+
+def bulk(line: str) -> int:
+    """Carries out a line in this process alone; RUN is the model of classes, KIND one of them."""
+    known = {"RUN": "run of classes", "KIND": "kind 1"}
+    words = [known.get(word, word) for word in line.split()]
+    return cli.run(["bulk", *words, "--actors", "0"])
+
+
+def test_bulk_verbs_say_what_the_others_say(
+    place: Path,
+    trained: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained("classes")
+    monkeypatch.chdir(place)
+    assert bulk("generate RUN --n 5 --class KIND --seed 3 --part 2 --out many --json") == 0
+    parts = json.loads(capsys.readouterr().out)["files"]
+    images = pa.concat_tables(map(pq.read_table, parts)).to_pylist()
+    assert [Path(part).parent.name for part in parts] == ["many"] * 3
+    assert [(row["seed"], row["index"], row["label"]) for row in images] == [
+        (3, number, "kind 1") for number in range(5)
+    ]
+    assert bulk("encode RUN photos --spread --out codes") == 0
+    assert capsys.readouterr().out.startswith("wrote ")
+    assert {"mean", "logvar"} < set(pq.ParquetDataset("codes").read().column_names)
+    assert bulk("evaluate RUN --n 4 --out judged") == 0
+    assert "KID" in capsys.readouterr().out
+    assert json.loads(Path("judged/evaluation.json").read_text())["figures"]["kid"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("generate RUN --out never", "--n"),
+        ("generate RUN photos --n 2 --out never", "takes a model and --n"),
+        ("encode RUN --out never", "the images to encode"),
+        ("encode RUN photos --n 3 --out never", "--n is no option of ganvae bulk encode"),
+        ("evaluate RUN --class 1 --out never", "--class is no option of ganvae bulk evaluate"),
+        ("generate RUN --n 0 --out never", "at least 1"),
+    ],
+)
+def test_what_a_bulk_verb_does_not_take_is_said(
+    line: str,
+    word: str,
+    place: Path,
+    trained: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained("classes")
+    monkeypatch.chdir(place)
+    assert bulk(line) == 78
+    error = capsys.readouterr().err
+    assert word in error and error.count("\n") == 1
     assert not Path("never").exists()

@@ -13,7 +13,8 @@ from typing import Any
 from ganvae.errors import CheckpointError, ConfigError
 from ganvae.tasks.pictures import write, write_json
 
-MANIFEST, INDEX = "manifest.json", "index.json"
+MANIFEST, INDEX = "_manifest.json", "_index.json"
+"""What reads a folder of Parquet files passes over names that begin so."""
 FORMAT = 1
 _NOTES = b"ganvae"
 _SAID = {"verb": "for another task", "model": "with another model", "data": "with other images"}
@@ -96,7 +97,7 @@ def save(out: Path, part: Part, table: Any) -> Part:
 
 
 def conclude(out: Path, manifest: Mapping[str, Any], parts: Mapping[str, Part], new: int) -> Done:
-    """Writes what the finished folder holds to ``index.json``.
+    """Writes what the finished folder holds to ``_index.json``.
 
     Raises ConfigError where parts went elsewhere.
     """

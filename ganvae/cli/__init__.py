@@ -24,7 +24,7 @@ from ganvae.errors import ConfigError, GanvaeError
 
 COMMANDS = (
     "train", "evaluate", "compare", "generate", "reconstruct", "interpolate", "encode",
-    "direction", "edit", "complete", "translate", "check", "objectives",
+    "direction", "edit", "complete", "translate", "bulk", "check", "objectives",
 )  # fmt: skip
 """As help lists them; each is imported when it is asked for."""
 USAGE = 78

@@ -90,7 +90,7 @@ def test_encode_says_what_the_single_machine_task_says(model, folder, photos, tm
     np.testing.assert_allclose(found["mean"], mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found["logvar"], logvar, rtol=1e-5, atol=1e-6)
     assert found["label"] == [name.split("/")[0] for name in names]
-    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    index = json.loads((tmp_path / "out" / "_index.json").read_text())
     assert index["skipped"] == [["cat/03b.png", done.skipped[0][1]]] and index["images"] == 26
 
 
@@ -191,7 +191,7 @@ def test_generate_makes_the_images_of_the_single_machine_task(model, folder, tmp
 
 def test_without_other_numbers_batches_are_those_of_the_task(folder, tmp_path) -> None:
     done = bulk.generate(folder, 1100, tmp_path / "out", actors=0)
-    settings = json.loads((tmp_path / "out" / "manifest.json").read_text())["settings"]
+    settings = json.loads((tmp_path / "out" / "_manifest.json").read_text())["settings"]
     assert settings["batch"] == 256 and settings["part"] == 1024  # 8x8 pixels
     assert [parquet.read_metadata(path).num_rows for path in done.parts] == [1024, 76]
 
@@ -228,7 +228,7 @@ def test_going_on_gives_what_one_go_gives(folder, tmp_path) -> None:
     out = tmp_path / "out"
     with pytest.raises(Stop):
         begin(folder, out, progress=stop_at(16))
-    assert len(contents(out)) == 2 and not (out / "index.json").exists()
+    assert len(contents(out)) == 2 and not (out / "_index.json").exists()
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     (out / ".tmp-left.parquet").write_bytes(b"half")  # as of a kill in the midst of writing
     assert begin(folder, out).made == 3

@@ -105,7 +105,7 @@ def test_what_an_actor_raises_is_said_and_the_rest_is_made_later(folder, whole, 
         drawn(job, 80, out, SETTINGS, Crew(actors=2), None)
     assert str(caught.value) == "out of luck" and type(caught.value) is DataError
     left = contents(out)
-    assert "part-000004.parquet" not in left and not (out / "index.json").exists()
+    assert "part-000004.parquet" not in left and not (out / "_index.json").exists()
     flag.unlink()
 
     def stop(what: str, done: int, total: int | None) -> None:
@@ -149,12 +149,12 @@ object_store_memory=100_000_000, log_to_driver=False); {call}"
     assert process.wait() == -signal.SIGKILL
     time.sleep(2)  # its actors see that it is gone
     left = len(contents(out))
-    assert 3 <= left < 938 and not (out / "index.json").exists()
+    assert 3 <= left < 938 and not (out / "_index.json").exists()
     again = bulk.generate(folder, 60_000, out, part=64, actors=2)
     assert again.made == 938 - left and again.images == 60_000
     bulk.generate(folder, 60_000, tmp_path / "whole", part=64, actors=0)
     assert contents(out) == contents(tmp_path / "whole")
-    assert len(json.loads((out / "index.json").read_text())["parts"]) == 938
+    assert len(json.loads((out / "_index.json").read_text())["parts"]) == 938
 
 
 def test_evaluate_by_actors(folder, tmp_path) -> None:

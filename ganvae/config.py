@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ganvae import outline
-from ganvae.errors import ConfigError
+from ganvae.errors import ConfigError, RangeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +245,8 @@ def fill(start: _T, values: Mapping[str, Any], where: str) -> _T:
     """The settings ``start`` with some fields changed, nested ones by nested mappings.
 
     where: what the settings are called in error messages
+
+    Raises ConfigError for what does not exist, has another type, or is out of its range.
     """
     hints = get_type_hints(type(start))
     known = [item.name for item in fields(start)]  # type: ignore[arg-type]
@@ -257,7 +259,10 @@ def fill(start: _T, values: Mapping[str, Any], where: str) -> _T:
             changed[key] = fill(old, value, f"{where}.{key}")
         else:
             changed[key] = _convert(hints[key], value, f"{where}.{key}")
-    return replace(start, **changed)  # type: ignore[type-var]
+    try:
+        return replace(start, **changed)  # type: ignore[type-var]
+    except RangeError as error:  # begins with the field
+        raise RangeError(f"{where}.{error}") from None
 
 
 def validate(config: Config, source: str = "") -> None:

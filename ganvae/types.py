@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganvae.errors import RangeError
+
 Networks = Mapping[str, Any]
 """The modules of a run by role, for example ``{"encoder": ..., "decoder": ...}``."""
 
@@ -204,20 +206,32 @@ class Posterior:
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """How a stage's networks are optimised (Adam)."""
+    """How a stage's networks are optimised (Adam). Raises RangeError for numbers it cannot use."""
 
     lr: float = 2e-4
-    """Peak learning rate."""
+    """Peak learning rate, above 0."""
     beta1: float = 0.5
-    """Decay of Adam's first moment."""
+    """Decay of Adam's first moment, in [0, 1)."""
     beta2: float = 0.99
-    """Decay of Adam's second moment."""
+    """Decay of Adam's second moment, in [0, 1)."""
     warmup: float = 0.0
     """Share of the stage over which the learning rate rises from zero."""
     final: float = 0.0
     """Learning rate at the stage's end as a share of the peak (cosine in between)."""
     clip: float = 0.0
     """Largest norm of one network's gradient; 0 does not clip."""
+
+    def __post_init__(self) -> None:
+        for name, fits, said in (
+            ("lr", 0 < self.lr < math.inf, "above 0"),
+            ("beta1", 0 <= self.beta1 < 1, "0 or more and below 1"),
+            ("beta2", 0 <= self.beta2 < 1, "0 or more and below 1"),
+            ("warmup", 0 <= self.warmup <= 1, "from 0 to 1"),
+            ("final", 0 <= self.final <= 1, "from 0 to 1"),
+            ("clip", self.clip >= 0, "0 or more"),
+        ):
+            if not fits:
+                raise RangeError(f"{name} must be {said}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

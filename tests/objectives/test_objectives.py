@@ -21,7 +21,7 @@ from ganvae.networks import zoo
 from ganvae.objectives.base import Objective, frozen
 from ganvae.training.engine import Engine
 from ganvae.training.processes import Processes
-from ganvae.types import Batch, Clock, Noise, Shape
+from ganvae.types import Batch, Clock, Noise, Optim, Shape
 
 NAMES = objectives.names()
 SHAPE = Shape(channels=1, height=16, width=16, latent=6)
@@ -303,6 +303,27 @@ def test_options_are_checked_with_a_hint():
         objectives.build("vae", {"beta": "much"})
     with pytest.raises(ConfigError, match="relativistic"):
         objectives.build("gan", {"adversary": {"game": "chess"}})
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"lr": 0}, "lr must be above 0, got 0.0"),
+        ({"lr": "-1e-3"}, "lr must be above 0, got -0.001"),
+        ({"lr": "nan"}, "lr must be a finite number, got 'nan'"),
+        ({"beta1": 1}, "beta1 must be 0 or more and below 1, got 1.0"),
+        ({"beta2": -0.1}, "beta2 must be 0 or more and below 1, got -0.1"),
+        ({"warmup": 1.1}, "warmup must be from 0 to 1, got 1.1"),
+        ({"final": 2}, "final must be from 0 to 1, got 2.0"),
+        ({"clip": -1}, "clip must be 0 or more, got -1.0"),
+    ],
+)
+def test_numbers_that_no_optimiser_can_use_are_refused(option, said):
+    with pytest.raises(ConfigError) as error:
+        objectives.build("gan_vae", {"representation": {"optim": option}})
+    assert str(error.value) == f"objective gan_vae.representation.optim.{said}"
+    with pytest.raises(ValueError, match="lr must be above 0, got nan"):
+        Optim(lr=float("nan"))
 
 
 def test_nested_options_keep_the_other_defaults():

@@ -72,7 +72,7 @@ def test_clipping_bounds_the_norm_and_reports_the_unclipped_one():
         yield {"a": scale * made["a"](X).sum()}
         return {}
 
-    engine = make(made, lr=0.0, clip=0.5)
+    engine = make(made, clip=0.5)
     outcome = engine.step([step(100.0)])
     gradients = torch.cat([p.grad.flatten() for p in made["a"].parameters()])
     assert_close(gradients.norm(), torch.tensor(0.5), rtol=1e-4, atol=1e-4)
@@ -87,7 +87,7 @@ def test_clipping_is_torchs_to_the_last_digit_above_the_limit_and_below():
 
     def gradients(clip):
         made = nets()
-        outcome = make(made, lr=0.0, clip=clip).step([step(made)])
+        outcome = make(made, clip=clip).step([step(made)])
         return [p.grad for p in made["a"].parameters()], float(outcome.norms["a"])
 
     _, norm = gradients(0.0)

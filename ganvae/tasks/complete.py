@@ -87,16 +87,7 @@ def complete(
         "variants": variants,
         "picture": None if isinstance(data, Picture) else str(data),
         "filled": int(hole.sum()),
-        "regions": [
-            {
-                "top": part.box[0].start,
-                "left": part.box[1].start,
-                "height": part.hole.shape[0],
-                "width": part.hole.shape[1],
-                "scale": part.scale,
-            }
-            for part in parts
-        ],
+        "regions": [_facts(part) for part in parts],
     }
     return [*written, write_json(place / INDEX, {"model": about(model), "complete": told})]
 
@@ -146,6 +137,13 @@ def fill(
         if progress:
             progress("completing", len(parts) - len(waiting), len(parts))
     return made
+
+
+def _facts(part: Region) -> dict[str, Any]:
+    """Where a region is in the picture, in pixels, and how much it was shrunk for the model."""
+    (height, width), (rows, columns) = part.hole.shape, part.box
+    place = {"top": rows.start, "left": columns.start, "height": height, "width": width}
+    return {**place, "scale": part.scale}
 
 
 def _inside(part: Region, box: Box) -> Box:

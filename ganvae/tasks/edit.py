@@ -59,11 +59,7 @@ def edit(
     """
     out = Path(out)
     sheet = is_sheet(out, ".png")
-    if not isinstance(directions, Directions):
-        directions = Directions.load(directions)
-    note = directions.check(model)
-    if note:
-        warnings.warn(note, stacklevel=2)
+    directions = _fitting(directions, model)
     if not amounts or not all(abs(amount) < float("inf") for amount in amounts):
         raise RangeError(f"amounts must be finite numbers, at least one, got {list(amounts)}")
     chosen = [*range(len(directions))] if which is None else [directions.find(which)]
@@ -92,6 +88,16 @@ def edit(
         "skipped": reader.skipped,
     }
     return [*written, write_json(out / INDEX, told)]
+
+
+def _fitting(directions: Directions | str | Path, model: Model) -> Directions:
+    """The directions, read where they are a path; a note of theirs becomes a warning."""
+    if not isinstance(directions, Directions):
+        directions = Directions.load(directions)
+    note = directions.check(model)
+    if note:
+        warnings.warn(note, stacklevel=3)
+    return directions
 
 
 def moved(

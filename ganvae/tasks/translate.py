@@ -55,17 +55,10 @@ def translate(
     Returns the files written. Raises ConfigError for a model that was not trained for it or has no
     way back, DataError for images that cannot be read.
     """
-    require(model, "translate")
+    _refuse(model, variants, reverse)
     out = Path(out)
     sheet = is_sheet(out, ".png")
     channels = model.shape[0] if reverse else model.info.shape.source
-    if reverse and model.info.paired:
-        raise ConfigError(
-            "this model learnt from pairs, which have one direction: train another one with "
-            "source/ and target/ exchanged"
-        )
-    if variants < 1:
-        raise RangeError(f"variants must be 1 or more, got {variants}")
     reader = Reader(
         model, data, ON_A_SHEET if sheet and n is None else n, batch, channels=channels
     )
@@ -79,11 +72,7 @@ def translate(
         rows = made.shape[0] if sheet else max(0, ON_A_SHEET - len(names))
         shown.append(_rows(part.images.cpu(), made)[:rows])
         if not sheet:
-            written += [
-                save_png(x, folder(out) / f"{len(names) + i:06d}_{v:02d}.png")
-                for i, row in enumerate(made)
-                for v, x in enumerate(row)
-            ]
+            written += _write(made, folder(out), len(names))
         names += part.names
         if progress:
             progress("translating", len(names), reader.total)
@@ -100,6 +89,26 @@ def translate(
         "skipped": reader.skipped,
     }
     return [*written, write_json(out / INDEX, told)]
+
+
+def _refuse(model: Model, variants: int, reverse: bool) -> None:
+    """Raises ConfigError for what a model cannot do."""
+    require(model, "translate")
+    if reverse and model.info.paired:
+        raise ConfigError(
+            "this model learnt from pairs, which have one direction: train another one with "
+            "source/ and target/ exchanged"
+        )
+    if variants < 1:
+        raise RangeError(f"variants must be 1 or more, got {variants}")
+
+
+def _write(made: Tensor, place: Path, first: int) -> list[Path]:
+    return [
+        save_png(x, place / f"{first + i:06d}_{v:02d}.png")
+        for i, row in enumerate(made)
+        for v, x in enumerate(row)
+    ]
 
 
 def _rows(source: Tensor, made: Tensor) -> Tensor:

@@ -10,7 +10,15 @@ import numpy as np
 
 from ganvae import config
 from ganvae.data import near, pairs
-from ganvae.data.dataset import PackedSet, Sides, of_sets, packed, printable, together
+from ganvae.data.dataset import (
+    PackedSet,
+    Sides,
+    of_sets,
+    packed,
+    printable,
+    refuse_unlabelled,
+    together,
+)
 from ganvae.data.split import as_keys, duplicates, split
 from ganvae.data.store import Progress, Store
 from ganvae.errors import DataError
@@ -58,7 +66,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing at all was found."""
+        """Whether there are no problems, defects, copies or leaks, whatever a training does."""
         found = self.defects or self.duplicates or self.near_duplicates or self.leaks
         return not (self.problems or found) and (self.sources is None or self.sources.ok)
 
@@ -173,6 +181,8 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
     if sides is None and len(store):
         sides, wrong = _tried(lambda: split(store, chosen.test_share), _everything(store))
         problems += wrong
+    if chosen.labels:
+        problems += _tried(lambda: refuse_unlabelled(store, chosen), None)[1]
     train, test = sides or _everything(store)
     if not len(store):
         problems.append(f"no images in {chosen.path}")

@@ -294,11 +294,8 @@ def _data(
 ) -> Data:
     """The data of some rows; given sources come as those of training and those held out."""
     chosen, store = one.chosen, one.store
-    if labelled and (without := int((store.labels < 0).sum())):
-        raise DataError(
-            f"labels were asked for, but {without:,} of {len(store):,} images"
-            f" in {chosen.path} have none; put each into a sub-folder named after its class"
-        )
+    if labelled:
+        refuse_unlabelled(store, chosen)
     leaked = leaks(store.hashes(), train, test) if _own_split(store) else test[:0]
     origins = origin if isinstance(origin, tuple) else (origin, origin)
     parts = [
@@ -362,10 +359,10 @@ def _between_sets(
 
 
 def of_sets(chosen: config.Data) -> tuple[config.Data, config.Data]:
-    """The settings of the sources and of the targets; grey sources stay grey."""
+    """The settings of the sources and of the targets; grey sources stay grey, without classes."""
     source, target = pairs.folders(chosen.path)
     return (
-        replace(chosen, path=str(source), channels=None),
+        replace(chosen, path=str(source), channels=None, labels=False),
         replace(chosen, path=str(target)),
     )
 
@@ -452,6 +449,15 @@ def _refuse_empty(store: Store, index: sources.Index, chosen: config.Data) -> No
         f"{''.join(listed)}); give a place that holds"
         f" {', '.join(kind[1:] for kind in EXTENSIONS)} files"
     )
+
+
+def refuse_unlabelled(store: Store, chosen: config.Data) -> None:
+    """Raises DataError where an image has no class."""
+    if without := int((store.labels < 0).sum()):
+        raise DataError(
+            f"labels were asked for, but {without:,} of {len(store):,} images"
+            f" in {chosen.path} have none; put each into a sub-folder named after its class"
+        )
 
 
 def printable(name: str) -> str:

@@ -4,15 +4,17 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from ganvae import config
-from ganvae.data import near
+from ganvae import cli, config
+from ganvae.data import near, open_data
 from ganvae.data.check import check
+from ganvae.errors import DataError
 
 from .conftest import photo
 
@@ -127,6 +129,62 @@ def test_everything_wrong_is_in_one_report(make: Make, setting: Setting) -> None
     text = "\n".join(report.lines())
     for said in ("20 images of 16x16, RGB", "unreadable: 2", '"cut\\n.png": ', "1 .txt"):
         assert said in text
+
+
+def write(root: Path, files: dict[str, int | None]) -> Path:
+    """Photographs by name, from their numbers; None writes something else."""
+    for name, number in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if number is None:
+            (root / name).write_text("<html>")
+        else:
+            photo(number, 16, 16).save(root / name)
+    return root
+
+
+FEW = {f"{n}.png": n for n in range(12)}
+SETS: dict[str, tuple[dict[str, int | None], dict[str, object], bool, bool]] = {
+    # files, settings, whether anything is found, whether a training would refuse them
+    "nothing wrong": (FEW, {}, False, False),
+    "one broken": (FEW | {"x.png": None}, {"max_bad": 0.5}, True, False),
+    "too many broken": (FEW | {"x.png": None}, {}, True, True),
+    "copies": (FEW | {"x.png": 3}, {}, True, False),
+    "leaks": ({"train/a.png": 1, "train/b.png": 2, "test/c.png": 1}, {}, True, False),
+    "one image": ({"a.png": 1}, {}, True, True),
+    "one image twice": ({"a.png": 1, "b.png": 1}, {}, True, True),
+    "no images": ({"a.txt": None}, {}, True, True),
+    "classes": ({"a/1.png": 1, "b/2.png": 2, "b/3.png": 3}, {"labels": True}, False, False),
+    "no classes": (FEW, {"labels": True}, True, True),
+    "pairs": (
+        {f"{s}/a/{n}.png": n + k for n in range(9) for s, k in (("source", 0), ("target", 50))},
+        {"task": "translate", "labels": True}, False, False,
+    ),
+    "pairs without sources' classes": (
+        {f"source/{n}.png": n for n in range(9)} | {f"target/a/t{n}.png": n + 9 for n in range(9)},
+        {"task": "translate", "labels": True}, False, False,
+    ),
+    "half in pairs": (
+        {f"source/{n}.png": n for n in range(9)} | {f"target/{n}.png": n for n in range(5, 14)},
+        {"task": "translate"}, True, True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_problems_are_what_a_training_refuses_and_ok_is_stricter(
+    name: str, tmp_path: Path, setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, options, found, refused = SETS[name]
+    chosen = setting(write(tmp_path / "set", files), **options)
+    report = check(chosen)
+    assert (not report.ok, bool(report.problems)) == (found, refused)
+    with pytest.raises(DataError) if refused else nullcontext():
+        open_data(chosen)
+    given = {"size": 16, "cache": chosen.cache, **options}
+    settings = [f"--data.{key}={value}" for key, value in given.items()]
+    code = cli.run(["check", chosen.path, "--json", *settings])
+    told = json.loads(capsys.readouterr().out)
+    assert (code, told["ok"]) == (65 if refused else 0, not found)
 
 
 def test_reports_of_little_and_of_nothing(make: Make, setting: Setting, tmp_path: Path) -> None:

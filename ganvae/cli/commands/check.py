@@ -15,13 +15,16 @@ Data = Annotated[
     Parameter(help="Images: a folder, an array file, tar shards, Parquet, or a Hub name."),
 ]
 Size = Annotated[int | None, Parameter(help="Height and width in pixels (data.size).")]
-Json = Annotated[bool, Parameter(help="Print everything found as JSON, with every name.")]
+Json = Annotated[
+    bool,
+    Parameter(help='Print everything found as JSON, with every name; "ok" if it is nothing.'),
+]
 
 
 def check(data: Data, /, *, size: Size = None, json: Json = False, overrides: Overrides) -> int:
     """Look at images before training: every defect, duplicate and leak.
 
-    Ends with 65 where a training would refuse them.
+    Ends with 65 where a training would refuse them, whatever else was found.
     """
     from ganvae import api
     from ganvae.progress import Tracker, console

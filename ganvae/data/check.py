@@ -21,6 +21,7 @@ from ganvae.data.dataset import (
 )
 from ganvae.data.split import as_keys, duplicates, split
 from ganvae.data.store import Progress, Store
+from ganvae.data.stream import SAMPLE
 from ganvae.errors import DataError
 
 _T = TypeVar("_T")
@@ -118,14 +119,16 @@ def check(
 ) -> Report:
     """Packs the images if need be and looks for every defect, copy and leak.
 
-    A folder of ``source`` and ``target`` alone is looked at as sets to translate between.
+    A folder of ``source`` and ``target`` alone is looked at as sets to translate between. Of
+    shards to be read while training it is the sample that is packed and looked at.
 
     progress: called with the number of images packed so far and their total or None
 
     Raises DataError where there is no such source.
     """
     between = chosen.task == "translate" and chosen.origin == "given"
-    if between or (chosen.task == "generate" and pairs.are_here(chosen.path)):
+    between = between or (chosen.task == "generate" and pairs.are_here(chosen.path))
+    if between and not chosen.stream:
         return _check_sets(chosen, progress, workers)
     return _examine(PackedSet(chosen, *packed(chosen, progress=progress, workers=workers)))
 
@@ -191,6 +194,11 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
     groups = duplicates(hashes)
     _, first = np.unique(as_keys(hashes), return_index=True)
     pairs, notes = near.near_duplicates(store, np.sort(first))
+    if chosen.stream:
+        notes.append(
+            f"this is a sample, up to {SAMPLE:,} images held out and {SAMPLE:,} to train on, as"
+            " data.stream packs it; leave out data.stream to have all images packed and looked at"
+        )
     height, width, channels = store.shape
     return Report(
         source=chosen.path,

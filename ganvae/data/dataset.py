@@ -206,16 +206,11 @@ def _streamed(
     chosen: config.Data, labelled: bool, progress: Progress | None, workers: int | None
 ) -> Data:
     """Shards to read while training, and a sample of them, packed to judge by."""
-    source = sources.find(chosen.path)
-    if not isinstance(source, Shards) or (chosen.task, chosen.origin) == ("translate", "given"):
-        raise ConfigError(
-            f"data.stream reads one set of tar or Parquet shards, and {chosen.path} is none;"
-            " leave out data.stream to have the images packed"
-        )
-    how = _preparation(chosen, source)
-    sample = Sample(source, how, chosen.test_share, workers)
+    sample, how = _source(chosen, workers)
+    assert isinstance(sample, Sample)
     packed = ingest(sample, how, cache_folder(chosen.cache), progress=progress, workers=workers)
-    if not source.shards:
+    shards = sample.shards.shards
+    if not shards:
         raise DataError(f"{chosen.path} cannot be reached, and must be to be read while training")
     one = PackedSet(chosen, *packed)
     _refuse_bad(one.store, chosen)
@@ -226,7 +221,7 @@ def _streamed(
     own = _own_split(one.store)
     stream = Streamed(
         path=chosen.path,
-        shards=[shard for shard in source.shards if shard.split != "test"],
+        shards=[shard for shard in shards if shard.split != "test"],
         how=replace(how, channels=one.store.shape[2]),
         held_out=0 if own else bound(one.store.hashes(), chosen.test_share),
         classes=data.classes,
@@ -405,11 +400,24 @@ def together(source: Store, target: Store, share: float) -> tuple[Sides, Sides]:
 def packed(
     chosen: config.Data, *, progress: Progress | None = None, workers: int | None = None
 ) -> tuple[Store, sources.Index]:
-    """The packed store of a setting, however many of its files are bad."""
-    source = sources.find(chosen.path)
-    how = _preparation(chosen, source)
+    """The packed store of a setting, however many of its files are bad; of a stream a sample."""
+    source, how = _source(chosen, workers)
     cache = cache_folder(chosen.cache)
     return ingest(source, how, cache, progress=progress, workers=workers)
+
+
+def _source(chosen: config.Data, workers: int | None) -> tuple[sources.Source, Preparation]:
+    """What is packed, and how. Raises ConfigError for what cannot be streamed, but is to be."""
+    source = sources.find(chosen.path)
+    how = _preparation(chosen, source)
+    if not chosen.stream:
+        return source, how
+    if not isinstance(source, Shards) or (chosen.task, chosen.origin) == ("translate", "given"):
+        raise ConfigError(
+            f"data.stream reads one set of tar or Parquet shards, and {chosen.path} is none;"
+            " leave out data.stream to have the images packed"
+        )
+    return Sample(source, how, chosen.test_share, workers), how
 
 
 def _preparation(chosen: config.Data, source: sources.Source) -> Preparation:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ganvae import config
 from ganvae.data import Data, difference, open_data, stream
+from ganvae.data.check import check
 from ganvae.data.stream import StreamBatches
 from ganvae.errors import ConfigError, DataError
 from ganvae.types import Batch, Noise
@@ -306,8 +307,9 @@ def test_what_cannot_be_streamed(
 ) -> None:
     path: Any = make(3) if what == "folder" else folder if what == "pairs" else what
     options = {"task": "translate"} if what == "pairs" else {}
-    with pytest.raises(ConfigError, match=r"data\.stream reads one set of tar or Parquet"):
-        open_data(setting(path, stream=True, **options))
+    for use in (open_data, check):
+        with pytest.raises(ConfigError, match=r"data\.stream reads one set of tar or Parquet"):
+            use(setting(path, stream=True, **options))
 
 
 def test_a_shard_that_turns_out_truncated(folder: Path, open_stream: Open, batches: Make) -> None:
@@ -367,6 +369,22 @@ def test_the_sample_is_bounded(open_stream: Open, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
+def test_a_check_looks_at_the_sample_that_a_training_packs(
+    folder: Path, open_stream: Open, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "SAMPLE", 5)
+    given: dict[str, Any] = {"size": 8, "stream": True, "max_bad": 0.1, "test_share": 0.3}
+    report = check(setting(folder, **given), workers=0)
+    data = open_stream(**given)
+    assert (report.images, report.train, report.test) == (10, len(data.train), len(data.test))
+    assert any("this is a sample" in note for note in report.notes)
+    packed_once = [*Path(setting(folder).cache or "").rglob("meta.json")]
+    assert len(packed_once) == 1, packed_once
+    whole = check(setting(folder, **given | {"stream": False}), workers=0)
+    assert (whole.images, len(whole.defects)) == (TOTAL - 1, 1)
+    assert not any("sample" in note for note in whole.notes)
+
+
 def test_decoding_processes_change_nothing(open_stream: Open, batches: Make) -> None:
     data = open_stream()
     assert data.stream is not None

@@ -150,6 +150,20 @@ def test_every_kind_of_source(write, model, folder, tmp_path, monkeypatch) -> No
     assert contents(tmp_path / "out") == whole and again.made == len(whole) // 2
 
 
+@pytest.mark.parametrize("pattern", ["*.tar", "{0..2}.tar", "[0-2].tar", ""])
+@pytest.mark.parametrize("place", ["here", "file", "memory"])
+def test_patterns_of_shards_here_and_at_addresses(place, pattern, folder, tmp_path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    shards = _tars(tmp_path, draw(12))
+    base = {"here": str(shards), "file": f"file://{shards}", "memory": "memory://bulk"}[place]
+    memory = fsspec.filesystem("memory")
+    for shard in shards.iterdir():
+        memory.pipe(f"/bulk/{shard.name}", shard.read_bytes())
+    named = rows(bulk.encode(folder, shards, tmp_path / "named", **SMALL))
+    found = rows(bulk.encode(folder, f"{base}/{pattern}", tmp_path / "found", **SMALL))
+    assert found == named and len(set(found["name"])) == 12
+
+
 def test_finished_files_are_not_read_again(folder, tmp_path) -> None:
     data = _tars(tmp_path, draw(40))
     done = bulk.encode(folder, data, tmp_path / "out", **SMALL)

@@ -28,7 +28,7 @@ class GANVAE(Objective):
     networks: ClassVar = (*VAE.networks, "generator", "discriminator")
     generator: ClassVar = "generator"
 
-    optim: Optim = Optim(lr=4e-4, beta1=0.5, beta2=0.99, final=0.05)
+    optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99, final=0.05)
     """Adam and its schedule in the adversarial stage."""
     representation: VAE = VAE()
     """How E and Dec learn."""

@@ -19,31 +19,37 @@ from ganvae.types import Noise, Posterior, Shape
 
 
 class Gaussian(nn.Module):
-    """Features, and what is known beside them, to a diagonal Gaussian.
+    """Features to a diagonal Gaussian, by a linear layer."""
 
-    It starts as a linear layer of the features, and what else is given corrects it by a hidden
-    layer: q(z|a,x) starts as the q(z|x) of a plain VAE, not as one that drowns in the noise of a.
+    def __init__(self, features: int, size: int):
+        super().__init__()
+        self.linear = nn.Linear(features, 2 * size)
 
-    features: size of the features
-    beside: size of what is known beside them; 0 for nothing
-    size: dimensions of the Gaussian
+    def forward(self, h: Tensor) -> Posterior:
+        """The Gaussian (B, size) of each row of (B, features)."""
+        mean, logvar = self.linear(h).chunk(2, 1)
+        return Posterior(mean, logvar.clamp(-12, 6))
+
+
+class Correction(nn.Module):
+    """A Gaussian moved by what else is known, through a hidden layer; not at all to begin with.
+
+    So q(z|a,x) starts as the q(z|x) of a plain VAE, not as one that drowns in the noise of a, and
+    p(a|x,z) as q(a|x): a costs nothing before it is of use.
+
+    beside: size of what is known beside the features
     """
 
     def __init__(self, features: int, beside: int, size: int, hidden: int):
         super().__init__()
-        self.linear = nn.Linear(features, 2 * size)
-        if beside:
-            self.hidden = nn.Sequential(nn.Linear(features + beside, hidden), nn.ReLU())
-            self.correction = nn.Linear(hidden, 2 * size, bias=False)
-            nn.init.zeros_(self.correction.weight)
+        self.hidden = nn.Sequential(nn.Linear(features + beside, hidden), nn.ReLU())
+        self.linear = nn.Linear(hidden, 2 * size, bias=False)
+        nn.init.zeros_(self.linear.weight)
 
-    def forward(self, h: Tensor, *beside: Tensor) -> Posterior:
-        """The Gaussian of each row, of (B, features) and (B, beside)."""
-        both = self.linear(h)
-        if beside:
-            both = both + self.correction(self.hidden(torch.cat([h, *beside], 1)))
-        mean, logvar = both.chunk(2, 1)
-        return Posterior(mean, logvar.clamp(-12, 6))
+    def forward(self, q: Posterior, h: Tensor, beside: Tensor) -> Posterior:
+        """The Gaussian (B, size) that ``q`` becomes, of (B, features) and (B, beside)."""
+        mean, logvar = self.linear(self.hidden(torch.cat([h, beside], 1))).chunk(2, 1)
+        return Posterior(q.mean + mean, (q.logvar + logvar).clamp(-12, 6))
 
 
 class Heads(nn.Module):
@@ -56,9 +62,14 @@ class Heads(nn.Module):
         self, features: int, latent: int, auxiliary: int, hidden: int, generated: bool = False
     ):
         super().__init__()
-        self.auxiliary = Gaussian(features, 0, auxiliary, hidden)
-        self.latent = Gaussian(features, auxiliary, latent, hidden)
-        self.back = None if generated else Gaussian(features, latent, auxiliary, hidden)
+        self.auxiliary = Gaussian(features, auxiliary)
+        self.latent = Gaussian(features, latent)
+        self.forth = Correction(features, auxiliary, latent, hidden)
+        self.back = None if generated else Correction(features, latent, auxiliary, hidden)
+
+    def given(self, h: Tensor, a: Tensor) -> Posterior:
+        """q(z|a,x) of features (B, F) and a (B, k)."""
+        return self.forth(self.latent(h), h, a)
 
 
 @dataclass(frozen=True)
@@ -84,10 +95,11 @@ class AuxiliaryPosterior(Posterior):
         is (z, a) and its log q(z,a|x).
         """
         a, log_a = self.auxiliary.draw(noise)
-        z, log_z = self.heads.latent(self.features, a).draw(noise)
+        z, log_z = self.heads.given(self.features, a).draw(noise)
         if self.heads.back is None:
             return torch.cat([z, a], 1), log_a + log_z
-        return z, log_a + log_z - self.heads.back(self.features, z).log_prob(a)
+        p_a = self.heads.back(self.auxiliary, self.features, z)
+        return z, log_a + log_z - p_a.log_prob(a)
 
     def rsample(self, noise: Noise) -> Tensor:
         """A reparametrised sample of the latent, (B, d), by way of a."""
@@ -128,7 +140,7 @@ class AuxiliaryEncoder(nn.Module):
         """The posterior of each image."""
         h = self.told(self.body(x), label)
         q_a = self.heads.auxiliary(h)
-        q_z = self.heads.latent(h, q_a.mean)
+        q_z = self.heads.given(h, q_a.mean)
         parts = [q_z] if self.heads.back is not None else [q_z, q_a]
         mean, logvar = (torch.cat([getattr(q, n) for q in parts], 1) for n in ("mean", "logvar"))
         return AuxiliaryPosterior(mean, logvar, q_a, h, self.heads)
@@ -146,7 +158,7 @@ class AuxiliaryPrior(Prior):
         super().__init__(first.latent + auxiliary)
         self.first, self.told = first, Told(classes)
         self.body = nn.Sequential(nn.Linear(first.latent + classes, hidden), nn.ReLU())
-        self.auxiliary = Gaussian(hidden, 0, auxiliary, hidden)
+        self.auxiliary = Gaussian(hidden, auxiliary)
 
     def sample(
         self, noise: Noise, label: Tensor | None = None, temperature: float = 1.0

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from ganvae.config import Networks
 from ganvae.networks import zoo
-from ganvae.networks.auxiliary import AuxiliaryEncoder, AuxiliaryPrior, Gaussian, shares
+from ganvae.networks.auxiliary import AuxiliaryEncoder, AuxiliaryPrior, Correction, shares
 from ganvae.networks.prior import MixturePrior, NormalPrior
 from ganvae.types import Noise, Posterior, Shape
 
@@ -61,13 +61,27 @@ def q_of_image(n=1, generated=False, latent=1):
         return encoder(generated, latent)(image.expand(n, -1, -1, -1))
 
 
-def test_a_gaussian_starts_as_a_layer_of_the_features_alone():
+def test_a_correction_starts_as_none():
     torch.manual_seed(0)
-    head, h, a = Gaussian(4, 2, 3, 16), torch.randn(5, 4), torch.randn(5, 2)
-    assert_close(head(h, a).mean, head.linear(h)[:, :3])
-    assert_close(head(h, a).logvar, head.linear(h)[:, 3:])
+    head, h, a = Correction(4, 2, 3, 16), torch.randn(5, 4), torch.randn(5, 2)
+    q = Posterior(torch.randn(5, 3), torch.randn(5, 3))
+    assert_close(head(q, h, a).mean, q.mean, rtol=0, atol=0)
+    assert_close(head(q, h, a).logvar, q.logvar, rtol=0, atol=0)
     stirred(head).float()
-    assert (head(h, a).mean - head(h, a + 1).mean).abs().max() > 1e-3
+    assert (head(q, h, a).mean - head(q, h, a + 1).mean).abs().max() > 1e-3
+
+
+def test_an_auxiliary_variable_costs_nothing_to_begin_with():
+    torch.manual_seed(0)
+    shape = Shape(channels=1, height=2, width=2, latent=2)
+    fresh = AuxiliaryEncoder(shape, nn.Flatten(), 4, hidden=8)
+    q = fresh(torch.randn(6, 1, 2, 2))
+    numbers = Noise(3, total=6)
+    a_then_z = numbers.normal(2), numbers.normal(2)
+    z, log_q = q.draw(Noise(3, total=6))
+    plain = fresh.heads.latent(q.features)
+    assert_close(z, plain.mean + plain.std * a_then_z[1])
+    assert_close(log_q, plain.log_prob(z))
 
 
 def test_draw_is_the_ratio_of_the_papers_densities():
@@ -80,9 +94,9 @@ def test_draw_is_the_ratio_of_the_papers_densities():
         return Independent(Normal(p.mean, (p.logvar / 2).exp()), 1)
 
     a = wide.auxiliary.mean + (wide.auxiliary.logvar / 2).exp() * numbers.normal(1)
-    given = wide.heads.latent(wide.features, a)
+    given = wide.heads.given(wide.features, a)
     assert_close(z, given.mean + (given.logvar / 2).exp() * numbers.normal(1))
-    back = wide.heads.back(wide.features, z)
+    back = wide.heads.back(wide.auxiliary, wide.features, z)
     expected = normal(wide.auxiliary).log_prob(a) + normal(given).log_prob(z)
     assert_close(log_q, expected - normal(back).log_prob(a))
 
@@ -100,7 +114,7 @@ def test_what_a_costs_the_bound_is_never_negative():
     z, log_q, share = over_the_grid(q_of_image(len(LINE) ** 2))
     q = q_of_image(len(LINE))
     with torch.no_grad():
-        given = q.heads.latent(q.features, q.auxiliary.mean + q.auxiliary.std * LINE[:, None])
+        given = q.heads.given(q.features, q.auxiliary.mean + q.auxiliary.std * LINE[:, None])
     log_a = (Normal(0.0, 1.0).log_prob(LINE) + math.log(STEP))[:, None]
     some = slice(0, None, 37)
     each = Normal(given.mean, given.std).log_prob(z[some].T) + log_a

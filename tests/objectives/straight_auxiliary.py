@@ -34,13 +34,13 @@ def noise(step):
     return Noise(2, step, total=B, dtype=torch.float64)
 
 
-def gaussian(head, h, *beside):
-    """μ, σ of linear(h) + correction(relu(hidden(h, beside)))."""
+def gaussian(head, h, correction=None, beside=None):
+    """μ, σ of linear(h) + correction.linear(relu(correction.hidden(h, beside)))."""
     both = h @ head.linear.weight.T + head.linear.bias
-    if beside:
-        first = head.hidden[0]
-        hidden = (torch.cat([h, *beside], 1) @ first.weight.T + first.bias).relu()
-        both = both + hidden @ head.correction.weight.T
+    if correction is not None:
+        first = correction.hidden[0]
+        hidden = (torch.cat([h, beside], 1) @ first.weight.T + first.bias).relu()
+        both = both + hidden @ correction.linear.weight.T
     mean, logvar = both[:, : both.shape[1] // 2], both[:, both.shape[1] // 2 :]
     return Independent(Normal(mean, (logvar / 2).exp()), 1)
 
@@ -51,11 +51,11 @@ def terms(nets, x, source, variant, sigma):
     h = E.body(x)
     q_a = gaussian(E.heads.auxiliary, h)
     a = q_a.mean + q_a.stddev * source.normal(q_a.mean.shape[1])
-    q_z = gaussian(E.heads.latent, h, a)
+    q_z = gaussian(E.heads.latent, h, E.heads.forth, a)
     z = q_z.mean + q_z.stddev * source.normal(q_z.mean.shape[1])
     standard = Independent(Normal(torch.zeros_like(z), torch.ones_like(z)), 1)
     if variant == "adgm":
-        latent, p_a = z, gaussian(E.heads.back, h, z)
+        latent, p_a = z, gaussian(E.heads.auxiliary, h, E.heads.back, z)
     else:
         first = prior.body[0]
         told = (z @ first.weight.T + first.bias).relu()

@@ -1,7 +1,8 @@
 """First-stage autoencoders against a VAE with the same encoder and decoder at equal time.
 
-``vqgan``, ``kl_gan`` and ``vae`` train for the same time on CIFAR-10 with the same kind of encoder
-and decoder, and reconstruct held-out images. ``ratio`` is the worse of the two perceptual
+The autoencoders of ``vqgan``, ``kl_gan`` and ``vae`` train for the same time on CIFAR-10 with the
+same kind of encoder and decoder, and reconstruct held-out images; how ``vqgan`` learns to sample
+its codes afterwards is on top. ``ratio`` is the worse of the two perceptual
 distances as a share of the VAE's (goal: below 1). Codebook use must be at least half.
 """
 
@@ -23,6 +24,7 @@ from ganvae.data import Data, open_data
 from ganvae.models import Model
 from ganvae.objectives.base import Objective
 from ganvae.objectives.vae import VAE
+from ganvae.training.schedule import Budget
 from ganvae.training.trainer import Trainer
 
 GOAL, USE = 1.0, 0.5
@@ -51,10 +53,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--set", action="append", default=[], help="a setting: networks.grid=2")
     parser.add_argument("--quick", action="store_true", help="15 seconds each")
     args = parser.parse_args()
     if args.quick:
         args.budget, args.samples = "15s", 200
+    extra = dict(part.split("=", 1) for part in args.set)
     found: dict[str, Any] = {}
     contestants: dict[str, Objective] = {
         "vae": GridVAE(),
@@ -62,12 +66,17 @@ def main() -> None:
         "vqgan": objectives.build("vqgan"),
     }
     given = {
-        "data.path": str(fetch(args.data)), "training.budget": args.budget,
+        "data.path": str(fetch(args.data)),
         "training.seed": args.seed, "training.evaluations": 0, "evaluation.samples": args.samples,
         "evaluation.importance": 1,
     }  # fmt: skip
+    seconds = Budget.parse(args.budget).seconds
+    if not seconds:
+        raise SystemExit(f"the race is over time: {args.budget!r} is none")
     for name, objective in contestants.items():
-        chosen = config.override(config.Config(), {"objective": name, **given})
+        budget = f"{seconds / getattr(objective, 'share', 1.0):.0f}s"
+        settings = {"objective": name, **given, "training.budget": budget, **extra}
+        chosen = config.override(config.Config(), settings)
         data = open_data(chosen.data)
         with tempfile.TemporaryDirectory() as folder:
             result = Trainer(chosen, objective, data, Path(folder, name)).run()
@@ -86,6 +95,7 @@ def main() -> None:
             "codebook_goal": USE,
             **found,
             "data": args.data,
+            "settings": extra,
             "budget": args.budget,
             "seed": args.seed,
         }

@@ -47,15 +47,28 @@ class Variant:
         return getattr(self.objective, name)
 
 
+BY_BATCH = "vae-by_batch"
+
+
 def variants():
-    """Each stage of each objective, with and without classes, and gan_vae trained jointly."""
+    """Each stage of each objective, with and without classes, and some that are set otherwise."""
     made = [(name, stage.objective) for name in NAMES for stage in objectives.build(name).stages()]
     made.append(("gan_vae-joint", objectives.build("gan_vae", {"share": 0, "feature": 0.1})))
-    return [
-        pytest.param(Variant(o, k), id=f"{name}-{type(o).__name__}" + ("-classes" if k else ""))
+    made.append(("aux_vae-sdgm", objectives.build("aux_vae", {"variant": "sdgm"})))
+    told = [
+        (f"{name}-{type(o).__name__}", o, k)
         for name, o in made
         for k in [*([] if o.needs_classes else [0]), *([CLASSES] if o.classes else [])]
     ]
+    by_batch = objectives.build("vae", {"scale": "optimal", "free_bits": 0.1})
+    told.append(("vae-learned", objectives.build("vae", {"scale": "learned"}), 0))
+    told.append((BY_BATCH, by_batch, 0))
+    return [pytest.param(Variant(o, k), id=n + ("-classes" if k else "")) for n, o, k in told]
+
+
+def averaging():
+    """The variants whose loss is a mean over samples."""
+    return [variant for variant in variants() if variant.id != BY_BATCH]
 
 
 def build_nets(objective, family="residual"):
@@ -156,12 +169,13 @@ def test_the_engine_changes_moved_networks_only(objective):
     outcome = engine.step([objective.step(nets, batch_of(0, objective), LATE)])
     after = weights(nets)
     changed = {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}
-    assert changed == set(outcome.moved)
+    fitted = {"likelihood"} if getattr(objective, "scale", "") == "optimal" else set()
+    assert changed == set(outcome.moved) | fitted
     assert set(outcome.losses) == set(outcome.moved)
     assert all(value.ndim == 0 and not value.requires_grad for value in outcome.logged.values())
 
 
-@pytest.mark.parametrize("objective", variants())
+@pytest.mark.parametrize("objective", averaging())
 def test_micro_batches_make_the_step_of_the_whole_batch(objective):
     whole, parts = build_nets(objective), build_nets(objective)
     logged = train(whole, objective)
@@ -180,7 +194,7 @@ def one_of_two(rank, port, folder):
     os.environ |= address | {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
     with Processes("cpu") as processes:
-        for index, variant in enumerate(variants()):
+        for index, variant in enumerate(averaging()):
             objective = variant.values[0]
             nets = build_nets(objective)
             train(nets, objective, processes=processes)
@@ -194,7 +208,7 @@ def test_two_processes_make_the_step_of_one(tmp_path):
     multiprocessing.start_processes(
         one_of_two, args=(port, str(tmp_path)), nprocs=2, start_method="spawn"
     )
-    for index, variant in enumerate(variants()):
+    for index, variant in enumerate(averaging()):
         objective = variant.values[0]
         nets = build_nets(objective)
         train(nets, objective)
@@ -221,8 +235,8 @@ def compiled_equals_eager(objective, backend):
 
 def plain_first():
     """The variants; those that compile nothing that another one does not are marked slow."""
-    again = [v for v in variants() if "classes" in v.id or v.id.startswith(("gan_vae-j", "compl"))]
-    same = {v.id for v in again}
+    again = ("gan_vae-j", "compl", "vae-learned", BY_BATCH)
+    same = {v.id for v in variants() if "classes" in v.id or v.id.startswith(again)}
     return [
         pytest.param(*v.values, id=v.id, marks=pytest.mark.slow if v.id in same else ())
         for v in variants()

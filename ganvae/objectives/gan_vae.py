@@ -38,7 +38,7 @@ class GANVAE(Objective):
     """The game and its gradient penalties."""
     adversarial: float = 8.0
     """Weight of the adversarial term in G's loss."""
-    pixel: float = 2.0
+    pixel: float = 0.5
     """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""
     feature: float = 0.0
     """Weight λ of ‖f_D(x) − f_D(G(z))‖², z ~ q(z|x), in G's loss."""

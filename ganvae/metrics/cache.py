@@ -20,7 +20,7 @@ from ganvae.metrics.sampling import read
 
 IN_MEMORY = 6
 """Sets of features a judge holds."""
-VERSION = 1
+VERSION = 2
 """Raised where what follows from features is computed otherwise."""
 ON_DISK = 2**31
 """Bytes of features kept on disk; the oldest go first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from ganvae.metrics import memorisation
+from ganvae.metrics.distributions import Heldout
 from ganvae.metrics.figures import Record, finite
+from ganvae.metrics.manifold import Neighbours, nearer, neighbours
+from ganvae.metrics.protocols import Images
 from ganvae.metrics.sampling import read, rows
 
 DETAILED = 1000
@@ -25,39 +28,36 @@ def check(
     run: Record,
     fake: Tensor,
     small: Tensor,
-    heldout: tuple[np.ndarray, Tensor],
+    heldout: Heldout,
     train: tuple[np.ndarray, Tensor],
 ) -> dict[str, Any] | None:
     """Samples that look copied from training images, in pixels or in features; adds a figure.
 
     fake: features of all samples; small: thumbnails of the first of them, which are looked at
-    heldout, train: row numbers and features
+    train: row numbers and features
     Returns pairs of sample and training row, worst first; None where no check is possible.
     """
     about: dict[str, Any] = {
         "name": "Suspected copies", "better": "lower", "n_generated": len(small),
-        "n_heldout": len(heldout[0]), **run.labels(),
+        "n_heldout": len(heldout.numbers), **run.labels(),
     }  # fmt: skip
-    leaked = np.isin(heldout[0], getattr(run.data, "leaked", ()))
-    if len(heldout[0]) < 2 or leaked.all():
+    leaked = np.isin(heldout.numbers, getattr(run.data, "leaked", ()))
+    if len(heldout.numbers) < 2 or leaked.all():
         run.add("copies", value=None, note="needs 2 held-out images not trained on", **about)
         return None
-    pixels, near = _pixel_check(run, small, heldout[0])
+    pixels, near, usual = _pixel_check(run, small, heldout.numbers)
     # beside a random part of the training images, those whose pixels are nearest
+    fixed = np.setdiff1d(usual, train[0])
+    more = run.real(run.data.train, fixed, "training images like held-out images")
+    train = np.concatenate([train[0], fixed]), torch.cat([train[1], more])
     extra = np.setdiff1d(near, train[0])
-    more = run.real(run.data.train, extra, "training images like samples")
-    among = np.concatenate([train[0], extra])
-    features = memorisation.check(fake[: len(small)], torch.cat([train[1], more]), heldout[1])
-    features = replace(
-        features,
-        train=torch.from_numpy(among)[features.train],
-        heldout=torch.from_numpy(heldout[0])[features.heldout],
-    )
+    features = _feature_check(run, fake, heldout, train, extra)
     allowed = 2 * memorisation.QUANTILE
+    compared = len(train[0]) + len(extra)
     suspicious = pixels.suspicious | features.suspicious
     share = float(suspicious.double().mean())
     note = f"share nearer to a training image than unseen images are (these: {allowed:.0%})"
-    run.add("copies", value=share, n_train=len(among), note=note, **about)
+    run.add("copies", value=share, n_train=compared, note=note, **about)
     return {
         "share": share,
         "allowed": allowed,
@@ -65,8 +65,8 @@ def check(
         "pairs": _pairs({"pixels": pixels, "features": features}),
         "n_generated": len(small),
         "n_train_pixels": min(SEARCHED, len(run.data.train)),
-        "n_train_features": len(among),
-        "n_heldout": len(heldout[0]),
+        "n_train_features": compared,
+        "n_heldout": len(heldout.numbers),
         "seed": run.seed,
     }
 
@@ -92,7 +92,7 @@ def _pairs(checks: dict[str, memorisation.Check]) -> list[dict[str, Any]]:
 
 def _pixel_check(
     run: Record, small: Tensor, numbers: np.ndarray
-) -> tuple[memorisation.Check, np.ndarray]:
+) -> tuple[memorisation.Check, np.ndarray, np.ndarray]:
     """The check on thumbnails, and the training rows nearest to samples and to held-out images."""
     run.progress("nearest training images", 0, 1)
     train, test = run.data.train, run.data.test
@@ -101,16 +101,61 @@ def _pixel_check(
     queries = torch.cat([memorisation.thumbnails(x.cpu()) for x in read(test, numbers[some])])
     sample = memorisation.nearest(small, train, among), memorisation.nearest(small, test, numbers)
 
-    def unseen() -> dict[str, Tensor]:
-        near = memorisation.nearest(queries, train, among)
-        far = memorisation.nearest(queries, test, numbers, exclude=numbers[some])
+    usual = _kept(
+        run,
+        f"copies {DETAILED} {run.seed}",
+        [(test, numbers), (train, among)],
+        lambda: (
+            memorisation.nearest(queries, train, among),
+            memorisation.nearest(queries, test, numbers, exclude=numbers[some]),
+        ),
+    )
+    run.progress("nearest training images", 1, 1)
+    near = (found[0].row.flatten().numpy() for found in (sample, usual))
+    return memorisation.compare(sample, usual), *near
+
+
+def _feature_check(
+    run: Record,
+    fake: Tensor,
+    heldout: Heldout,
+    train: tuple[np.ndarray, Tensor],
+    extra: np.ndarray,
+) -> memorisation.Check:
+    """The check on features of the first samples, among ``train`` and ``extra`` training rows."""
+    numbers, among = train
+    more = run.real(run.data.train, extra, "training images like samples")
+    some, every = fake[:DETAILED], heldout.features
+    usual, unseen = _kept(
+        run,
+        "copies in features",
+        [heldout.key, (run.data.train, numbers)],
+        lambda: (_placed(neighbours(every, among), numbers), heldout.nearest(len(fake))),
+    )
+    found = _placed(neighbours(some, among), numbers)
+    if len(extra):
+        found = nearer(found, _placed(neighbours(some, more), extra))
+        usual = nearer(usual, _placed(neighbours(every, more), extra))
+    samples = found, _placed(neighbours(some, every), heldout.numbers)
+    return memorisation.compare(samples, (usual, unseen))
+
+
+def _placed(near: Neighbours, numbers: np.ndarray) -> Neighbours:
+    """Neighbours by their rows in the data, not among those searched."""
+    return near._replace(row=torch.from_numpy(numbers)[near.row])
+
+
+def _kept(
+    run: Record,
+    what: str,
+    of: Sequence[tuple[Images, np.ndarray]],
+    compute: Callable[[], tuple[Neighbours, Neighbours]],
+) -> tuple[Neighbours, Neighbours]:
+    """The nearest training and the nearest other held-out images of held-out ones."""
+
+    def found() -> dict[str, Tensor]:
+        near, far = compute()
         return {"near": near.distance, "row": near.row, "far": far.distance, "other": far.row}
 
-    known = run.derived(f"copies {DETAILED} {run.seed}", [(test, numbers), (train, among)], unseen)
-    usual = (
-        memorisation.Neighbours(known["near"], known["row"]),
-        memorisation.Neighbours(known["far"], known["other"]),
-    )
-    near = torch.cat([sample[0].row, usual[0].row]).unique().numpy()
-    run.progress("nearest training images", 1, 1)
-    return memorisation.compare(sample, usual), near
+    known = run.derived(what, of, found)
+    return Neighbours(known["near"], known["row"]), Neighbours(known["far"], known["other"])

@@ -5,7 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganvae.metrics.manifold import _blocks, _centred
+from ganvae.metrics import pairs
+
+
+class Distances:
+    """The mean Euclidean distance of the pairs of a pass."""
+
+    def __init__(self) -> None:
+        self._total, self._count = 0.0, 0
+
+    def take(self, block: pairs.Block) -> None:
+        """Adds a block's pairs."""
+        distances, count = block.squared.sqrt(), block.squared.numel()
+        if block.diagonal:
+            distances.fill_diagonal_(0)
+            count -= len(distances)
+        times = 2 if block.mirrored else 1
+        self._total += times * float(distances.sum(1).sum(dtype=torch.float64))
+        self._count += times * count
+
+    def mean(self) -> float:
+        """That of all pairs."""
+        return self._total / self._count
 
 
 def pairwise(features: Tensor) -> float:
@@ -16,9 +37,6 @@ def pairwise(features: Tensor) -> float:
     """
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"Features must be (N ≥ 2, d), got {tuple(features.shape)}.")
-    x, _ = _centred(features, features)
-    total, n = 0.0, len(x)
-    for start, block in _blocks(x, x):
-        block.diagonal(start).zero_()
-        total += float(block.sum(dtype=torch.float64))
-    return total / (n * (n - 1))
+    distances = Distances()
+    pairs.read(features, None, distances)
+    return distances.mean()

@@ -9,7 +9,6 @@ pass, since both are real.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +23,8 @@ from ganvae.errors import DataError
 from ganvae.metrics import (
     cache,
     copies,
-    diversity,
-    frechet,
-    kernel,
+    distributions,
     likelihood,
-    manifold,
     memorisation,
     reconstruction,
     translation,
@@ -39,11 +35,11 @@ from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Data, Model, Progress
 from ganvae.metrics.sampling import generated, levels, read_with_labels, rows, task_of
 
-K = 5
-"""Neighbours of precision, recall, density and coverage."""
-DETAILED = 1000
-"""Held-out images at most that the perceptual distance is taken on."""
-BOUNDED = 256
+RECONSTRUCTED = 1000
+"""Held-out images at most that are reconstructed."""
+DETAILED = 500
+"""Of these, those at most that the perceptual distance is taken on."""
+BOUNDED = 128
 """Held-out images at most whose likelihood is bounded."""
 
 
@@ -123,11 +119,9 @@ def _features(run: Record, training: bool) -> dict[str, Any] | None:
     start = time.perf_counter()
     fake, thumbnails = _judged(run)
     run_seconds = time.perf_counter() - start
-    real = run.real(run.data.test, numbers, "held-out images")
-    heldout = (run.data.test, numbers)
-    own = run.derived(f"among {K}", [heldout], lambda: _among(real))
+    real = distributions.Heldout(run, numbers, run.real(run.data.test, numbers, "held-out images"))
     with run.timed():
-        _note(run, _compared(run, fake, real, own), (len(fake), len(real)), reference=False)
+        distributions.note(run, real.compared(fake), (len(fake), len(numbers)), reference=False)
     for figure in run.figures.values():
         figure["seconds"] = round(figure["seconds"] + run_seconds, 3)
     if not training or not len(run.data.train):
@@ -136,13 +130,13 @@ def _features(run: Record, training: bool) -> dict[str, Any] | None:
     train = run.real(run.data.train, chosen, "training images")
     with run.timed():
         found = run.derived(
-            f"reference {K} {run.seed}",
-            [heldout, (run.data.train, chosen)],
-            lambda: _compared(run, train, real, own),
+            f"reference {distributions.K} {run.seed}",
+            [real.key, (run.data.train, chosen)],
+            lambda: real.compared(train),
         )
-        _note(run, found, (len(train), len(real)), reference=True)
+        distributions.note(run, found, (len(train), len(numbers)), reference=True)
     with run.timed():
-        return copies.check(run, fake, thumbnails, (numbers, real), (chosen, train))
+        return copies.check(run, fake, thumbnails, real, (chosen, train))
 
 
 def _judged(run: Record) -> tuple[Tensor, Tensor]:
@@ -159,86 +153,6 @@ def _judged(run: Record) -> tuple[Tensor, Tensor]:
     return fake, torch.cat(small)[: copies.DETAILED]
 
 
-def _among(real: Tensor) -> dict[str, Tensor]:
-    """What comparisons need of the held-out features alone."""
-    found = {}
-    if len(real) >= 2:
-        found["kernel"] = kernel.within(real)
-        found["pairwise"] = torch.tensor(diversity.pairwise(real), dtype=torch.float64)
-    if len(real) > K:
-        found["radii"] = manifold.radii(real, K)
-    return found
-
-
-def _compared(
-    run: Record, fake: Tensor, real: Tensor, own: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Distances between features, precision, recall, density, coverage, diversity: float64 ().
-
-    Those that so few images do not give are left out, and errors that are not finite.
-    own: :func:`_among` of ``real``
-    """
-    few = min(len(fake), len(real))
-    found: dict[str, float] = {}
-    if few >= 2:
-        found["kid"], found["kid_error"] = kernel.unbiased(fake, real, own["kernel"])
-        found["diversity"] = diversity.pairwise(fake) / max(float(own["pairwise"]), 1e-12)
-    if few >= 4:
-        spread = kernel.distance(fake, real, seed=run.seed)
-        found["kid_subsets"], found["kid_subsets_error"] = spread
-    if few >= frechet.MINIMUM and few > run.judge.dim:
-        found["fid"] = frechet.distance(fake, real)
-    if few > K:
-        found |= manifold.prdc(real, fake, K, own["radii"])._asdict()
-    finite = {name: value for name, value in found.items() if math.isfinite(value)}
-    return {name: torch.tensor(value, dtype=torch.float64) for name, value in finite.items()}
-
-
-def _note(run: Record, found: dict[str, Tensor], sizes: tuple[int, int], reference: bool) -> None:
-    """Figures of what was compared.
-
-    sizes: how many images were on each side, generated (or of the training) and held out
-    """
-    counts: dict[str, Any] = {"n_heldout": sizes[1], **run.labels(), "reference": reference}
-    counts["n_train" if reference else "n_generated"] = sizes[0]
-    label, few = run.judge.label, min(sizes)
-    values = {name: float(value) for name, value in found.items()}
-
-    note = (
-        "all pairs, unbiased, ± jackknife standard error" if few >= 2 else "needs 2 images a side"
-    )
-    run.add(
-        "kid", name=f"KID-{label}", value=values.get("kid"), error=values.get("kid_error"),
-        better="lower", note=note, **counts,
-    )  # fmt: skip
-    size = min(1000, few // 2)
-    note = f"mean ± deviation over 20 subsets of {size}" if few >= 4 else "needs 4 images a side"
-    run.add(
-        "kid_subsets", name=f"KID-{label} (subsets)", value=values.get("kid_subsets"),
-        error=values.get("kid_subsets_error"), better="lower", note=note, **counts,
-    )  # fmt: skip
-
-    enough = few >= frechet.MINIMUM and few > run.judge.dim
-    least = max(frechet.MINIMUM, run.judge.dim + 1)
-    note = "" if enough else f"needs {least:,} images a side, got {few:,}: read the KID instead"
-    run.add(
-        "fid", name=f"FID-{label}", value=values.get("fid"), better="lower", note=note, **counts
-    )
-
-    note = f"{K} nearest neighbours" if few > K else f"needs more than {K} images a side"
-    for key in manifold.PRDC._fields:
-        run.add(
-            key, name=key.capitalize(), value=values.get(key), better="higher", note=note,
-            **counts,
-        )  # fmt: skip
-    if few >= 2:
-        note = "mean distance between two images, over that of held-out ones: 1 is as various"
-        run.add(
-            "diversity", name="Diversity", value=values.get("diversity"), better="higher",
-            note=note, **counts,
-        )  # fmt: skip
-
-
 # -- reconstruction and likelihood -------------------------------------------------------------
 
 
@@ -246,7 +160,7 @@ def _reconstructions(run: Record) -> None:
     """MSE, PSNR, SSIM and perceptual distance of held-out images."""
     if "encoder" not in run.model.networks:
         return
-    numbers = rows(len(run.data.test), run.n, run.seed)
+    numbers = rows(len(run.data.test), min(RECONSTRUCTED, run.n), run.seed)
     taps = run.judge
     if not hasattr(taps.network, "taps"):
         taps = judges.load("efficientnet-lite0", run.settings.size, run.model.device)

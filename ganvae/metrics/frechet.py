@@ -10,6 +10,9 @@ from torch import Tensor
 MINIMUM = 5000
 """Below this many samples on either side the estimate's bias hides the difference."""
 
+CHUNK = 1024
+"""Features taken to float64 at once."""
+
 
 class Moments(NamedTuple):
     """Mean (d,) and covariance (d, d) of features, in float64."""
@@ -25,12 +28,14 @@ def moments(features: Tensor) -> Moments:
     """
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"Features must be (N ≥ 2, d), got {tuple(features.shape)}.")
-    x = features.double()
-    if not bool(x.isfinite().all()):
+    mean = features.mean(0, dtype=torch.float64)
+    if not bool(mean.isfinite().all()):
         raise ValueError("Features must be finite.")
-    mean = x.mean(0)
-    centred = x - mean
-    return Moments(mean, centred.T @ centred / (len(x) - 1))
+    products = torch.zeros_like(mean).diag()
+    for part in features.split(CHUNK):
+        centred = part - mean
+        products.addmm_(centred.T, centred)
+    return Moments(mean, products / (len(features) - 1))
 
 
 def root(covariance: Tensor) -> Tensor:
@@ -43,16 +48,18 @@ def root(covariance: Tensor) -> Tensor:
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
-def between(a: Moments, b: Moments) -> float:
+def between(a: Moments, b: Moments, root_b: Tensor | None = None) -> float:
     """‖μ_a − μ_b‖² + tr(C_a + C_b − 2 (C_a C_b)^½), ≥ 0.
+
+    root_b: :func:`root` of C_b, where it is known already
 
     | The Fréchet distance between multivariate normal distributions (Dowson & Landau, 1982)
 
-    (C_a C_b)^½ has the trace of (C_a^½ C_b C_a^½)^½, which is symmetric and thus has real,
+    (C_a C_b)^½ has the trace of (C_b^½ C_a C_b^½)^½, which is symmetric and thus has real,
     non-negative eigenvalues.
     """
-    half = root(a.covariance)
-    inner = half @ b.covariance @ half
+    half = root(b.covariance) if root_b is None else root_b
+    inner = half @ a.covariance @ half
     cross = torch.linalg.eigvalsh((inner + inner.T) / 2).clamp(min=0).sqrt().sum()
     spread = a.covariance.trace() + b.covariance.trace() - 2 * cross
     return max(float((a.mean - b.mean).square().sum() + spread), 0.0)

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +70,8 @@ class Judge(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        tensors = [*self.network.parameters(), *self.network.buffers()]
-        return tensors[0].device if tensors else torch.device("cpu")
+        tensors = chain(self.network.parameters(), self.network.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     @cached_property
     def fingerprint(self) -> str:

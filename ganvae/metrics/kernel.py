@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK = 2048
-"""Rows of a kernel matrix held at once."""
+from ganvae.metrics import pairs
 
 
 class KernelDistance(NamedTuple):
@@ -39,56 +38,80 @@ def _check(a: Tensor, b: Tensor) -> None:
         raise ValueError(f"At least 2 samples are needed on each side, got {len(a)}, {len(b)}.")
 
 
-def _cubic(a: Tensor, b: Tensor) -> Tensor:
-    """(x·y/d + 1)³ of all rows of a (N, d) with all of b (M, d): (N, M)."""
-    return torch.addmm(a.new_ones(()), a, b.T, alpha=1 / a.shape[1]).pow_(3)
+class Sums:
+    """Sums of the kernel over the pairs of a pass, in float64.
+
+    rows: for each row of a with all of b, (N,); columns: for each row of b with all of a, (M,)
+    subsets: over the pairs of which both are in one subset, (S,)
+
+    Within one set no row is paired with itself, columns are the rows, and a subset's pairs count
+    in both orders.
+    """
+
+    def __init__(
+        self, a: Tensor, b: Tensor | None = None, chosen: tuple[Tensor, Tensor] | None = None
+    ):
+        """chosen: which rows of a and of b are in which subset, 0 or 1, (N, S) and (M, S)."""
+        other = a if b is None else b
+        first, second = chosen or (a.new_empty(len(a), 0), a.new_empty(len(other), 0))
+        self._chosen = first.to(a), second.to(a)
+        # x·y/d + 1 = (‖x‖²/2d + ½) + (‖y‖²/2d + ½) − ‖x − y‖²/2d
+        self._share = 0.5 / a.shape[1]
+        self._own = tuple(self._share * pairs.norms(x) + 0.5 for x in (a, other))
+        self.rows = torch.zeros(len(a), dtype=torch.float64, device=a.device)
+        self.columns = self.rows if b is None else self.rows.new_zeros(len(b))
+        self.subsets = self.rows.new_zeros(self._chosen[0].shape[1])
+
+    def take(self, block: pairs.Block) -> None:
+        """Adds a block's pairs."""
+        own_a, own_b = self._own[0][block.rows, None], self._own[1][block.columns]
+        k = torch.add(own_b, block.squared, alpha=-self._share).add_(own_a).pow_(3)
+        if block.diagonal:
+            k.fill_diagonal_(0)
+        else:
+            self.columns[block.columns] += k.sum(0)
+        self.rows[block.rows] += k.sum(1)
+        in_a, in_b = self._chosen[0][block.rows], self._chosen[1][block.columns]
+        together = (in_a * (k @ in_b)).sum(0, dtype=torch.float64)
+        self.subsets += 2 * together if block.mirrored else together
 
 
-def within(a: Tensor) -> Tensor:
+def within(a: Tensor, centre: Tensor | None = None) -> Tensor:
     """For each row of a (N, d) the sum of its kernel with all others: float64 (N,).
 
-    The matrix is symmetric, so that half of it is computed.
+    centre: see :func:`pairs.read`
     """
-    sums = torch.zeros(len(a), dtype=torch.float64, device=a.device)
-    for start in range(0, len(a), CHUNK):
-        part = a[start : start + CHUNK]
-        kernel = _cubic(part, a[start:])
-        kernel.diagonal().zero_()
-        sums[start : start + len(part)] += kernel.sum(1, dtype=torch.float64)
-        sums[start + len(part) :] += kernel[:, len(part) :].sum(0, dtype=torch.float64)
-    return sums
+    sums = Sums(a)
+    pairs.read(a, None, sums, centre=centre)
+    return sums.rows
 
 
-def _across(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and column sums (float64) of the kernel matrix of a and b."""
-    rows, columns = [], torch.zeros(len(b), dtype=torch.float64, device=b.device)
-    for part in a.split(CHUNK):
-        kernel = _cubic(part, b)
-        rows.append(kernel.sum(1, dtype=torch.float64))
-        columns += kernel.sum(0, dtype=torch.float64)
-    return torch.cat(rows), columns
-
-
-def unbiased(a: Tensor, b: Tensor, within_b: Tensor | None = None) -> KernelDistance:
+def unbiased(a: Tensor, b: Tensor) -> KernelDistance:
     """Unbiased squared MMD of features a (N, d) and b (M, d) over all pairs, with standard error.
 
     The error is the jackknife's (each sample left out once), so it covers the samples of both
-    sides. Memory: one block of :data:`CHUNK` × M kernel values.
+    sides. Memory is bounded, see :mod:`ganvae.metrics.pairs`.
 
-    within_b: :func:`within` of b, where it is known already
     Raises ValueError for other shapes or fewer than 2 samples; the error is NaN for fewer than 3.
     """
     _check(a, b)
-    n, m = len(a), len(b)
-    aa, bb = within(a), within(b) if within_b is None else within_b
-    ab, ba = _across(a, b)
-    all_a, all_b, across = aa.sum(), bb.sum(), ab.sum()
-    value = all_a / (n * (n - 1)) + all_b / (m * (m - 1)) - 2 * across / (n * m)
+    # with one centre what rounding does to a row is the same within and across, and cancels
+    across, centre = Sums(a, b), b.mean(0)
+    pairs.read(a, b, across, centre=centre)
+    return estimate(within(a, centre), within(b, centre), across)
+
+
+def estimate(aa: Tensor, bb: Tensor, across: Sums) -> KernelDistance:
+    """:func:`unbiased` from :func:`within` of both sides, and the sums across."""
+    n, m = len(aa), len(bb)
+    ab, ba = across.rows, across.columns
+    all_a, all_b, both = aa.sum(), bb.sum(), ab.sum()
+    value = all_a / (n * (n - 1)) + all_b / (m * (m - 1)) - 2 * both / (n * m)
     if min(n, m) < 3:
         return KernelDistance(float(value), float("nan"))
     # the same three sums without sample i of a, and without sample j of b
-    out_a = (all_a - 2 * aa) / ((n - 1) * (n - 2)) - 2 * (across - ab) / ((n - 1) * m)
-    out_b = (all_b - 2 * bb) / ((m - 1) * (m - 2)) - 2 * (across - ba) / (n * (m - 1))
+    out_a = (all_a - 2 * aa) / ((n - 1) * (n - 2)) - 2 * (both - ab) / ((n - 1) * m)
+    out_b = (all_b - 2 * bb) / ((m - 1) * (m - 2)) - 2 * (both - ba) / (n * (m - 1))
     variance = (n - 1) * out_a.var(correction=0) + (m - 1) * out_b.var(correction=0)
     return KernelDistance(float(value), float(variance.sqrt()))
 
@@ -104,15 +127,35 @@ def distance(
     Raises ValueError for other shapes or fewer than 4 samples a side.
     """
     _check(a, b)
+    chosen = choose(len(a), len(b), subsets, size, seed)
+    aa, bb, ab = Sums(a, None, chosen[:1] * 2), Sums(b, None, chosen[1:] * 2), Sums(a, b, chosen)
+    for x, y, sums in (a, None, aa), (b, None, bb), (a, b, ab):
+        pairs.read(x, y, sums, centre=b.mean(0))
+    return spread(aa.subsets, bb.subsets, ab.subsets, int(chosen[0][:, 0].sum()))
+
+
+def choose(
+    n: int, m: int, subsets: int = 20, size: int = 1000, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Random subsets of n and of m rows, for :class:`Sums`: (n, subsets) and (m, subsets).
+
+    Of each side ``size`` rows, or half of the smaller side if that is less.
+    Raises ValueError for fewer than 4 rows a side.
+    """
     if subsets < 1:
         raise ValueError(f"subsets must be at least 1, got {subsets}.")
-    size = min(size, len(a) // 2, len(b) // 2)
+    size = min(size, n // 2, m // 2)
     if size < 2:
-        raise ValueError(f"Subsets need 4 samples a side, got {len(a)} and {len(b)}.")
+        raise ValueError(f"Subsets need 4 samples a side, got {n} and {m}.")
     rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(subsets):
-        rows_a = torch.from_numpy(rng.choice(len(a), size, replace=False)).to(a.device)
-        rows_b = torch.from_numpy(rng.choice(len(b), size, replace=False)).to(b.device)
-        values.append(unbiased(a[rows_a], b[rows_b]).value)
-    return KernelDistance(float(np.mean(values)), float(np.std(values)))
+    chosen = torch.zeros(n, subsets), torch.zeros(m, subsets)
+    for i in range(subsets):
+        for side in chosen:
+            side[rng.choice(len(side), size, replace=False), i] = 1
+    return chosen
+
+
+def spread(aa: Tensor, bb: Tensor, ab: Tensor, size: int) -> KernelDistance:
+    """:func:`distance` from the sums over subsets of ``size``: within both sides, and across."""
+    values = (aa + bb) / (size * (size - 1)) - 2 * ab / size**2
+    return KernelDistance(float(values.mean()), float(values.std(correction=0)))

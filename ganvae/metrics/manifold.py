@@ -8,14 +8,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-CHUNK = 1024
-"""Rows of a distance matrix held at once."""
+from ganvae.metrics import pairs
 
 
 class Neighbours(NamedTuple):
@@ -34,23 +32,36 @@ class PRDC(NamedTuple):
     coverage: float
 
 
-def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Blocks of rows of the matrix of Euclidean distances, each with its first row's number."""
-    norm_a, norm_b = a.square().sum(1), b.square().sum(1)
-    for start in range(0, len(a), CHUNK):
-        part = slice(start, start + CHUNK)
-        squared = torch.addmm(norm_b, a[part], b.T, alpha=-2).add_(norm_a[part, None])
-        yield start, squared.clamp_(min=0).sqrt_()
+class Nearest:
+    """The k nearest of a pass for each row: of b for rows of a; within one set, of the others.
 
+    squared: their squared distances (N, k), ascending; row: which they are, (N, k)
+    """
 
-def _centred(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both moved by the mean of ``b``: distances stay, rounding shrinks."""
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(
-            f"Features must be (N, d) and (M, d), got {tuple(a.shape)} and {tuple(b.shape)}."
-        )
-    mean = b.mean(0)
-    return a - mean, b - mean
+    def __init__(self, n: int, k: int = 1, device: torch.device | str = "cpu"):
+        self.squared = torch.full((n, k), torch.inf, device=device)
+        self.row = torch.zeros(n, k, dtype=torch.long, device=device)
+
+    def take(self, block: pairs.Block) -> None:
+        """Looks at a block's pairs."""
+        self._offer(block.rows, block.columns.start, block.squared)
+        if block.mirrored:  # copied, because columns are slow to look through
+            self._offer(block.columns, block.rows.start, block.squared.T.contiguous())
+
+    def _offer(self, rows: slice, first: int, squared: Tensor) -> None:
+        k = self.row.shape[1]
+        if k == 1:
+            values, row = squared.min(1, keepdim=True)
+        else:
+            values, row = squared.topk(min(k, squared.shape[1]), largest=False)
+        values = torch.cat([self.squared[rows], values], 1)
+        row = torch.cat([self.row[rows], row + first], 1)
+        self.squared[rows], best = values.topk(k, largest=False)
+        self.row[rows] = row.gather(1, best)
+
+    def radii(self) -> Tensor:
+        """The distance of each to its k-th nearest, (N,)."""
+        return self.squared[:, -1].sqrt()
 
 
 def neighbours(a: Tensor, b: Tensor, k: int = 1, same: bool = False) -> Neighbours:
@@ -62,48 +73,74 @@ def neighbours(a: Tensor, b: Tensor, k: int = 1, same: bool = False) -> Neighbou
     """
     if len(b) - same < k:
         raise ValueError(f"{k} neighbours need more than {len(b)} samples.")
-    a, b = _centred(a, b)
-    rows = []
-    for start, block in _blocks(a, b):
-        if same:
-            block.diagonal(start).fill_(float("inf"))
-        rows.append(block.topk(k, largest=False).indices)
-    row = torch.cat(rows) if rows else torch.empty(0, k, dtype=torch.long)
-    exact = torch.stack([(a - b[row[:, i]]).square().sum(1).sqrt() for i in range(k)], 1)
-    exact, order = exact.sort(1)
-    return Neighbours(exact, row.gather(1, order))
+    nearest = Nearest(len(a), k, a.device)
+    pairs.read(a, None if same else b, nearest)
+    squared = [(a - b[nearest.row[:, i]]).square_().sum(1) for i in range(k)]
+    distance, order = torch.stack(squared, 1).sqrt_().sort(1)
+    return Neighbours(distance, nearest.row.gather(1, order))
+
+
+def nearer(one: Neighbours, other: Neighbours) -> Neighbours:
+    """The nearer neighbours of two searches; those of ``one`` where both are as near."""
+    better = other.distance < one.distance
+    return Neighbours(*(torch.where(better, y, x) for x, y in zip(one, other, strict=True)))
 
 
 def radii(a: Tensor, k: int = 5) -> Tensor:
-    """For each row of a (N, d) the distance to its k-th nearest other row, (N,)."""
-    return neighbours(a, a, k, same=True).distance[:, -1]
+    """For each row of a (N, d) the distance to its k-th nearest other row, (N,).
+
+    Raises ValueError for too few rows.
+    """
+    if len(a) <= k:
+        raise ValueError(f"{k} neighbours need more than {len(a)} samples.")
+    nearest = Nearest(len(a), k, a.device)
+    pairs.read(a, None, nearest)
+    return nearest.radii()
 
 
-def prdc(real: Tensor, fake: Tensor, k: int = 5, around_real: Tensor | None = None) -> PRDC:
+class Balls:
+    """Which fakes (rows of a pass) and real ones (columns) lie in whose balls.
+
+    around_fake, around_real: :func:`radii`, (M,) and (N,)
+    """
+
+    def __init__(self, around_fake: Tensor, around_real: Tensor):
+        self._fake, self._real = around_fake.square(), around_real.square()
+        self._count = torch.zeros_like(around_fake)
+        self._nearest = torch.full_like(around_real, torch.inf)
+        self._deepest = torch.full_like(around_real, torch.inf)
+
+    def take(self, block: pairs.Block) -> None:
+        """Looks at a block's pairs."""
+        rows, columns, squared = block.rows, block.columns, block.squared
+        # as float32, because sums and minima of that are several times as fast as of bool
+        inside = torch.lt(squared, self._real[columns], out=torch.empty_like(squared))
+        self._count[rows] += inside.sum(1)
+        least = squared.amin(0), (squared - self._fake[rows, None]).amin(0)
+        for kept, new in zip((self._nearest, self._deepest), least, strict=True):
+            kept[columns] = kept[columns].minimum(new)
+
+    def scores(self, k: int) -> PRDC:
+        """The scores, with the k that the radii are of."""
+        return PRDC(
+            precision=float((self._count > 0).double().mean()),
+            recall=float((self._deepest < 0).double().mean()),
+            density=float(self._count.double().mean() / k),
+            coverage=float((self._nearest < self._real).double().mean()),
+        )
+
+
+def prdc(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
     """Precision, recall, density and coverage of fake (M, d) against real (N, d).
 
     With r_i the distance from real i to its k-th nearest other real one:
     precision: share of fakes inside some real ball; density: real balls around a fake, over k;
     coverage: share of real balls with a fake inside; recall: precision with the roles swapped.
 
-    around_real: :func:`radii` of the real ones, where they are known already
     Raises ValueError for fewer than k + 1 samples on a side.
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"k = {k} needs more than {k} samples, got {len(real)} and {len(fake)}.")
-    around_real = radii(real, k) if around_real is None else around_real
-    around_fake = radii(fake, k)
-    fake, real = _centred(fake, real)
-    balls = torch.zeros(len(fake), device=fake.device)
-    recalled, covered = [], []
-    for start, block in _blocks(real, fake):
-        inside = block < around_real[start : start + len(block), None]
-        balls += inside.sum(0)
-        covered.append(inside.any(1))
-        recalled.append((block < around_fake).any(1))
-    return PRDC(
-        precision=float((balls > 0).double().mean()),
-        recall=float(torch.cat(recalled).double().mean()),
-        density=float(balls.double().mean() / k),
-        coverage=float(torch.cat(covered).double().mean()),
-    )
+    balls = Balls(radii(fake, k), radii(real, k))
+    pairs.read(fake, real, balls)
+    return balls.scores(k)

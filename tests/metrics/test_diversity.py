@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from ganvae.metrics import diversity, manifold
+from ganvae.metrics import diversity, pairs
 
 
 def test_is_the_mean_over_pairs(monkeypatch):
     x = torch.randn(37, 4, generator=torch.Generator().manual_seed(0)) + 10
     expected = float(torch.pdist(x.double()).mean())
     assert diversity.pairwise(x) == pytest.approx(expected, rel=1e-5)
-    monkeypatch.setattr(manifold, "CHUNK", 8)
+    monkeypatch.setattr(pairs, "CHUNK", 8)
     assert diversity.pairwise(x) == pytest.approx(expected, rel=1e-5)
 
 

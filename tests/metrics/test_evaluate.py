@@ -1,4 +1,5 @@
 import json
+import sys
 from collections import Counter
 
 import numpy as np
@@ -9,14 +10,19 @@ from ganvae import config
 from ganvae.errors import ConfigError, DataError
 from ganvae.metrics import (
     copies,
+    diversity,
     evaluate,
     frechet,
     kernel,
     manifold,
     memorisation,
+    pairs,
     quick,
+    reconstruction,
     sampling,
 )
+from ganvae.metrics.distributions import Heldout
+from ganvae.metrics.figures import Record
 from ganvae.report import figures
 
 SETTINGS = config.Evaluation(samples=80, importance=3, size=16)
@@ -51,7 +57,8 @@ def test_every_figure_is_labelled_and_json(real, data, bumps):
     assert found["seconds"] > 0
 
 
-def test_figures_are_those_of_the_measures(real, data, bumps):
+def test_figures_are_those_of_the_measures(real, data, bumps, monkeypatch):
+    monkeypatch.setattr(pairs, "CHUNK", 32)
     found = judged(real, data, bumps)["figures"]
     fake = bumps(real.generate(80, seed=0))
     held = bumps(data.test.all)
@@ -59,9 +66,14 @@ def test_figures_are_those_of_the_measures(real, data, bumps):
     expected = kernel.unbiased(fake, held)
     assert found["kid"]["value"] == pytest.approx(expected.value, rel=1e-3, abs=1e-6)
     assert found["kid"]["error"] == pytest.approx(expected.error, rel=1e-3)
+    expected = kernel.distance(fake, held)
+    assert found["kid_subsets"]["value"] == pytest.approx(expected.value, rel=1e-3, abs=1e-6)
+    assert found["kid_subsets"]["error"] == pytest.approx(expected.error, rel=1e-3)
     prdc = manifold.prdc(held, fake)
     for key in prdc._fields:
         assert found[key]["value"] == pytest.approx(getattr(prdc, key), abs=0.02)
+    expected = diversity.pairwise(fake) / diversity.pairwise(held)
+    assert found["diversity"]["value"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_compares_with_heldout_images_not_with_training_ones(kit, bumps):
@@ -123,6 +135,24 @@ def test_reconstruction_and_bounds(kit, data, bumps, lite0):
     assert "K = 3" in found["iwae"]["name"]
 
 
+def test_a_part_of_many_heldout_images_is_reconstructed(kit, data, lite0, monkeypatch):
+    whole = sys.modules["ganvae.metrics.evaluate"]
+    monkeypatch.setattr(whole, "RECONSTRUCTED", 50)
+    monkeypatch.setattr(whole, "DETAILED", 20)
+    model = kit.Coder(data.train.all, latent=4)
+    found = evaluate(model, data, SETTINGS, judge=lite0, training=False)["figures"]
+    assert [found[key]["n_heldout"] for key in ("mse", "psnr", "ssim", "perceptual")] == [
+        50
+    ] * 3 + [20]
+    x = data.test.all[sampling.rows(80, 50, 0)]
+    y = sampling.levels(model.reconstruct(x))
+    assert found["mse"]["value"] == pytest.approx(float(((x - y) / 2).square().mean()), rel=1e-4)
+    some = sampling.rows(50, 20, 0)
+    expected = reconstruction.perceptual(x[some], y[some], lite0)
+    assert found["perceptual"]["value"] == pytest.approx(float(expected.mean()), rel=1e-4)
+    assert found["kid"]["n_heldout"] == 80
+
+
 def test_perceptual_distance_has_a_judge_of_its_own_where_needed(kit, data, bumps):
     model = kit.Coder(data.train.all)
     found = judged(model, data, bumps, training=False)["figures"]
@@ -158,6 +188,29 @@ def test_copies_among_more_training_images_than_are_judged(kit, bumps):
     found = evaluate(kit.Sampler(data.train.all), data, settings, judge=bumps)
     assert found["memorisation"]["share"] > 0.9
     assert 40 < found["figures"]["copies"]["n_train"] < 200
+
+
+def test_the_check_in_features_is_that_of_all_at_once(kit, bumps, tmp_path):
+    """What is kept of held-out images, and of training images that samples lead to, is merged."""
+    train, test = kit.Pictures(kit.pictures(200, 1)), kit.Pictures(kit.pictures(60, 2))
+    run = Record(
+        model=None, data=kit.Data(train, test), judge=bumps, settings=SETTINGS, seed=0,
+        progress=lambda *_: None, cache=tmp_path,
+    )  # fmt: skip
+    bumps.cacheable = True
+    numbers, chosen = sampling.rows(60, 50, 0), sampling.rows(200, 70, 0)
+    fake = bumps(torch.cat([train.all[100:130], kit.pictures(20, 3)]))
+    heldout = Heldout(run, numbers, bumps(test.all[numbers]))
+    for extra in (np.setdiff1d(np.arange(90, 125), chosen), np.arange(0)):
+        among = np.concatenate([chosen, extra])
+        expected = memorisation.check(fake, bumps(train.all[among]), heldout.features)
+        found = copies._feature_check(
+            run, fake, heldout, (chosen, bumps(train.all[chosen])), extra
+        )
+        assert torch.allclose(found.ratio, expected.ratio, rtol=1e-4)
+        assert found.threshold == pytest.approx(expected.threshold, rel=1e-4)
+        assert torch.equal(found.train, torch.from_numpy(among)[expected.train])
+        assert torch.equal(found.heldout, torch.from_numpy(numbers)[expected.heldout])
 
 
 class Mirrored(torch.nn.Module):
@@ -255,29 +308,40 @@ def test_real_features_are_computed_once(real, data, lite0, tmp_path):
 def test_what_real_images_alone_say_is_computed_once(real, data, bumps, tmp_path, monkeypatch):
     """The second evaluation compares its samples, and nothing else; and says the same."""
     calls = []
-    for module, name in ((kernel, "unbiased"), (manifold, "radii"), (memorisation, "nearest")):
-        whole = getattr(module, name)
+    plain, nearest = pairs.read, memorisation.nearest
 
-        def counted(*args, whole=whole, name=name, **more):
-            calls.append(name)
-            return whole(*args, **more)
+    def passed(a, b, *measures, **more):
+        calls.extend((type(measure).__name__, b is None) for measure in measures)
+        plain(a, b, *measures, **more)
 
-        monkeypatch.setattr(module, name, counted)
+    def looked(*args, **more):
+        calls.append("pixels")
+        return nearest(*args, **more)
+
+    monkeypatch.setattr(pairs, "read", passed)
+    monkeypatch.setattr(memorisation, "nearest", looked)
     bumps.cacheable = True
     first = judged(real, data, bumps, cache_folder=tmp_path)
     before = Counter(calls)
     calls.clear()
     second = judged(real, data, bumps, cache_folder=tmp_path)
-    assert before["radii"] == 3 and Counter(calls)["radii"] == 1  # held-out, samples, training
-    # 20 subsets and the whole, of samples and of training images
-    assert before["unbiased"] == 42 and Counter(calls)["unbiased"] == 21
-    assert before["nearest"] == 4 and Counter(calls)["nearest"] == 2
+    after = Counter(calls)
+    # within held-out images, samples and training images
+    for measure in ("Sums", "Distances"):
+        assert (before[measure, True], after[measure, True]) == (3, 1)
+    for measure in ("Sums", "Balls"):
+        assert (before[measure, False], after[measure, False]) == (2, 1)
+    # samples and held-out images among training images, in pixels and in features
+    assert (before["pixels"], after["pixels"]) == (4, 2)
+    gone = before["Nearest", False] - after["Nearest", False]
+    assert gone == 1 + 2 * 1  # one in features; each in pixels is one more
     for part in ("figures", "reference"):
         for key, figure in first[part].items():
             assert second[part][key] | {"seconds": 0} == figure | {"seconds": 0}
     assert first["memorisation"] == second["memorisation"]
     judged(real, data, bumps, cache_folder=tmp_path, seed=1)
-    assert Counter(calls)["unbiased"] == 63  # other subsets: nothing is taken from the first seed
+    # other subsets: nothing is taken from the first seed
+    assert Counter(calls)["Sums", True] - after["Sums", True] == 3
 
 
 def test_refuses(real, data, kit, bumps):

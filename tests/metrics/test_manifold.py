@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from ganvae.metrics import manifold
+from ganvae.metrics import manifold, pairs
 
 
 def cloud(n, d, seed, shift=0.0):
@@ -44,16 +44,35 @@ def test_chunks_change_nothing(monkeypatch):
     real, fake = cloud(90, 4, 0), cloud(70, 4, 1, 0.5)
     whole = manifold.prdc(real, fake)
     near = manifold.neighbours(fake, real, 3)
-    monkeypatch.setattr(manifold, "CHUNK", 16)
+    monkeypatch.setattr(pairs, "CHUNK", 16)
     assert manifold.prdc(real, fake) == pytest.approx(whole)
     assert torch.equal(manifold.neighbours(fake, real, 3).row, near.row)
 
 
-def test_what_is_known_already_changes_nothing():
-    real, fake = cloud(30, 4, 0), cloud(20, 4, 1, 0.5)
-    known = manifold.radii(real, 3)
-    assert manifold.prdc(real, fake, 3, known) == manifold.prdc(real, fake, 3)
-    assert manifold.prdc(real, fake, 3, 0 * known).coverage == 0
+def test_agrees_with_the_definitions_over_many_blocks(monkeypatch):
+    monkeypatch.setattr(pairs, "CHUNK", 8)
+    real, fake = cloud(45, 3, 0), cloud(38, 3, 1, 0.3)
+    assert manifold.prdc(real, fake, 9) == pytest.approx(brute(real, fake, 9), abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [5, 8, 9, 30])
+def test_radii_agree_with_sklearn_in_small_blocks(monkeypatch, n):
+    monkeypatch.setattr(pairs, "CHUNK", 4)
+    x = cloud(n, 3, n)
+    distance, _ = NearestNeighbors(n_neighbors=4).fit(x.numpy()).kneighbors()
+    assert torch.allclose(manifold.radii(x, 4), torch.from_numpy(distance[:, 3]).float())
+
+
+def test_the_nearer_of_two_searches_is_that_of_both_at_once():
+    a, b, c = cloud(20, 3, 0), cloud(30, 3, 1), cloud(25, 3, 2)
+    c[:3] = a[:3] = b[:3]
+    one, other = manifold.neighbours(a, b), manifold.neighbours(a, c)
+    found = manifold.nearer(one, other._replace(row=other.row + 30))
+    whole = manifold.neighbours(a, torch.cat([b, c]))
+    assert torch.equal(found.distance, whole.distance)
+    assert torch.equal(found.row, whole.row)
+    assert found.row[:3, 0].tolist() == [0, 1, 2]
+    assert (found.row >= 30).any()
 
 
 def test_equal_sets_score_full():
@@ -109,21 +128,6 @@ def test_copies_are_at_exactly_zero_and_never_their_own_neighbour():
     other = manifold.neighbours(x, x, same=True)
     assert (other.distance > 0).all()
     assert (other.row[:, 0] != torch.arange(30)).all()
-
-
-def test_memory_stays_below_a_whole_matrix(monkeypatch):
-    largest = 0
-    plain = manifold._blocks
-
-    def watched(a, b):
-        nonlocal largest
-        for start, block in plain(a, b):
-            largest = max(largest, block.numel())
-            yield start, block
-
-    monkeypatch.setattr(manifold, "_blocks", watched)
-    manifold.prdc(cloud(3000, 2, 0), cloud(3000, 2, 1))
-    assert largest == manifold.CHUNK * 3000
 
 
 def test_refuses_too_few():

@@ -99,7 +99,8 @@ def evaluate(
         "n_generated": run.n,
         "n_heldout": run.n,
         "heldout_images": len(data.test),
-        "train_images": len(data.train),
+        # of a stream there is but a sample here, and nobody has counted the rest
+        "train_images": None if getattr(data, "stream", None) else len(data.train),
         "leaked": len(getattr(data, "leaked", ())),
         "data": data.fingerprint,
         "samples": "rounded to 8 bits",

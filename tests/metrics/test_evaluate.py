@@ -57,6 +57,11 @@ def test_every_figure_is_labelled_and_json(real, data, bumps):
     assert found["seconds"] > 0
 
 
+def test_nobody_has_counted_a_stream(real, data, bumps, monkeypatch):
+    monkeypatch.setattr(data, "stream", object(), raising=False)
+    assert judged(real, data, bumps)["train_images"] is None
+
+
 def test_figures_are_those_of_the_measures(real, data, bumps, monkeypatch):
     monkeypatch.setattr(pairs, "CHUNK", 32)
     found = judged(real, data, bumps)["figures"]

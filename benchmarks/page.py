@@ -197,13 +197,18 @@ def machines(results: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"Measured on {m}: {', '.join(names)}.\n\n" for m, names in by_machine.items())
 
 
+def threads(result: Mapping[str, Any]) -> str:
+    """How many threads a race was run with, in words."""
+    return "one thread" if result["threads"] == 1 else f"{result['threads']} threads"
+
+
 def conditions(result: Mapping[str, Any]) -> str:
     """Budget, seeds and so on, in a sentence."""
     seeds, (low, high) = result["seeds"], result["load"]
     runs = "seed 0 alone" if seeds == 1 else f"medians over {seeds} seeds"
     return (
         f"{result['budget']} of training each, {runs}, {result['samples']:,} samples against as "
-        f"many held-out images, {result['threads']} threads; the machine's load was between "
+        f"many held-out images, {threads(result)}; the machine's load was between "
         f"{plain(low)} and {plain(high)}.\n\n"
     )
 
@@ -327,7 +332,7 @@ def limit(result: Mapping[str, Any], pictures: Pictures) -> str:
         for size, found in result["sizes"].items()
         for stage, one in found["stages"].items()
     ]
-    return f"{result['threads']} threads.\n\n" + table(["", "stage", *LIMIT.values()], rows)
+    return f"{threads(result).capitalize()}.\n\n" + table(["", "stage", *LIMIT.values()], rows)
 
 
 LIMIT = {

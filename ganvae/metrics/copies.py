@@ -12,7 +12,7 @@ from torch import Tensor
 from ganvae.metrics import memorisation
 from ganvae.metrics.distributions import Heldout
 from ganvae.metrics.figures import Record, finite
-from ganvae.metrics.manifold import Neighbours, nearer, neighbours
+from ganvae.metrics.manifold import Nearest, Neighbours, nearer, neighbours
 from ganvae.metrics.protocols import Images
 from ganvae.metrics.sampling import read, rows
 
@@ -28,12 +28,14 @@ def check(
     run: Record,
     fake: Tensor,
     small: Tensor,
+    nearest: Nearest,
     heldout: Heldout,
     train: tuple[np.ndarray, Tensor],
 ) -> dict[str, Any] | None:
     """Samples that look copied from training images, in pixels or in features; adds a figure.
 
     fake: features of all samples; small: thumbnails of the first of them, which are looked at
+    nearest: of these among held-out images, by their features
     train: row numbers and features
     Returns pairs of sample and training row, worst first; None where no check is possible.
     """
@@ -51,7 +53,7 @@ def check(
     more = run.real(run.data.train, fixed, "training images like held-out images")
     train = np.concatenate([train[0], fixed]), torch.cat([train[1], more])
     extra = np.setdiff1d(near, train[0])
-    features = _feature_check(run, fake, heldout, train, extra)
+    features = _feature_check(run, fake, nearest, heldout, train, extra)
     allowed = 2 * memorisation.QUANTILE
     compared = len(train[0]) + len(extra)
     suspicious = pixels.suspicious | features.suspicious
@@ -111,13 +113,14 @@ def _pixel_check(
         ),
     )
     run.progress("nearest training images", 1, 1)
-    near = (found[0].row.flatten().numpy() for found in (sample, usual))
-    return memorisation.compare(sample, usual), *near
+    near, known = (found[0].row.flatten().numpy() for found in (sample, usual))
+    return memorisation.compare(sample, usual), near, known
 
 
 def _feature_check(
     run: Record,
     fake: Tensor,
+    nearest: Nearest,
     heldout: Heldout,
     train: tuple[np.ndarray, Tensor],
     extra: np.ndarray,
@@ -125,7 +128,7 @@ def _feature_check(
     """The check on features of the first samples, among ``train`` and ``extra`` training rows."""
     numbers, among = train
     more = run.real(run.data.train, extra, "training images like samples")
-    some, every = fake[:DETAILED], heldout.features
+    some, every = fake[: len(nearest.row)], heldout.features
     usual, unseen = _kept(
         run,
         "copies in features",
@@ -136,7 +139,7 @@ def _feature_check(
     if len(extra):
         found = nearer(found, _placed(neighbours(some, more), extra))
         usual = nearer(usual, _placed(neighbours(every, more), extra))
-    samples = found, _placed(neighbours(some, every), heldout.numbers)
+    samples = found, _placed(nearest.found(some, every), heldout.numbers)
     return memorisation.compare(samples, (usual, unseen))
 
 

@@ -54,25 +54,28 @@ class Heldout:
         distance = (self.features - self.features[row]).square_().sum(1).sqrt_()
         return manifold.Neighbours(distance[:, None], row[:, None])
 
-    def compared(self, a: Tensor) -> dict[str, Tensor]:
+    def compared(self, a: Tensor, *also: pairs.Measure) -> dict[str, Tensor]:
         """Distances from features a (n, dim), precision, recall, density, coverage, diversity.
 
         float64 (). Those that so few images do not give are left out, and errors that are not
         finite.
+
+        also: what else is told of the pairs of ``a`` with these
         """
         b, few = self.features, min(len(a), len(self.features))
         if few < 2:
             return {}
         found: dict[str, float] = {}
         chosen, own = self._chosen(len(a)), self.among(len(a))
+        # around one centre, for the KID: see kernel.unbiased
         mine = _among(a, chosen and chosen[0], b.mean(0))
         across = kernel.Sums(a, b, chosen)
         if few > K:
             balls = manifold.Balls(mine["radii"], own["radii"])
-            pairs.read(a, b, across, balls)
+            pairs.read(a, b, across, balls, *also)
             found |= balls.scores(K)._asdict()
         else:
-            pairs.read(a, b, across)
+            pairs.read(a, b, across, *also)
         found["kid"], found["kid_error"] = kernel.estimate(mine["kernel"], own["kernel"], across)
         found["diversity"] = float(mine["pairwise"]) / max(float(own["pairwise"]), 1e-12)
         if chosen:

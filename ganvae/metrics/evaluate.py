@@ -25,6 +25,7 @@ from ganvae.metrics import (
     copies,
     distributions,
     likelihood,
+    manifold,
     memorisation,
     reconstruction,
     translation,
@@ -121,8 +122,10 @@ def _features(run: Record, training: bool) -> dict[str, Any] | None:
     fake, thumbnails = _judged(run)
     run_seconds = time.perf_counter() - start
     real = distributions.Heldout(run, numbers, run.real(run.data.test, numbers, "held-out images"))
+    nearest = manifold.Nearest(len(thumbnails))
     with run.timed():
-        distributions.note(run, real.compared(fake), (len(fake), len(numbers)), reference=False)
+        found = real.compared(fake, nearest)
+        distributions.note(run, found, (len(fake), len(numbers)), reference=False)
     for figure in run.figures.values():
         figure["seconds"] = round(figure["seconds"] + run_seconds, 3)
     if not training or not len(run.data.train):
@@ -137,7 +140,7 @@ def _features(run: Record, training: bool) -> dict[str, Any] | None:
         )
         distributions.note(run, found, (len(train), len(numbers)), reference=True)
     with run.timed():
-        return copies.check(run, fake, thumbnails, real, (chosen, train))
+        return copies.check(run, fake, thumbnails, nearest, real, (chosen, train))
 
 
 def _judged(run: Record) -> tuple[Tensor, Tensor]:

@@ -33,9 +33,10 @@ class PRDC(NamedTuple):
 
 
 class Nearest:
-    """The k nearest of a pass for each row: of b for rows of a; within one set, of the others.
+    """The k nearest of a pass for each of n rows: of b for those of a; within one set, of others.
 
-    squared: their squared distances (N, k), ascending; row: which they are, (N, k)
+    n: the first rows of a, or all
+    squared: their squared distances (n, k), ascending; row: which they are, (n, k)
     """
 
     def __init__(self, n: int, k: int = 1, device: torch.device | str = "cpu"):
@@ -49,7 +50,11 @@ class Nearest:
             self._offer(block.columns, block.rows.start, block.squared.T.contiguous())
 
     def _offer(self, rows: slice, first: int, squared: Tensor) -> None:
-        k = self.row.shape[1]
+        n, k = self.row.shape
+        rows = slice(rows.start, min(rows.stop, n))
+        if rows.start >= n:
+            return
+        squared = squared[: rows.stop - rows.start]
         if k == 1:
             values, row = squared.min(1, keepdim=True)
         else:
@@ -60,8 +65,18 @@ class Nearest:
         self.row[rows] = row.gather(1, best)
 
     def radii(self) -> Tensor:
-        """The distance of each to its k-th nearest, (N,)."""
+        """The distance of each to its k-th nearest, (n,)."""
         return self.squared[:, -1].sqrt()
+
+    def found(self, a: Tensor, b: Tensor) -> Neighbours:
+        """The neighbours among rows of b, at distances that the differences to them have.
+
+        Unlike those that follow from products they are 0 for copies.
+        """
+        n, k = self.row.shape
+        squared = [(a[:n] - b[self.row[:, i]]).square_().sum(1) for i in range(k)]
+        distance, order = torch.stack(squared, 1).sqrt_().sort(1)
+        return Neighbours(distance, self.row.gather(1, order))
 
 
 def neighbours(a: Tensor, b: Tensor, k: int = 1, same: bool = False) -> Neighbours:
@@ -75,9 +90,7 @@ def neighbours(a: Tensor, b: Tensor, k: int = 1, same: bool = False) -> Neighbou
         raise ValueError(f"{k} neighbours need more than {len(b)} samples.")
     nearest = Nearest(len(a), k, a.device)
     pairs.read(a, None if same else b, nearest)
-    squared = [(a - b[nearest.row[:, i]]).square_().sum(1) for i in range(k)]
-    distance, order = torch.stack(squared, 1).sqrt_().sort(1)
-    return Neighbours(distance, nearest.row.gather(1, order))
+    return nearest.found(a, b)
 
 
 def nearer(one: Neighbours, other: Neighbours) -> Neighbours:

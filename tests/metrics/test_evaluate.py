@@ -204,13 +204,17 @@ def test_the_check_in_features_is_that_of_all_at_once(kit, bumps, tmp_path):
     )  # fmt: skip
     bumps.cacheable = True
     numbers, chosen = sampling.rows(60, 50, 0), sampling.rows(200, 70, 0)
+    twin = np.setdiff1d(np.arange(90, 125), chosen)[0]
+    train.all[twin] = 0.99 * test.all[numbers[7]]  # it alone makes the threshold
     fake = bumps(torch.cat([train.all[100:130], kit.pictures(20, 3)]))
     heldout = Heldout(run, numbers, bumps(test.all[numbers]))
+    nearest = manifold.Nearest(40)
+    heldout.compared(fake, nearest)
     for extra in (np.setdiff1d(np.arange(90, 125), chosen), np.arange(0)):
         among = np.concatenate([chosen, extra])
-        expected = memorisation.check(fake, bumps(train.all[among]), heldout.features)
+        expected = memorisation.check(fake[:40], bumps(train.all[among]), heldout.features)
         found = copies._feature_check(
-            run, fake, heldout, (chosen, bumps(train.all[chosen])), extra
+            run, fake, nearest, heldout, (chosen, bumps(train.all[chosen])), extra
         )
         assert torch.allclose(found.ratio, expected.ratio, rtol=1e-4)
         assert found.threshold == pytest.approx(expected.threshold, rel=1e-4)
@@ -347,6 +351,19 @@ def test_what_real_images_alone_say_is_computed_once(real, data, bumps, tmp_path
     judged(real, data, bumps, cache_folder=tmp_path, seed=1)
     # other subsets: nothing is taken from the first seed
     assert Counter(calls)["Sums", True] - after["Sums", True] == 3
+
+
+def test_fewer_training_than_heldout_images(kit, real, bumps, tmp_path):
+    """The subsets of the KID are of another size then, and what is kept is told apart."""
+    data = kit.Data(kit.Pictures(kit.pictures(50, 1)), kit.Pictures(kit.pictures(80, 2)))
+    bumps.cacheable = True
+    found = judged(real, data, bumps, cache_folder=tmp_path)
+    held = bumps(data.test.all)
+    for part, others in ("figures", real.generate(80)), ("reference", data.train.all):
+        expected = kernel.distance(bumps(others), held)
+        value = found[part]["kid_subsets"]
+        assert value["value"] == pytest.approx(expected.value, rel=1e-3, abs=1e-6)
+        assert value["error"] == pytest.approx(expected.error, rel=1e-3)
 
 
 def test_refuses(real, data, kit, bumps):

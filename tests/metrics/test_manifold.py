@@ -59,8 +59,9 @@ def test_agrees_with_the_definitions_over_many_blocks(monkeypatch):
 def test_radii_agree_with_sklearn_in_small_blocks(monkeypatch, n):
     monkeypatch.setattr(pairs, "CHUNK", 4)
     x = cloud(n, 3, n)
-    distance, _ = NearestNeighbors(n_neighbors=4).fit(x.numpy()).kneighbors()
+    distance, row = NearestNeighbors(n_neighbors=4).fit(x.numpy()).kneighbors()
     assert torch.allclose(manifold.radii(x, 4), torch.from_numpy(distance[:, 3]).float())
+    assert torch.equal(manifold.neighbours(x, x, 4, same=True).row, torch.from_numpy(row))
 
 
 def test_the_nearer_of_two_searches_is_that_of_both_at_once():
@@ -118,6 +119,17 @@ def test_neighbours_agree_with_sklearn():
     found = manifold.neighbours(a, b, 4)
     assert torch.equal(found.row, torch.from_numpy(row))
     assert torch.allclose(found.distance, torch.from_numpy(distance).float(), atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 8, 10, 16, 20])
+def test_nearest_of_the_first_rows_only(monkeypatch, n):
+    monkeypatch.setattr(pairs, "CHUNK", 8)
+    a, b = cloud(20, 5, 0), cloud(30, 5, 1)
+    some = manifold.Nearest(n, 2)
+    pairs.read(a, b, some)
+    whole = manifold.neighbours(a, b, 2)
+    assert torch.equal(some.found(a, b).row, whole.row[:n])
+    assert torch.equal(some.found(a, b).distance, whole.distance[:n])
 
 
 def test_copies_are_at_exactly_zero_and_never_their_own_neighbour():

@@ -2,8 +2,8 @@
 
 The autoencoders of ``vqgan``, ``kl_gan`` and ``vae`` train for the same time on CIFAR-10 with the
 same kind of encoder and decoder, and reconstruct held-out images; how ``vqgan`` learns to sample
-its codes afterwards is on top. ``ratio`` is the worse of the two perceptual distances as a share of
-the VAE's (goal: below 1). Codebook use must be at least half.
+its codes afterwards is on top. ``ratio`` is the worse of the two perceptual distances as a share
+of the VAE's (goal: below 1). Codebook use must be at least half.
 """
 
 from __future__ import annotations

@@ -60,7 +60,14 @@ class Watch:
 class Bare:
     """A loop over an objective that does what it asks for and nothing else."""
 
-    def __init__(self, objective: Objective, nets: Mapping[str, nn.Module], batches: list[Batch]):
+    def __init__(
+        self,
+        objective: Objective,
+        nets: Mapping[str, nn.Module],
+        batches: list[Batch],
+        bf16: bool = False,
+    ):
+        self.bf16 = bf16
         self.objective, self.batches, self.done = objective, batches, 0
         self.nets = {role: copy.deepcopy(nets[role]) for role in objective.networks}
         self.parameters = {role: list(net.parameters()) for role, net in self.nets.items()}
@@ -75,6 +82,10 @@ class Bare:
 
     def step(self) -> None:
         """One training step."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            self._step()
+
+    def _step(self) -> None:
         batch = self.batches[self.done % len(self.batches)]
         for losses in self.objective.step(self.nets, batch, Clock(step=self.done, progress=0.5)):
             for role in losses:
@@ -120,7 +131,8 @@ class Raced(Trainer):
 
     def _begin_stage(self) -> None:
         batches = [self.batches.at(step) for step in range(TURN)]
-        self.bare = Bare(self.stages[self.at.stage].objective, self.nets, batches)
+        objective = self.stages[self.at.stage].objective
+        self.bare = Bare(objective, self.nets, batches, self.bf16)
         self.mine, self.other = Watch(), Watch()
 
     def _turn(self, counted: bool) -> None:

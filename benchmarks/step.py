@@ -1,7 +1,9 @@
 """A training step of vae_gan against one of pythae's VAEGAN on the same networks; goal: 3 times.
 
-Both get copies of the same DCGAN-like encoder, decoder and discriminator, the same images, float32
-and the same number of threads, and take turns of eight steps in one process. Ours is ``vae_gan``
+Both get copies of the same DCGAN-like encoder, decoder and discriminator, the same images and the
+same number of threads, and take turns of eight steps in one process. Each computes as it does by
+default: the peer in float32, ours in bfloat16 where the processor has instructions for it (AMX);
+``ours_float32`` is without. Ours is ``vae_gan``
 through the training engine (clipping, the check that all is finite, the copy to go back to), the
 peer its own trainer's loop. Both compute the KL divergence, the distance of D's features, and the
 game of both players, and move all three networks at every step: the peer's rule for leaving out
@@ -35,6 +37,7 @@ from benchmarks.cells import Cell, finish, machine, measure, missed
 from ganvae import objectives
 from ganvae.networks.prior import NormalPrior
 from ganvae.objectives.vae_gan import VAEGAN
+from ganvae.training import precision
 from ganvae.training.engine import Engine
 from ganvae.training.processes import Processes
 from ganvae.types import Batch, Clock, Noise, Posterior, Shape
@@ -127,12 +130,18 @@ def networks(size: int) -> tuple[Shape, dict[str, nn.Module]]:
 class Ours:
     """The objective through the engine, as the trainer does it."""
 
-    def __init__(self, objective: VAEGAN, shape: Shape, nets: Mapping[str, nn.Module]):
+    def __init__(
+        self,
+        objective: VAEGAN,
+        shape: Shape,
+        nets: Mapping[str, nn.Module],
+        bf16: bool = False,
+    ):
         self.objective, self.done = objective, 0
         self.nets = {**copy.deepcopy(dict(nets)), "prior": NormalPrior(shape.latent)}
         for net in self.nets.values():
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.engine = Engine(self.nets, objective.optim, Processes("cpu"))
+        self.engine = Engine(self.nets, objective.optim, Processes("cpu"), bf16=bf16)
 
     def steps(self, images: list[Tensor]) -> None:
         """A step for each batch of images."""
@@ -193,10 +202,13 @@ def sides(size: int) -> dict[str, Side]:
     settings = peer.Settings(layer=peer.FEATURES, margin=1e9)  # no move is left out
     theirs = peer.wrapped(shape, nets, settings)
     made = {"peer": Side(lambda xs: theirs.steps([theirs.batch(x) for x in xs]), images)}
-    for name, options in {"ours": {"gamma": 0}, "ours_penalised": {}}.items():
+    pays = precision.pays(torch.device("cpu"), nets.values())
+    contestants = {"ours": {"gamma": 0}, "ours_float32": {"gamma": 0}, "ours_penalised": {}}
+    for name, options in contestants.items():
         objective = objectives.build("vae_gan", {"adversary": options})
         assert isinstance(objective, VAEGAN)
-        made[name] = Side(Ours(objective, shape, nets).steps, last)
+        mine = Ours(objective, shape, nets, bf16=pays and name != "ours_float32")
+        made[name] = Side(mine.steps, last)
     return made
 
 

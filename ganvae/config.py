@@ -100,7 +100,7 @@ class Training:
     threads: int | None = None
     """CPU threads of a process; unset: all cores shared by the processes."""
     bf16: bool | None = None
-    """bfloat16 autocast; unset: on CUDA only (slower on a CPU)."""
+    """bfloat16 autocast; unset: on CUDA, and for convolutions on processors with AMX."""
     compile: bool = False
     """torch.compile the networks."""
     checkpoint_every: str = "60s"

@@ -120,7 +120,9 @@ class MixturePrior(Prior):
         edges = (edges / edges[:, -1:]).expand(len(u), -1).contiguous()
         k = torch.searchsorted(edges, u, right=True)[:, 0]  # never one of weight zero
         spread = noise.normal(self.latent).to(self.means)
-        return self.means[k] + temperature * torch.einsum("bij,bj->bi", self.factors[k], spread)
+        with torch.autocast(spread.device.type, enabled=False):
+            spread = torch.einsum("bij,bj->bi", self.factors[k], spread)
+        return self.means[k] + temperature * spread
 
     def log_prob(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """log Σ_k π_k N(z; m_k, L_k L_kᵀ), of shape (B, d) to (B,)."""

@@ -39,9 +39,18 @@ def widths(width: int, count: int) -> list[int]:
     return [width * min(2**level, 4) for level in range(count)]
 
 
-def norm(channels: int) -> nn.Module:
+class GroupNorm(nn.GroupNorm):
+    """In float32 also of bfloat16: more exact, and on a CPU in half the time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of and to shape (B, channels, H, W) in x's type."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        return super().forward(x.to(exact)).to(x.dtype)
+
+
+def norm(channels: int, affine: bool = True) -> nn.Module:
     """GroupNorm over groups of eight channels, or over all where eight do not divide them."""
-    return nn.GroupNorm(1 if channels % 8 else channels // 8, channels)
+    return GroupNorm(1 if channels % 8 else channels // 8, channels, affine=affine)
 
 
 def activation() -> nn.Module:

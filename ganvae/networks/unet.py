@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
-from ganvae.networks.residual import Trunk, levels, widths
+from ganvae.networks.residual import Trunk, levels, norm, widths
 from ganvae.types import Shape
 
 
@@ -25,8 +25,7 @@ class Modulated(nn.Module):
 
     def __init__(self, channels: int, latent: int):
         super().__init__()
-        groups = 1 if channels % 8 else channels // 8
-        self.norm = nn.GroupNorm(groups, channels, affine=False)
+        self.norm = norm(channels, affine=False)
         self.affine = nn.Linear(latent, 2 * channels)
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ganvae.training import precision
 from ganvae.training.processes import Processes
 from ganvae.types import Losses, Optim, Step
 
@@ -77,6 +78,8 @@ class Engine:
         self.nets, self.optim, self.processes = nets, optim, processes
         self.peak = optim.lr * lr_scale
         self.bf16 = bf16
+        if bf16:
+            precision.return_float32(nets.values())
         if processes.device.type == "cpu":
             keep_memory()
         fused = processes.device.type in ("cpu", "cuda")

@@ -28,7 +28,7 @@ from ganvae.metrics import quick
 from ganvae.models import Model, ModelInfo
 from ganvae.networks import zoo
 from ganvae.objectives.base import Objective
-from ganvae.training import checkpoint, previews
+from ganvae.training import checkpoint, precision, previews
 from ganvae.training.display import Display
 from ganvae.training.ema import Average, decay
 from ganvae.training.engine import Engine, Outcome
@@ -159,7 +159,8 @@ class Trainer:
             net.to(device)
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._synchronise()
-        self.bf16 = settings.bf16 if settings.bf16 is not None else device.type == "cuda"
+        pays = precision.pays(device, self.nets.values())
+        self.bf16 = pays if settings.bf16 is None else settings.bf16
         self.average = Average(self.nets)
         if settings.compile:
             compile_networks(self.nets)
@@ -321,6 +322,7 @@ class Trainer:
             "data": self.data.fingerprint,
             "changes": self._changes,
             "world": self.processes.world,
+            "bf16": self.bf16,
             "guard": self.guard.state(),
             "stream": None if self.stream is None else self.stream.state(),
         }
@@ -338,6 +340,8 @@ class Trainer:
         position = Position(**found.meta["position"])
         self.at = position if rollbacks is None else replace(position, rollbacks=rollbacks)
         self.run_id = found.meta["run"]
+        if self.config.training.bf16 is None:  # as it was begun, whatever this machine is best at
+            self.bf16 = found.meta.get("bf16", self.bf16)
         for name, net in self.nets.items():
             net.load_state_dict(found.state[f"networks.{name}"])
             self.average.nets[name].load_state_dict(found.state[f"ema.{name}"])

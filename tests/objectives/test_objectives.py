@@ -175,6 +175,26 @@ def test_the_engine_changes_moved_networks_only(objective):
     assert all(value.ndim == 0 and not value.requires_grad for value in outcome.logged.values())
 
 
+@pytest.mark.parametrize("objective", variants())
+def test_losses_in_bfloat16_are_nearly_those_of_float32(objective):
+    found = []
+    for bf16 in (False, True):
+        nets = {name: net.float() for name, net in build_nets(objective).items()}
+        batch = batch_of(0, objective)
+        noise = Noise(2, 0, total=TOTAL)
+        source = None if batch.source is None else batch.source.float()
+        batch = replace(batch, image=batch.image.float(), noise=noise, source=source)
+        engine = Engine(nets, objective.optim, Processes("cpu"), bf16=bf16)
+        found.append(engine.step([objective.step(nets, batch, LATE)]))
+        assert found[-1].ok
+    exact, near = (outcome.losses for outcome in found)
+    assert exact.keys() == near.keys()
+    assert {loss.dtype for loss in near.values()} == {torch.float32}
+    assert any(not torch.equal(near[name], exact[name]) for name in near)  # it was bfloat16
+    for name in near:
+        assert_close(near[name], exact[name], rtol=0.02, atol=0.02, msg=name)
+
+
 @pytest.mark.parametrize("objective", averaging())
 def test_micro_batches_make_the_step_of_the_whole_batch(objective):
     whole, parts = build_nets(objective), build_nets(objective)

@@ -23,7 +23,7 @@ from torch import nn
 
 from ganvae import config
 from ganvae.errors import BusyError, CheckpointError, ConfigError, DivergedError
-from ganvae.training import checkpoint
+from ganvae.training import checkpoint, precision
 from ganvae.training import trainer as trainer_module
 
 NAMES = ("gan", "gan_vae", "vae", "vae_gan")
@@ -128,6 +128,28 @@ def test_a_run_killed_inside_a_save_ends_as_if_it_never_was(
     chosen = settings(data, checkpoint_every="1steps")
     train(chosen, tmp_path / "run", resume=True)
     assert digest(tmp_path / "run") == whole() and no_leftovers(tmp_path / "run")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_run_goes_on_in_the_precision_it_was_begun_in(data, tmp_path, monkeypatch, begun):
+    class Crash(BaseException):
+        pass
+
+    def crash(step, batch, now):
+        if now.step == 15:
+            raise Crash
+        return (yield from step)
+
+    monkeypatch.setattr(precision, "pays", lambda device, nets: begun)
+    with pytest.raises(Crash):
+        train(settings(data), tmp_path / "run", change=crash)
+    monkeypatch.setattr(precision, "pays", lambda device, nets: not begun)
+    resumed = trainer(settings(data), tmp_path / "run", resume=True)
+    resumed.run()
+    assert resumed.engine.bf16 is begun
+    new = trainer(settings(data), tmp_path / "other")
+    new.run()
+    assert new.engine.bf16 is not begun
 
 
 # -- asked to stop ------------------------------------------------------------------------------

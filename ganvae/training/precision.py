@@ -1,0 +1,45 @@
+"""Where networks compute in bfloat16, and that their results are float32 again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def pays(device: torch.device, nets: Iterable[nn.Module]) -> bool:
+    """Whether bfloat16 is faster: on CUDA, and for convolutions on processors with AMX.
+
+    Other processors have to imitate it. What it brings on AMX is in docs/training.md.
+    """
+    if device.type != "cpu":
+        return device.type == "cuda"
+    amx = torch.cpu.get_capabilities().get("amx_bf16", False)
+    return amx and any(isinstance(part, _CONVOLUTIONS) for net in nets for part in net.modules())
+
+
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+
+
+def return_float32(nets: Iterable[nn.Module]) -> None:
+    """Makes networks give float32 whatever they compute in: a loss adds up many numbers."""
+    for net in nets:
+        net.register_forward_hook(_float32)
+
+
+def _float32(net: nn.Module, args: Any, result: Any) -> Any:
+    return raised(result)
+
+
+def raised(result: Any) -> Any:
+    """The same tensor, tuple or dataclass of them, with float32 for what was bfloat16."""
+    if isinstance(result, Tensor):
+        return result.float() if result.dtype == torch.bfloat16 else result
+    if isinstance(result, tuple) and not hasattr(result, "_fields"):
+        return tuple(map(raised, result))
+    if is_dataclass(result) and not isinstance(result, type):
+        return replace(result, **{f.name: raised(getattr(result, f.name)) for f in fields(result)})
+    return result

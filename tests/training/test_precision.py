@@ -1,0 +1,66 @@
+"""Where bfloat16 is used by itself, and what comes back from it."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import group_norm
+from torch.testing import assert_close
+
+from ganvae.networks.residual import norm
+from ganvae.training.precision import pays, raised
+from ganvae.types import Posterior
+
+
+@pytest.mark.parametrize(
+    ("device", "amx", "net", "expected"),
+    [
+        ("cuda", False, nn.Linear(1, 1), True),
+        ("mps", True, nn.Conv2d(1, 1, 1), False),
+        ("cpu", True, nn.Sequential(nn.Conv2d(1, 1, 1)), True),
+        ("cpu", True, nn.ConvTranspose2d(1, 1, 1), True),
+        ("cpu", True, nn.Linear(1, 1), False),
+        ("cpu", False, nn.Conv2d(1, 1, 1), False),
+    ],
+)
+def test_it_pays_on_cuda_and_for_convolutions_on_amx(monkeypatch, device, amx, net, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert pays(SimpleNamespace(type=device), [nn.ReLU(), net]) is expected
+
+
+def test_processors_that_know_nothing_of_it_use_float32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert pays(torch.device("cpu"), [nn.Conv2d(1, 1, 1)]) is False
+
+
+@dataclass(frozen=True)
+class Noted(Posterior):
+    codes: Tensor
+    note: str
+
+
+def test_results_of_any_form_come_back_in_float32():
+    low, whole = torch.ones(2, dtype=torch.bfloat16), torch.arange(2)
+    found = raised((low, Noted(low, low, whole, "as it was")))
+    assert found[0].dtype == torch.float32
+    assert type(found[1]) is Noted
+    assert found[1].mean.dtype == found[1].logvar.dtype == torch.float32
+    assert found[1].codes is whole
+    assert found[1].note == "as it was"
+    exact = torch.ones(2, dtype=torch.float64)
+    assert raised(exact) is exact
+
+
+def test_a_norm_of_bfloat16_is_computed_in_float32():
+    torch.manual_seed(0)
+    x = (3 + torch.randn(2, 16, 4, 4)).bfloat16()
+    made = norm(16)
+    nn.init.normal_(made.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = made(x)
+    expected = group_norm(x.float(), 2, made.weight, made.bias)
+    assert found.dtype == torch.bfloat16
+    assert_close(found, expected.bfloat16(), rtol=0, atol=0)
+    assert_close(made.double()(x.double()).float(), expected)

@@ -27,7 +27,8 @@ _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 def return_float32(nets: Iterable[nn.Module]) -> None:
     """Makes networks give float32 whatever they compute in: a loss adds up many numbers."""
     for net in nets:
-        net.register_forward_hook(_float32)
+        if _float32 not in net._forward_hooks.values():  # stages share networks
+            net.register_forward_hook(_float32)
 
 
 def _float32(net: nn.Module, args: Any, result: Any) -> Any:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import group_norm
 from torch.testing import assert_close
 
+from ganvae.networks.prior import MixturePrior
 from ganvae.networks.residual import norm
-from ganvae.training.precision import pays, raised
-from ganvae.types import Posterior
+from ganvae.training.precision import pays, raised, return_float32
+from ganvae.types import Noise, Posterior
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,20 @@ def test_a_norm_of_bfloat16_is_computed_in_float32():
     assert found.dtype == torch.bfloat16
     assert_close(found, expected.bfloat16(), rtol=0, atol=0)
     assert_close(made.double()(x.double()).float(), expected)
+
+
+def test_a_mixture_is_sampled_in_float32():
+    prior = MixturePrior(4, components=2)
+    prior.factors.mul_(1 + 2**-12)  # what bfloat16 would lose
+    expected = prior.sample(Noise(0, total=8))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(prior.sample(Noise(0, total=8)), expected, rtol=0, atol=0)
+
+
+def test_two_stages_leave_one_hook_on_a_network():
+    net = nn.Linear(2, 2)
+    return_float32([net])
+    return_float32([net])
+    assert len(net._forward_hooks) == 1
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(torch.ones(1, 2)).dtype == torch.float32

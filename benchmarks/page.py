@@ -148,11 +148,12 @@ class Pictures:
         return f"![{chart.title}]({self.folder.name}/race-{name}.svg)\n"
 
     def copy(self, name: str, caption: str) -> str:
-        """A race's own picture; nothing where there is none."""
-        path = self.source / f"{name}.png"
-        if not path.exists():
+        """A race's own picture, or the page's from before; nothing where there is neither."""
+        path, kept = self.source / f"{name}.png", self.folder / f"race-{name}.png"
+        if path.exists():
+            shutil.copyfile(path, kept)
+        elif not kept.exists():
             return ""
-        shutil.copyfile(path, self.folder / f"race-{name}.png")
         return f"{caption}\n\n![{name}]({self.folder.name}/race-{name}.png)\n"
 
 

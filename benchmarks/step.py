@@ -46,7 +46,7 @@ GOAL, BATCH, TURN, WIDTH, LATENT = 3.0, 64, 8, 64, 64
 
 
 class Encoder(nn.Module):
-    """DCGAN's discriminator with two vectors as its head."""
+    """DCGAN's discriminator with two vectors as its head, log σ² within ours' usual bounds."""
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -55,7 +55,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Posterior:
         """q(z|x)."""
-        return Posterior(*self.head(self.trunk(x).flatten(1)).chunk(2, 1))
+        mean, logvar = self.head(self.trunk(x).flatten(1)).chunk(2, 1)
+        return Posterior(mean, logvar.clamp(-12, 6))
 
 
 class Decoder(nn.Module):

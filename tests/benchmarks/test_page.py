@@ -98,6 +98,9 @@ def test_what_is_shown_exists_and_comes_out_the_same(pictures: Pictures) -> None
     assert generate([QUALITY, CLAIM], pictures) == first
     assert drawn == {name: (pictures.folder / name).read_bytes() for name in drawn}
     assert b"pythae VAEGAN, own networks" in drawn["race-quality-cifar10.svg"]
+    (pictures.source / "claim.png").unlink()  # a machine that has not run the race
+    assert generate([QUALITY, CLAIM], pictures) == first
+    assert (pictures.folder / "race-claim.png").exists()
     assert all(len(content) < 60_000 for content in drawn.values())
 
 

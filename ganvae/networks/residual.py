@@ -133,8 +133,9 @@ class Decoder(nn.Module):
         for before, after in pairwise(channels):
             layers += [Residual(before, normalise=True) for _ in range(depth)]
             layers += [norm(before), activation(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
-        layers += [norm(width), activation()]
-        layers += [nn.ConvTranspose2d(width, shape.channels, 4, 2, 1), nn.Tanh()]
+        fine = max(width // 2, 1)  # a last transposed convolution would draw each 2×2 on its own
+        layers += [norm(width), activation(), nn.ConvTranspose2d(width, fine, 4, 2, 1)]
+        layers += [activation(), nn.Conv2d(fine, shape.channels, 3, padding=1), nn.Tanh()]
         self.body = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:

@@ -34,11 +34,11 @@ class GANVAE(Objective):
     """How E and Dec learn."""
     share: float = 0.4
     """Share of the budget for E and Dec alone; 0: all four networks are trained jointly."""
-    adversary: Adversary = Adversary()
+    adversary: Adversary = Adversary(every=4)
     """The game and its gradient penalties."""
-    adversarial: float = 8.0
+    adversarial: float = 30.0
     """Weight of the adversarial term in G's loss."""
-    pixel: float = 0.5
+    pixel: float = 0.15
     """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""
     feature: float = 0.0
     """Weight λ of ‖f_D(x) − f_D(G(z))‖², z ~ q(z|x), in G's loss."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ganvae.training import precision
+from ganvae.training import convolution, precision
 from ganvae.training.processes import Processes
 from ganvae.types import Losses, Optim, Step
 
@@ -82,6 +82,8 @@ class Engine:
             precision.return_float32(nets.values())
         if processes.device.type == "cpu":
             keep_memory()
+            if bf16:
+                convolution.quicken(nets.values())
         fused = processes.device.type in ("cpu", "cuda")
         # walking through modules for what does not change would cost a few per cent of each step
         self._params: dict[str, list[Tensor]] = {n: list(m.parameters()) for n, m in nets.items()}

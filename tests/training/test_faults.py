@@ -23,7 +23,7 @@ from torch import nn
 
 from ganvae import config
 from ganvae.errors import BusyError, CheckpointError, ConfigError, DivergedError
-from ganvae.training import checkpoint, precision
+from ganvae.training import checkpoint, convolution, precision
 from ganvae.training import trainer as trainer_module
 
 NAMES = ("gan", "gan_vae", "vae", "vae_gan")
@@ -150,6 +150,36 @@ def test_a_run_goes_on_in_the_precision_it_was_begun_in(data, tmp_path, monkeypa
     new = trainer(settings(data), tmp_path / "other")
     new.run()
     assert new.engine.bf16 is not begun
+
+
+def test_convolutions_in_bfloat16_end_as_if_the_run_had_never_been_interrupted(tmp_path):
+    """Also those whose weight's gradient is a matrix product."""
+
+    class Crash(BaseException):
+        pass
+
+    made = []
+
+    def crash(step, batch, now):
+        made.append(now)
+        if len(made) == 9:  # in the second stage
+            raise Crash
+        return (yield from step)
+
+    chosen = settings(
+        harness.images(tmp_path / "images.npy", 64, size=16),
+        budget="12steps", checkpoint_every="5steps", bf16=True,
+    )  # fmt: skip
+    convolutional = config.Networks(family="residual", width=32, depth=1, latent=4, components=2)
+    chosen = replace(chosen, networks=convolutional)
+    whole = trainer(chosen, tmp_path / "whole")
+    whole.run()
+    quick = [type(part).__module__ for net in whole.nets.values() for part in net.modules()]
+    assert convolution.__name__ in quick
+    with pytest.raises(Crash):
+        train(chosen, tmp_path / "run", change=crash)
+    train(chosen, tmp_path / "run", resume=True)
+    assert digest(tmp_path / "run") == digest(tmp_path / "whole")
 
 
 # -- asked to stop ------------------------------------------------------------------------------

@@ -178,6 +178,11 @@ def test_a_switch_does_not_swallow_the_data() -> None:
         ("train --resume", 78, "to resume: name it with --out"),
         ("check nowhere/", 65, "nowhere"),
         ("objectives vea", 78, "did you mean 'vae'?"),
+        (
+            "train digits --training.bf16 maybe",
+            78,
+            "'maybe' is more than this command takes",
+        ),
         ("objectives --training.batch 3", 78, "--training.batch is no option of this command"),
         ("generate nowhere", 78, "nowhere"),
         ("generate nowhere --threads 0", 78, "--threads must be at least 1"),

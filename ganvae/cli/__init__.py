@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import ganvae
 from ganvae.cli.help import HOME, print_help, wants_help
@@ -76,6 +76,10 @@ def run(arguments: list[str]) -> int:
         return 1
     except GanvaeError as error:
         return _fail(str(error), error.exit_code, debug)
+    except UnusedCliTokensError as error:
+        many = " ".join(error.unused_tokens or ())
+        switches = "a switch takes no value: --training.bf16 is on and --training.no-bf16 off"
+        return _fail(f"{many!r} is more than this command takes ({switches})", USAGE, debug)
     except CycloptsError as error:
         return _fail(f"{str(error).strip()} (--help lists what there is)", USAGE, debug)
     except OSError as error:

@@ -118,6 +118,35 @@ def test_freed_memory_is_kept(monkeypatch):
     assert not keep_memory()  # who says something about it is not overruled
 
 
+def test_weights_whose_channels_are_last_move_as_by_plain_adam():
+    """Fused Adam goes along the memory, and would mix up a gradient that lies there otherwise."""
+
+    def fresh():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ConvTranspose2d(16, 8, 3))
+        return {"a": net.to(memory_format=torch.channels_last)}
+
+    made, plain = fresh(), fresh()
+    image = torch.randn(4, 8, 6, 6)  # not channels last
+
+    def loss(net):
+        layouts = sum(p.mT.square().sum() for p in net.parameters() if p.ndim == 4)
+        return net(image).square().mean() + layouts
+
+    def step():
+        yield {"a": loss(made["a"])}
+        return {}
+
+    engine = make(made, lr=0.1)
+    adam = torch.optim.Adam(plain["a"].parameters(), 0.1, (0.5, 0.99), foreach=False)
+    for _ in range(3):
+        engine.step([step()])
+        adam.zero_grad()
+        loss(plain["a"]).backward()
+        adam.step()
+    assert_close(weights(made), weights(plain))
+
+
 def test_the_rate_scales_the_learning_rate():
     paths = []
     for rate in (0.0, 0.5, 1.0):

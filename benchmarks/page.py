@@ -298,6 +298,8 @@ def peers(one: Mapping[str, Any], budget: str) -> str:
         )
     if one["failed"]:
         text += f"* {one['failed']} run(s) of the peer broke off with numbers not finite.\n"
+    for networks in one.get("left_out", ()):
+        text += f"* {KINDS[networks]} were left out: judging one takes too long here.\n"
     rows = [
         [KINDS[line["networks"]], f"{line['rate']:g}", f"{line['adversarial']:g}",
          str(line["layer"] or "default"), shown(line.get("kid")), line.get("sampler") or "-",

@@ -212,12 +212,18 @@ def search(
     ]
 
 
+def left_out(data: str, args: argparse.Namespace) -> list[str]:
+    """The peer's own networks that it does not get on a data set."""
+    return [one.partition(":")[2] for one in args.leave_out if one.partition(":")[0] == data]
+
+
 def searched(
     data: str, plan: Plan, args: argparse.Namespace, folder: Path | None
 ) -> tuple[dict[str, Chosen], list[dict[str, Any]]]:
     """The best settings with its own networks and with ours, and everything tried."""
     short = replace(plan, samples=min(plan.samples, 2000))
-    kinds = (OWN[0], WRAPPED) if args.quick else (*OWN, WRAPPED)
+    own_kinds = OWN[:1] if args.quick else [k for k in OWN if k not in left_out(data, args)]
+    kinds = (*own_kinds, WRAPPED)
     found = {
         kind: search(data, kind, short, args.search, folder, args.quick) for kind in kinds
     }  # fmt: skip
@@ -227,7 +233,7 @@ def searched(
         sound = [x["kid"] for x in log if x["networks"] == kind and x["kid"] is not None]
         return min(sound, default=float("inf"))
 
-    own = min((kind for kind in kinds if kind != WRAPPED), key=kid)
+    own = min(own_kinds, key=kid)
     return {"peer_own": found[own][0], "peer_ours": found[WRAPPED][0]}, log
 
 
@@ -314,7 +320,7 @@ def race(args: argparse.Namespace) -> dict[str, Any]:
         results = dict(zip(wanted, measure(list(wanted.values()), folder)))
         names = list(dict.fromkeys(name for name, _ in wanted))
         runs = {n: [results[n, seed] for seed in range(plan.seeds)] for n in names}
-        found[data] = contest(runs) | {"search": log}
+        found[data] = contest(runs) | {"search": log, "left_out": left_out(data, args)}
         found[data]["peer"] = {name: asdict(one) for name, one in chosen.items()}
         cells += list(results.values())
         if not args.quick:
@@ -328,6 +334,11 @@ def main() -> int:
     parser = claim.arguments(__doc__)
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--search", default="2m", help="time of a cell of the peer's search")
+    choices = [f"{data}:{kind}" for data in DATA for kind in OWN[1:]]
+    parser.add_argument(
+        "--leave-out", nargs="+", choices=choices, default=[],
+        help="networks of the peer's own that would take too long; the page says so",
+    )  # fmt: skip
     args = parser.parse_args()
     if args.quick:
         args.data, args.search = [DATA[0]], "1s"

@@ -1,5 +1,6 @@
 """The race against pythae: its search, its cells, and what is made of them."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,3 +160,20 @@ def test_broken_numbers_are_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(quality, "fetch", lambda name: "digits")
     one = quality.theirs("digits", PLAN, "1s", 0, Chosen("mlp"), "label")
     assert quality.cell(one.settings) == {"failed": "NaN detected", "kid": None}
+
+
+def test_networks_are_left_out_where_it_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = argparse.Namespace(leave_out=["cifar10:conv"], quick=False, search="1s")
+    log = [{"networks": "mlp", "kid": 1.0}]
+    seen: list[tuple[str, str]] = []
+
+    def search(data: str, kind: str, *_: object) -> tuple[Chosen, list[dict[str, object]]]:
+        seen.append((data, kind))
+        return Chosen(kind), log if kind == "mlp" else []
+
+    monkeypatch.setattr(quality, "search", search)
+    for data, kinds in (("cifar10", ["mlp", "ours"]), ("fashion-mnist", ["mlp", "conv", "ours"])):
+        seen.clear()
+        chosen, _ = quality.searched(data, PLAN, args, None)
+        assert seen == [(data, kind) for kind in kinds]
+        assert chosen["peer_own"] == Chosen("mlp")

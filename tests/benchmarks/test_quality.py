@@ -66,7 +66,7 @@ def test_everybody_gets_the_same_time_on_the_same_images() -> None:
     assert len(cells) == 10 and len({cell.path(Path()) for cell in cells.values()}) == 10
     for (name, seed), one in cells.items():
         training = one.settings.get("config", {}).get("training", one.settings)
-        assert training["budget"] == ("30s" if name == "short" else "10m")
+        assert training["budget"] == ("28.5714s" if name == "short" else "10m")
         assert training["seed"] == seed and one.settings["data"] == "cifar10"
         assert one.settings["threads"] == 2
         samples = one.settings.get("config", {}).get("evaluation", one.settings)["samples"]

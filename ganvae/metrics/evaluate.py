@@ -93,10 +93,22 @@ def evaluate(
         translation.measure(run)
     run.progress("judged", 1, 1)
     return {
+        **_conditions(run),
+        "seconds": round(time.perf_counter() - start, 3),
+        "figures": run.figures,
+        "reference": run.reference,
+        "memorisation": memory,
+    }
+
+
+def _conditions(run: Record) -> dict[str, Any]:
+    """What was judged, by what."""
+    data = run.data
+    return {
         "judge": run.judge.name,
         "resize": run.judge.resize,
         "split": "held-out",
-        "seed": seed,
+        "seed": run.seed,
         "n_generated": run.n,
         "n_heldout": run.n,
         "heldout_images": len(data.test),
@@ -105,10 +117,6 @@ def evaluate(
         "leaked": len(getattr(data, "leaked", ())),
         "data": data.fingerprint,
         "samples": "rounded to 8 bits",
-        "seconds": round(time.perf_counter() - start, 3),
-        "figures": run.figures,
-        "reference": run.reference,
-        "memorisation": memory,
     }
 
 

@@ -18,10 +18,8 @@ from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
 @dataclass(frozen=True, kw_only=True)
 class GANVAE(Objective):
-    """E and Dec learn a representation; a generator of its latents plays against D.
+    """First E and Dec, a VAE whose prior is fitted; then G, at first a copy of Dec, against D.
 
-    In stages, as the article has it: E and Dec are a VAE, whose prior is fitted; then G starts as
-    a copy of Dec and is trained on what will be sampled. With ``share`` 0 all train jointly.
     | https://arxiv.org/abs/1312.6114 (E and Dec) | https://arxiv.org/abs/2501.05441 (G and D)
     """
 
@@ -38,6 +36,8 @@ class GANVAE(Objective):
     """The game and its gradient penalties."""
     adversarial: float = 30.0
     """Weight of the adversarial term in G's loss."""
+    ramp: int = 500
+    """Steps in which it rises to that from zero, while D learns what to look at; 1: at once."""
     pixel: float = 0.15
     """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""
     feature: float = 0.0
@@ -45,8 +45,8 @@ class GANVAE(Objective):
 
     def stages(self) -> list[Stage]:
         """E and Dec, then G and D; or all of them at once."""
-        first = [Stage(self.representation, self.share)]
-        return [*(first if self.share else []), Stage(self, 1 - self.share)]
+        first = [Stage(self.representation, self.share)] if self.share else []
+        return [*first, Stage(self, 1 - self.share)]
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """E and Dec if joint; D; then G. Even rows meet z ~ q(z|x), odd ones z ~ p(z)."""
@@ -57,14 +57,14 @@ class GANVAE(Objective):
         with torch.no_grad():
             z = E(known.image, *known.condition).rsample(known.noise)
         x_hat = G(torch.cat([z, prior.sample(other.noise, *other.condition)]), *c)
-
         critic = self.adversary.discriminator(D, x, x_hat, now, c)
         yield {"discriminator": critic.loss}
-        n = len(z)  # where x̂ is a reconstruction
-        loss = self.adversarial * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
-        loss = loss + self.pixel * squared(x_hat[:n], x[:n])
+        weight = self.adversarial * min(1.0, (now.step + 1) / self.ramp)
+        loss = weight * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
+        loss = loss + self.pixel * squared(x_hat[: len(z)], known.image)
         if self.feature:
-            loss = loss + self.feature * matching(frozen(D), x_hat[:n], x[:n], known.condition)
+            likeness = matching(frozen(D), x_hat[: len(z)], known.image, known.condition)
+            loss = loss + self.feature * likeness
         yield {"generator": loss}
         return logged | critic.logged
 

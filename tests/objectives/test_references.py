@@ -3,6 +3,7 @@
 import copy
 import math
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch.distributions import Independent, Normal, kl_divergence
@@ -128,16 +129,16 @@ def test_vae_gan_is_larsens_three_updates_by_three_separate_passes():
     same(nets, reference)
 
 
-def test_gan_vaes_generator_follows_what_its_docstring_says():
-    objective = objectives.build(
-        "gan_vae", {"adversary": {"gamma": 0}, "feature": 0.2, "pixel": 1.5, "adversarial": 3}
-    )
+@pytest.mark.parametrize(("step", "loudness"), [(0, 1.0), (1, 2.0), (7, 3.0)])
+def test_gan_vaes_generator_follows_what_its_docstring_says(step, loudness):
+    options = {"feature": 0.2, "pixel": 1.5, "adversarial": 3, "ramp": 3}
+    objective = objectives.build("gan_vae", {"adversary": {"gamma": 0}, **options})
     nets = build(*objective.networks)
     reference = copy.deepcopy(nets)
     E, G, D = (reference[role] for role in ("encoder", "generator", "discriminator"))
     x, half = image(0), B // 2
     engine = Engine(nets, objective.optim, Processes("cpu"))
-    engine.step([objective.step(nets, Batch(image=x, noise=noise(0)), Clock())])
+    engine.step([objective.step(nets, Batch(image=x, noise=noise(0)), Clock(step=step))])
 
     real = torch.cat([x[0::2], x[1::2]])
     source = noise(0)
@@ -154,7 +155,7 @@ def test_gan_vaes_generator_follows_what_its_docstring_says():
     optimiser.step()
 
     fake = G(z)
-    loss = 3 * F.softplus(before - D(fake)).mean()
+    loss = loudness * F.softplus(before - D(fake)).mean()
     loss = loss + 1.5 * ((fake[:half] - x[0::2]) ** 2).sum((1, 2, 3)).mean()
     features = D(fake[:half], features=True)[1] - D(x[0::2], features=True)[1]
     loss = loss + 0.2 * (features**2).sum(1).mean()

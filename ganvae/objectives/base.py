@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from ganvae.errors import RangeError
 from ganvae.types import Batch, Clock, Condition, Networks, Optim, Step, join
 
 
@@ -62,10 +64,16 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Stage:
-    """An objective and its share of the run's budget."""
+    """An objective and its share of the run's budget; RangeError where it has none."""
 
     objective: Objective
     share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise RangeError(
+                f"share must leave every stage some of the budget, got {self.share:g}"
+            )
 
 
 def before_the_game(whole: Any, share: float, pace: float) -> list[Stage]:
@@ -73,9 +81,13 @@ def before_the_game(whole: Any, share: float, pace: float) -> list[Stage]:
 
     whole: an objective that makes no move of a discriminator where its ``adversarial`` is 0
     share: of the first in the run; 0 leaves the game alone, at its own rate
+
+    Raises RangeError for a pace that is not above 0.
     """
     if not share:
         return [Stage(whole, 1.0)]
+    if not 0 < pace < math.inf:
+        raise RangeError(f"pace must be above 0, got {pace}")
     slower = replace(whole.optim, lr=pace * whole.optim.lr)
     first = Stage(replace(whole, adversarial=0.0), share)
     return [first, Stage(replace(whole, optim=slower), 1 - share)]

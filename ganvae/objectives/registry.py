@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvae.config import fill, suggest
-from ganvae.errors import ConfigError
+from ganvae.errors import ConfigError, RangeError
 from ganvae.objectives.base import Objective
 
 _OTHERS = {"base", "registry", "codes"}
@@ -41,11 +41,16 @@ def get(name: str) -> type[Objective]:
 def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
     """The objective ``name`` with these fields changed; nested fields as nested mappings.
 
-    Raises ConfigError for an unknown field or a value of the wrong type or sign.
+    Raises ConfigError for an unknown field, a value of the wrong type or sign, or stages that
+    cannot be.
     """
     where, default = f"objective {name}", get(name)()
     made = fill(default, options or {}, where)
     _check(made, default, where)
+    try:
+        made.stages()
+    except RangeError as error:  # begins with the field
+        raise RangeError(f"{where}.{error}") from None
     return made
 
 

@@ -99,9 +99,6 @@ class Trainer:
         self.resume = resume
         self.display = display or Display()
         self.stages = objective.stages()
-        if any(stage.share <= 0 for stage in self.stages):
-            shares = ", ".join(f"{stage.share:g}" for stage in self.stages)
-            raise ConfigError(f"every stage needs a share of the budget above 0, got {shares}")
         self.budget = Budget.parse(config.training.budget)
         self.every = Every.parse(config.training.checkpoint_every)
         self.at = Position()

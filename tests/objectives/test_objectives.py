@@ -360,6 +360,20 @@ def test_numbers_that_no_optimiser_can_use_are_refused(option, said):
         Optim(lr=float("nan"))
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "said"),
+    [
+        ("gan_vae", {"share": 1}, "share must leave every stage some of the budget, got 0"),
+        ("vqgan", {"share": 1.5}, "share must leave every stage some of the budget, got 1.5"),
+        ("unit", {"pace": 0}, "pace must be above 0, got 0.0"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(name, option, said):
+    with pytest.raises(ConfigError) as error:
+        objectives.build(name, option)
+    assert str(error.value) == f"objective {name}.{said}"
+
+
 def test_nested_options_keep_the_other_defaults():
     default = objectives.build("gan_vae")
     made = objectives.build("gan_vae", {"representation": {"optim": {"lr": "1e-4"}}})

@@ -68,8 +68,8 @@ def main() -> None:
         args.budget, args.samples = "20s", 200
     given = {
         "objective": "completion", "data.path": str(fetch("cifar10")), "data.task": "complete",
-        "networks.latent": 8, "training.budget": args.budget, "training.seed": args.seed,
-        "training.evaluations": 0, "evaluation.samples": 500, "data.flip": "true",
+        "training.budget": args.budget, "training.seed": args.seed, "training.evaluations": 0,
+        "evaluation.samples": 500, "data.flip": "true",
     }  # fmt: skip
     chosen = config.override(config.Config(), given)
     chosen = config.override(chosen, dict(part.split("=", 1) for part in args.set))

@@ -405,7 +405,8 @@ def together(n: int, step_s: float, moves: Sequence[int], links: Links) -> dict[
 def bytes_of_moves(size: int) -> list[list[int]]:
     """Bytes of the gradients of each move of the default's two stages, for RGB images."""
     chosen = config.Config().networks
-    shape = Shape(channels=3, height=size, width=size, latent=chosen.latent)
+    latent = zoo.latent({}, chosen, (3, size, size))
+    shape = Shape(channels=3, height=size, width=size, latent=latent)
     count = {
         role: 4 * sum(p.numel() for p in zoo.build(role, chosen, shape).parameters())
         for role in ("encoder", "decoder", "generator", "discriminator")

@@ -71,7 +71,7 @@ class Chosen:
         from benchmarks import peer
 
         c, h, w = data.shape
-        latent = config.Networks().latent
+        latent = zoo.latent({}, config.Networks(), data.shape)
         shape = Shape(channels=c, height=h, width=w, latent=latent)
         own = self.networks != WRAPPED
         layer = self.layer or (peer.Settings().layer if own else peer.FEATURES)

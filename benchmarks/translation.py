@@ -53,8 +53,8 @@ def settings(data: Path, args: argparse.Namespace) -> config.Config:
     """What both runs share."""
     given = {
         "data.path": str(data), "data.size": args.size, "data.task": "translate",
-        "networks.latent": 8, "training.budget": args.budget, "training.seed": args.seed,
-        "training.evaluations": 0, "evaluation.samples": args.samples,
+        "training.budget": args.budget, "training.seed": args.seed, "training.evaluations": 0,
+        "evaluation.samples": args.samples,
     }  # fmt: skip
     chosen = config.override(config.Config(), {"objective": "bicycle", **given})
     return config.override(chosen, dict(part.split("=", 1) for part in args.set))

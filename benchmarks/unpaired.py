@@ -36,7 +36,7 @@ def main() -> None:
         args.budget, args.size = "20s", 32
     given = {
         "objective": "unit", "data.path": str(unpaired(fetch("emoji"))), "data.size": args.size,
-        "data.task": "translate", "networks.grid_channels": 16,
+        "data.task": "translate",
         "training.budget": args.budget, "training.seed": args.seed, "training.evaluations": 0,
         "evaluation.samples": 500,
     }  # fmt: skip

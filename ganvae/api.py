@@ -133,7 +133,7 @@ def settle(
 def _for_task(chosen: Config, given: Mapping[str, Any]) -> Config:
     """Objective and data.task made to agree, where only one of them was asked for.
 
-    Completion and translation get an objective, and a z that suits it, unless others were named.
+    Completion and translation get an objective where none was named.
     """
     task = objectives.get(chosen.objective).task
     if task == chosen.data.task:
@@ -146,10 +146,7 @@ def _for_task(chosen: Config, given: Mapping[str, Any]) -> Config:
     if chosen.data.task == "translate":
         pairs = chosen.data.origin != "given" or are_paired(chosen.data.path)
         name = "bicycle" if pairs else "unit"
-    field, fitting = ("networks.grid_channels", 16) if name == "unit" else ("networks.latent", 8)
-    return config.override(
-        chosen, {"objective": name, **({} if field in given else {field: fitting})}
-    )
+    return config.override(chosen, {"objective": name})
 
 
 def complete(chosen: Config) -> Config:

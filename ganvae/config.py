@@ -59,8 +59,9 @@ class Networks:
 
     family: Literal["residual", "mlp"] = "residual"
     """Residual convolutions, or the article's dense layers."""
-    latent: int = 32
-    """Dimensions of z."""
+    latent: int | None = None
+    """Dimensions of z; unset: 8 beside a source image, else 128 for convolutions on
+    coloured images, else 32."""
     width: int = 32
     """Channels after the first halving; they double at each further one, up to four times."""
     depth: int = 1
@@ -71,8 +72,9 @@ class Networks:
     """Gaussians in the mixture."""
     grid: int = 4
     """Pixels along a side of one cell, where the latent is a grid: a power of two."""
-    grid_channels: int = 4
-    """Numbers a cell, where the latent is a grid; ``latent`` says nothing there."""
+    grid_channels: int | None = None
+    """Numbers a cell, where the latent is a grid, of which ``latent`` says nothing; unset: 4, or
+    in unpaired translation as many as the pixels of a cell have."""
     codes: int = 512
     """Size of the codebook, where each cell holds a code."""
     likelihood: Literal["gaussian", "bernoulli", "logistic"] = "gaussian"

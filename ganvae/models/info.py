@@ -169,7 +169,7 @@ class ModelInfo:
             task=task,
             paired=paired,
             shape=shape,
-            networks=settings.networks,
+            networks=zoo.settled(settings.networks, kinds or {}, shape.image),
             classes=tuple(classes),
             class_shares=tuple(class_shares),
             resize=settings.data.resize,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -34,8 +35,8 @@ residual_kinds: dict[str, Builder] = {
         shape, c.width, c.depth, generated=True
     ),
     "classifier": lambda c, shape: classifier.residual(shape, c.width, c.depth),
-    "source_discriminator": lambda c, shape: residual.Discriminator(
-        replace(shape, channels=shape.source), c.width, c.depth
+    "source_discriminator": lambda c, shape: PatchDiscriminator(
+        replace(shape, channels=shape.source), c.width
     ),
 }
 mlp_kinds: dict[str, Builder] = {
@@ -61,19 +62,15 @@ common_kinds: dict[str, Builder] = {
     "scale": lambda c, shape: grid.Scale(),
 }
 grid_kinds: dict[str, Builder] = {
-    "grid_encoder": lambda c, s: grid.Encoder(s, c.width, c.depth, c.grid, c.grid_channels),
+    "grid_encoder": lambda c, s: grid.Encoder(s, c.width, c.depth, c.grid, _cell(c, s)),
     "quantizing_encoder": lambda c, s: grid.QuantizingEncoder(
-        s, c.width, c.depth, c.grid, c.grid_channels, c.codes
+        s, c.width, c.depth, c.grid, _cell(c, s), c.codes
     ),
-    "grid_decoder": lambda c, s: grid.Decoder(s, c.width, c.depth, c.grid, c.grid_channels),
-    "shared_encoder": lambda c, s: shared.SharedEncoder(
-        s, c.width, c.depth, c.grid, c.grid_channels
-    ),
-    "shared_decoder": lambda c, s: shared.SharedDecoder(
-        s, c.width, c.depth, c.grid, c.grid_channels
-    ),
+    "grid_decoder": lambda c, s: grid.Decoder(s, c.width, c.depth, c.grid, _cell(c, s)),
+    "shared_encoder": lambda c, s: shared.SharedEncoder(s, c.width, c.depth, c.grid, _cell(c, s)),
+    "shared_decoder": lambda c, s: shared.SharedDecoder(s, c.width, c.depth, c.grid, _cell(c, s)),
     "code_prior": lambda c, s: CodePrior(
-        (c.grid_channels, *grid.cells(s, c.grid)),
+        (_cell(c, s), *grid.cells(s, c.grid)),
         c.codes,
         dimensions=4 * max(4, c.width // 2),
         layers=1 + c.depth,
@@ -101,11 +98,34 @@ def build(kind: str, config: Config, shape: Shape) -> nn.Module:
     return builders[kind](config, shape)
 
 
+def settled(config: Config, kinds: Mapping[str, str], image: tuple[int, int, int]) -> Config:
+    """The configuration with a z that suits networks of these kinds, where it leaves that open.
+
+    image: (C, H, W)
+    """
+    named = set(kinds.values())
+    rich = 128 if config.family == "residual" and image[0] > 1 else 32
+    deep = image[0] * config.grid**2 if "shared_encoder" in named else 4
+    return replace(
+        config,
+        latent=config.latent or (8 if named & {"unet", "completing_unet"} else rich),
+        grid_channels=config.grid_channels or deep,
+    )
+
+
 def latent(kinds: Mapping[str, str], config: Config, image: tuple[int, int, int]) -> int:
     """The dimensions of z that networks of these kinds have for images (C, H, W)."""
+    chosen = settled(config, kinds, image)
     if grid_kinds.keys() & set(kinds.values()):
-        return config.grid_channels * (image[1] // config.grid) * (image[2] // config.grid)
-    return config.latent
+        assert chosen.grid_channels
+        return chosen.grid_channels * (image[1] // config.grid) * (image[2] // config.grid)
+    assert chosen.latent
+    return chosen.latent
+
+
+def _cell(config: Config, shape: Shape) -> int:
+    """How many of z's numbers stand in a cell of its grid."""
+    return max(1, shape.latent // math.prod(grid.cells(shape, config.grid)))
 
 
 def _auxiliary_prior(config: Config, shape: Shape) -> auxiliary.AuxiliaryPrior:

@@ -24,9 +24,9 @@ class BiGAN(Objective):
     networks: ClassVar = ("encoder", "decoder", "discriminator", "prior")
     kinds: ClassVar = {"discriminator": "joint_discriminator"}
 
-    optim: Optim = Optim(lr=4e-4, beta1=0.5, beta2=0.99)
+    optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99)
     """Adam and its schedule."""
-    adversary: Adversary = Adversary(game="nonsaturating")
+    adversary: Adversary = Adversary(every=4)
     """The game of the pairs and its gradient penalties, with respect to x and z together."""
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ganvae.losses.divergence import kl
 from ganvae.losses.reconstruction import squared
-from ganvae.objectives.base import Objective, fit_prior, frozen
+from ganvae.objectives.base import Objective, Stage, fit_prior, frozen
+from ganvae.objectives.vae import VAE
 from ganvae.types import Batch, Clock, Networks, Noise, Optim, Posterior, Step, join
 
 
@@ -23,10 +24,14 @@ class SoftIntroVAE(Objective):
     | (Daniel and Tamar, 2021) | https://arxiv.org/abs/2012.13253
     """
 
-    networks: ClassVar = ("encoder", "decoder", "prior")
+    networks: ClassVar = VAE.networks
 
-    optim: Optim = Optim(lr=2e-4, beta1=0.9, beta2=0.999, clip=100.0)
+    optim: Optim = Optim(lr=1e-3, beta1=0.9, beta2=0.999, clip=100.0)
     """Adam and its schedule."""
+    representation: VAE = VAE(sigma=0.707)
+    """How E and Dec learn at first: by the bound of β_rec = β_kl = 1."""
+    share: float = 0.7
+    """Share of the budget for that, which is cheap; 0 for none."""
     beta_rec: float = 1.0
     """Weight β_rec of ‖x − x̂‖²."""
     beta_kl: float = 1.0
@@ -38,9 +43,14 @@ class SoftIntroVAE(Objective):
     fit: int = 10_000
     """Samples of the aggregate posterior that a mixture prior is fitted to at the end."""
 
+    def stages(self) -> list[Stage]:
+        """E and Dec as a VAE; then against each other."""
+        first = [Stage(self.representation, self.share)] if self.share else []
+        return [*first, Stage(self, 1 - self.share)]
+
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """E, then Dec against the E that has moved, on the same fakes: Dec has not moved yet."""
-        E, Dec, _ = (nets[name] for name in self.networks)
+        E, Dec, _, _ = (nets[name] for name in self.networks)
         x, c = batch.image, batch.condition
         both, s = join(c, c), 1 / x[0].numel()
         q = E(x, *c)

@@ -15,13 +15,13 @@ from ganvae.types import Noise, Shape
 KINDS = {"encoder": "grid_encoder", "decoder": "grid_decoder"}
 
 
-def shape(height=32, width=48, classes=0):
-    return Shape(channels=3, height=height, width=width, latent=1, classes=classes)
+def shape(height=32, width=48, classes=0, latent=384):
+    return Shape(channels=3, height=height, width=width, latent=latent, classes=classes)
 
 
-def build(kind, classes=0, **changed):
+def build(kind, classes=0):
     torch.manual_seed(0)
-    net = zoo.build(kind, Networks(width=8, **changed), shape(classes=classes)).double()
+    net = zoo.build(kind, Networks(width=8), shape(classes=classes)).double()
     for parameter in net.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)
     return net
@@ -38,14 +38,29 @@ def test_z_is_flat_and_of_the_size_the_zoo_says(kind, factor, channels):
     d = zoo.latent(KINDS | {"encoder": kind}, config, (3, 32, 48))
     assert d == channels * (32 // factor) * (48 // factor)
     x = images().float()
-    q = zoo.build(kind, config, shape())(x)
+    q = zoo.build(kind, config, shape(latent=d))(x)
     assert q.mean.shape == q.logvar.shape == (4, d)
-    x_hat = zoo.build("grid_decoder", config, shape())(q.mean)
+    x_hat = zoo.build("grid_decoder", config, shape(latent=d))(q.mean)
     assert x_hat.shape == x.shape and x_hat.abs().max() <= 1
 
 
 def test_other_kinds_have_the_latent_of_the_configuration():
     assert zoo.latent({"discriminator": "joint"}, Networks(latent=7), (3, 32, 48)) == 7
+
+
+@pytest.mark.parametrize(
+    ("kinds", "family", "channels", "d"),
+    [
+        ({}, "residual", 1, 32), ({}, "residual", 3, 128), ({}, "mlp", 3, 32),
+        ({"generator": "unet"}, "residual", 3, 8), (KINDS, "residual", 3, 4 * 96),
+        ({"encoder": "shared_encoder"}, "residual", 3, 48 * 96),
+    ],
+)  # fmt: skip
+def test_what_the_configuration_leaves_open_suits_the_networks(kinds, family, channels, d):
+    config, image = Networks(family=family), (channels, 32, 48)
+    assert zoo.latent(kinds, config, image) == d
+    settled = zoo.settled(config, kinds, image)
+    assert zoo.latent(kinds, settled, image) == d and zoo.settled(settled, {}, image) == settled
 
 
 def test_sizes_that_do_not_fit_are_refused_in_one_sentence():

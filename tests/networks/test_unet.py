@@ -1,5 +1,7 @@
 """Networks of translation: sizes, what z and the source do, and what is shared."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -88,6 +90,26 @@ def test_both_sets_have_one_latent(size):
     assert q.mean.shape == p.mean.shape == (2, latent) and not q.logvar.any()
     assert G(q.mean).shape == x.shape and G(q.mean, source=True).shape == s.shape
     assert G(p.mean).abs().max() <= 1
+
+
+def test_untrained_networks_of_two_sets_keep_an_image_as_it_is():
+    x = Noise(1, total=2).uniform(3, 16, 24) * 2 - 1
+    kinds = {"encoder": "shared_encoder"}
+    made = shape(16, 24, source=3, latent=zoo.latent(kinds, CONFIG, (3, 16, 24)))
+    E, G = build("shared_encoder", made), build("shared_decoder", made)
+    for there, back in product((False, True), repeat=2):
+        same = G(E(x, source=there).mean, source=back)
+        assert_close(same, x, atol=1e-5, rtol=0)
+
+
+def test_a_small_cell_keeps_the_slow_waves():
+    x = torch.linspace(-1, 1, 16).expand(2, 3, 16, 16).contiguous()
+    few = Networks(width=8, grid_channels=9)
+    made = shape(16, 16, source=3, latent=zoo.latent({"e": "shared_encoder"}, few, (3, 16, 16)))
+    E, G = zoo.build("shared_encoder", few, made), zoo.build("shared_decoder", few, made)
+    kept = G(E(x).mean)
+    means = x.unfold(3, 4, 4).mean(-1).repeat_interleave(4, -1)  # what only a mean would keep
+    assert 0 < (kept - x).abs().max() < 0.2 * (means - x).abs().max()
 
 
 @pytest.mark.parametrize(("kind", "z"), [("shared_encoder", False), ("shared_decoder", True)])

@@ -273,11 +273,11 @@ def claim(result: Mapping[str, Any], pictures: Pictures) -> str:
 
 def quality(result: Mapping[str, Any], pictures: Pictures) -> str:
     """The section of the race against pythae."""
-    text = conditions(result)
+    text = ""
     for data, one in result["data"].items():
         found = one["contestants"]
-        text += f"#### {data}\n\n" + scores(found, NAMES) + "\n"
-        text += peers(one, result["search"]) + "\n"
+        text += f"#### {data}\n\n" + conditions(one) + scores(found, NAMES) + "\n"
+        text += peers(one, one["search_budget"]) + "\n"
         lines = {name: run for name, run in found.items() if name != "short"}
         chart = curves(lines, NAMES, "kid", f"KID on {data} (lower is better)")
         text += pictures.chart(f"quality-{data}", chart) + "\n"

@@ -12,6 +12,7 @@ where it is larger.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import claim
+from benchmarks import RESULTS, claim
 from benchmarks.cells import Cell, finish, measure, missed
 from benchmarks.claim import Plan
 from benchmarks.fetch import fetch
@@ -298,7 +299,7 @@ def goals(data: str, found: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def summary(found: Mapping[str, Mapping[str, Any]], plan: Plan) -> dict[str, Any]:
+def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The race's result from those of its data sets."""
     return {
         "name": "quality",
@@ -312,7 +313,7 @@ def summary(found: Mapping[str, Mapping[str, Any]], plan: Plan) -> dict[str, Any
 def race(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for, as one result."""
     plan, folder = claim.planned(args, MARKS)
-    found, cells = {}, []
+    found = {} if args.quick else kept()
     for data in args.data:
         chosen, log = searched(data, plan, args, folder)
         wanted = grid(data, plan, chosen)
@@ -323,11 +324,19 @@ def race(args: argparse.Namespace) -> dict[str, Any]:
         runs = {n: [results[n, seed] for seed in range(plan.seeds)] for n in names}
         found[data] = contest(runs) | {"search": log, "left_out": left_out(data, args)}
         found[data]["peer"] = {name: asdict(one) for name, one in chosen.items()}
-        cells += list(results.values())
+        about = claim.about(plan, list(results.values()))
+        found[data] |= {"search_budget": args.search} | about
         if not args.quick:
             shown = [runs[n][0].get("strip") for n in names if n != "short"]
             claim.sheet(f"quality-{data}", [one for one in shown if one])
-    return summary(found, plan) | {"search": args.search} | claim.about(plan, cells)
+    return summary(found) | {"machine": about["machine"]}
+
+
+def kept() -> dict[str, Any]:
+    """What is known of each data set so far: each has its own conditions."""
+    file = RESULTS / "quality.json"
+    known: dict[str, Any] = json.loads(file.read_text())["data"] if file.exists() else {}
+    return known
 
 
 def main() -> int:

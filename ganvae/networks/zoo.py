@@ -35,8 +35,8 @@ residual_kinds: dict[str, Builder] = {
         shape, c.width, c.depth, generated=True
     ),
     "classifier": lambda c, shape: classifier.residual(shape, c.width, c.depth),
-    "source_discriminator": lambda c, shape: PatchDiscriminator(
-        replace(shape, channels=shape.source), c.width
+    "source_discriminator": lambda c, shape: residual.Discriminator(
+        replace(shape, channels=shape.source), c.width, c.depth
     ),
 }
 mlp_kinds: dict[str, Builder] = {

@@ -23,22 +23,22 @@ class UNIT(Objective):
     decoder: ClassVar = "generator"
     generator: ClassVar = "generator"
     kinds: ClassVar = {
-        "encoder": "shared_encoder", "generator": "shared_decoder", "prior": "normal_prior",
-        "discriminator": "patch_discriminator", "discriminator_source": "source_discriminator",
+        "encoder": "shared_encoder", "generator": "shared_decoder",
+        "discriminator_source": "source_discriminator", "prior": "normal_prior",
     }  # fmt: skip
     classes: ClassVar = False
     paired: ClassVar = False
     task: ClassVar = "translate"
 
-    optim: Optim = Optim(lr=3e-4, beta1=0.5, beta2=0.999)
+    optim: Optim = Optim(lr=2e-3, beta1=0.5, beta2=0.999)
     """Adam and its schedule."""
-    adversarial: float = 1.0
+    adversarial: float = 10.0
     """Weight λ₀ of the adversarial terms (L_GAN)."""
-    pixel: float = 100.0
+    pixel: float = 30.0
     """Weight λ₂ of |x − G(z)|, a mean over pixels and channels (L_VAE)."""
     beta: float = 1e-5
     """Weight λ₁ of the KL divergence, a mean over the dimensions of z (L_VAE)."""
-    cycle: float = 100.0
+    cycle: float = 30.0
     """Weight λ₄ of |x − x there and back|, a mean over pixels and channels (L_CC)."""
     cycle_beta: float = 1e-5
     """Weight λ₃ of the translations' KL divergence, a mean over the dimensions of z (L_CC)."""

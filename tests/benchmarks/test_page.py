@@ -43,11 +43,12 @@ CLAIM: dict[str, Any] = {
 }  # fmt: skip
 PEER = {"networks": "conv", "rate": 3e-4, "adversarial": 0.2, "layer": None}
 QUALITY: dict[str, Any] = {
-    "name": "quality", "ratio": 0.071, "goal": 0.1, **ABOUT, "search": "2m",
+    "name": "quality", "ratio": 0.071, "goal": 0.1, "machine": ABOUT["machine"],
     "goals": [{"what": "KID", "measured": 0.071, "goal": 0.1, "better": "lower"}],
     "data": {
         "cifar10": {
             "kid_share": 0.071, "failed": 1, "peer": {"peer_own": PEER},
+            **ABOUT, "search_budget": "2m",
             "search": [{**PEER, "kid": 31.23, "steps": 77, "sampler": "mixture"},
                        {**PEER, "kid": None, "failed": "NaN"}],
             "contestants": {

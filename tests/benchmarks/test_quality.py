@@ -1,6 +1,8 @@
 """The race against pythae: its search, its cells, and what is made of them."""
 
 import argparse
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +117,7 @@ def test_a_peer_that_broke_is_counted_and_left_out() -> None:
 
 def test_the_ratio_is_of_the_worse_data_set() -> None:
     found = {"a": contest(), "b": contest(gan_vae=[result(0.5, 0.001)])}
-    whole = quality.summary(found, replace(PLAN, seeds=1))
+    whole = quality.summary(found)
     assert whole["ratio"] == 0.2 and len(whole["goals"]) == 6
 
 
@@ -177,3 +179,27 @@ def test_networks_are_left_out_where_it_was_said(monkeypatch: pytest.MonkeyPatch
         chosen, _ = quality.searched(data, PLAN, args, None)
         assert seen == [(data, kind) for kind in kinds]
         assert chosen["peer_own"] == Chosen("mlp")
+
+
+def test_a_data_set_that_does_not_run_keeps_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {"cifar10": contest(gan_vae=[result(0.5, 0.001)]) | {"budget": "4m"}}
+    (tmp_path / "quality.json").write_text(json.dumps({"data": before}))
+    chosen = {"peer_own": Chosen("mlp"), "peer_ours": Chosen("ours")}
+    one = {**result(40.0, 0.04), "load": [1.0, 2.0], "wall_s": 60.0}
+    ours = {**result(2.0, 0.01), "load": [1.0, 2.0], "wall_s": 60.0}
+    monkeypatch.setattr(quality, "RESULTS", tmp_path)
+    monkeypatch.setattr(quality, "searched", lambda *given: (chosen, []))
+    monkeypatch.setattr(claim, "sheet", lambda *given: None)
+    monkeypatch.setattr(
+        quality, "measure", lambda cells, _: [one if "peer" in c.label else ours for c in cells]
+    )
+    given = ["quality", "--data", "fashion-mnist", "--budget", "10m", "--seeds", "1"]
+    monkeypatch.setattr(sys, "argv", given)
+    finished: list[dict[str, Any]] = []
+    monkeypatch.setattr(quality, "finish", lambda found, quick: finished.append(found))
+    quality.main()
+    found = finished[0]
+    assert found["data"]["cifar10"] == before["cifar10"] and found["ratio"] == 0.05
+    assert found["data"]["fashion-mnist"]["budget"] == "10m" and len(found["goals"]) == 6

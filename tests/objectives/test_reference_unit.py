@@ -30,7 +30,7 @@ def by_hand(nets, batches):
         nets[role] for role in ("encoder", "generator", "discriminator", "discriminator_source")
     )
     optimisers = {
-        net: torch.optim.Adam(net.parameters(), lr=3e-4, betas=(0.5, 0.999), foreach=False)
+        net: torch.optim.Adam(net.parameters(), lr=2e-3, betas=(0.5, 0.999), foreach=False)
         for net in (E, G, D1, D2)
     }
 

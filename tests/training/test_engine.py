@@ -133,18 +133,44 @@ def test_weights_whose_channels_are_last_move_as_by_plain_adam():
         layouts = sum(p.mT.square().sum() for p in net.parameters() if p.ndim == 4)
         return net(image).square().mean() + layouts
 
-    def step():
-        yield {"a": loss(made["a"])}
+    def step(nets):
+        yield {"a": loss(nets["a"])}
         return {}
 
     engine = make(made, lr=0.1)
     adam = torch.optim.Adam(plain["a"].parameters(), 0.1, (0.5, 0.99), foreach=False)
     for _ in range(3):
-        engine.step([step()])
+        engine.step([step(made)])
         adam.zero_grad()
         loss(plain["a"]).backward()
         adam.step()
     assert_close(weights(made), weights(plain))
+    moments = {key: value.clone() for key, value in engine.state()["a"].items()}
+    for index, entry in enumerate(adam.state.values()):
+        assert_close(moments[f"{index}.exp_avg"], entry["exp_avg"])
+
+    resumed = fresh()
+    resumed["a"].load_state_dict(made["a"].state_dict())
+    other = make(resumed, lr=0.1)
+    other.load_state({"a": moments})
+    engine.step([step(made)])
+    other.step([step(resumed)])
+    assert_close(weights(made), weights(resumed), rtol=0, atol=0)
+
+
+def test_adam_copies_no_weight_whose_channels_are_last():
+    net = nn.Conv2d(8, 16, 3).to(memory_format=torch.channels_last)
+    engine, image = make({"a": net}), torch.randn(4, 8, 6, 6)
+
+    def step():
+        yield {"a": net(image).square().mean()}
+        return {}
+
+    engine.step([step()])
+    with torch.profiler.profile() as profile:
+        engine.optimisers["a"].step()
+    done = {event.key for event in profile.key_averages()}
+    assert "aten::_fused_adam_" in done and not done & {"aten::contiguous", "aten::clone"}
 
 
 def test_the_rate_scales_the_learning_rate():

@@ -30,9 +30,9 @@ class UNIT(Objective):
     paired: ClassVar = False
     task: ClassVar = "translate"
 
-    optim: Optim = Optim(lr=2e-3, beta1=0.5, beta2=0.999)
+    optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.999)
     """Adam and its schedule."""
-    adversarial: float = 10.0
+    adversarial: float = 3.0
     """Weight λ₀ of the adversarial terms (L_GAN)."""
     pixel: float = 30.0
     """Weight λ₂ of |x − G(z)|, a mean over pixels and channels (L_VAE)."""
@@ -42,7 +42,7 @@ class UNIT(Objective):
     """Weight λ₄ of |x − x there and back|, a mean over pixels and channels (L_CC)."""
     cycle_beta: float = 1e-5
     """Weight λ₃ of the translations' KL divergence, a mean over the dimensions of z (L_CC)."""
-    adversary: Adversary = Adversary(game="least_squares", gamma=0.1)
+    adversary: Adversary = Adversary(every=4)
     """The game and its gradient penalties."""
     share: float = 0.0
     """Share of the budget for the two VAEs alone, which is cheap; 0 for none."""

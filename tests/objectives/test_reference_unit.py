@@ -30,7 +30,7 @@ def by_hand(nets, batches):
         nets[role] for role in ("encoder", "generator", "discriminator", "discriminator_source")
     )
     optimisers = {
-        net: torch.optim.Adam(net.parameters(), lr=2e-3, betas=(0.5, 0.999), foreach=False)
+        net: torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.5, 0.999), foreach=False)
         for net in (E, G, D1, D2)
     }
 
@@ -85,7 +85,7 @@ def test_unit_is_what_the_paper_says():
     objective = objectives.build(
         "unit",
         {"adversarial": 3, "pixel": 30, "beta": 0.4, "cycle": 20, "cycle_beta": 0.2,
-         "adversary": {"gamma": 0}},
+         "adversary": {"game": "least_squares", "gamma": 0}},
     )  # fmt: skip
     nets = build(objective, 2)
     reference = copy.deepcopy(nets)

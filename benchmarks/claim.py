@@ -48,8 +48,8 @@ KEPT = (
 )  # fmt: skip
 STRIP = 16
 """Samples in a row that is kept."""
-FITTED = dict.fromkeys(("vae", "vae_gan", "soft_intro_vae"), "objective.fit")
-FITTED["gan_vae"] = "objective.representation.fit"
+FITTED = dict.fromkeys(("vae", "vae_gan"), "objective.fit")
+FITTED |= dict.fromkeys(("gan_vae", "soft_intro_vae"), "objective.representation.fit")
 HIGHER = {"coverage", "recall", "precision", "density", "diversity", "psnr", "ssim"}
 
 

@@ -21,3 +21,8 @@ def kl(q: Posterior, free_bits: float = 0.0) -> Tensor:
     if free_bits:
         by_dimension = by_dimension.clamp(min=free_bits)
     return by_dimension.sum()
+
+
+def kl_of_each(q: Posterior) -> Tensor:
+    """KL(q(z|x) ‖ N(0, I)) of each row, shape (B,)."""
+    return 0.5 * (q.mean.square() + q.logvar.exp() - 1.0 - q.logvar).sum(1)

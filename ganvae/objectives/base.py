@@ -76,6 +76,11 @@ class Stage:
             )
 
 
+def after(first: Objective, share: float, whole: Objective) -> list[Stage]:
+    """``whole`` after ``first``, which has this share of the run; 0 leaves it out."""
+    return [*([Stage(first, share)] if share else []), Stage(whole, 1 - share)]
+
+
 def before_the_game(whole: Any, share: float, pace: float) -> list[Stage]:
     """First without the adversaries, which is cheap, then ``whole`` at ``pace`` of the rate.
 

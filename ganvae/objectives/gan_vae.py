@@ -11,7 +11,7 @@ import torch
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.features import matching
 from ganvae.losses.reconstruction import squared
-from ganvae.objectives.base import Objective, Stage, frozen, start_as
+from ganvae.objectives.base import Objective, Stage, after, frozen, start_as
 from ganvae.objectives.vae import VAE
 from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
@@ -45,8 +45,7 @@ class GANVAE(Objective):
 
     def stages(self) -> list[Stage]:
         """E and Dec, then G and D; or all of them at once."""
-        first = [Stage(self.representation, self.share)] if self.share else []
-        return [*first, Stage(self, 1 - self.share)]
+        return after(self.representation, self.share, self)
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """E and Dec if joint; D; then G. Even rows meet z ~ q(z|x), odd ones z ~ p(z)."""

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ganvae.losses.divergence import kl
+from ganvae.losses.divergence import kl, kl_of_each
 from ganvae.losses.reconstruction import squared
-from ganvae.objectives.base import Objective, Stage, fit_prior, frozen
+from ganvae.objectives.base import Objective, Stage, after, frozen
 from ganvae.objectives.vae import VAE
 from ganvae.types import Batch, Clock, Networks, Noise, Optim, Posterior, Step, join
 
@@ -40,34 +40,29 @@ class SoftIntroVAE(Objective):
     """Weight β_neg of the KL divergence of generated images in E's loss."""
     gamma_r: float = 0.0
     """Weight γ_r of the reconstruction of generated images in Dec's loss; 0 saves its time."""
-    fit: int = 10_000
-    """Samples of the aggregate posterior that a mixture prior is fitted to at the end."""
 
     def stages(self) -> list[Stage]:
         """E and Dec as a VAE; then against each other."""
-        first = [Stage(self.representation, self.share)] if self.share else []
-        return [*first, Stage(self, 1 - self.share)]
+        return after(self.representation, self.share, self)
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """E, then Dec against the E that has moved, on the same fakes: Dec has not moved yet."""
         E, Dec, _, _ = (nets[name] for name in self.networks)
         x, c = batch.image, batch.condition
-        both, s = join(c, c), 1 / x[0].numel()
-        q = E(x, *c)
-        z = q.rsample(batch.noise)
-        z_p = batch.noise.normal(*z.shape[1:])  # p(z) = N(0, I) while training
+        q, both, s = E(x, *c), join(c, c), 1 / x[0].numel()
+        z, z_p = q.rsample(batch.noise), batch.noise.normal(*q.mean.shape[1:])  # N(0, I)
         x_f = Dec(torch.cat([z, z_p]), *both)
         reconstruction, divergence, fake = squared(x_f[: len(x)], x), kl(q), x_f.detach()
 
         q_f = E(fake, *both)
         again = frozen(Dec)(_sample(q_f, batch.noise), *both)
         bound = self.beta_rec * (again - fake).square().flatten(1).sum(1)
-        bound = bound + self.beta_neg * _divergence(q_f)
+        bound = bound + self.beta_neg * kl_of_each(q_f)
         real = self.beta_rec * reconstruction + self.beta_kl * divergence
         yield {"encoder": s * real + 0.5 * torch.exp(-2 * s * bound).mean()}  # ¼ Σ_f, two a row
 
         q_f = frozen(E)(x_f, *both)
-        loss = self.beta_rec * reconstruction + self.beta_kl * _divergence(q_f).mean()
+        loss = self.beta_rec * reconstruction + self.beta_kl * kl_of_each(q_f).mean()
         if self.gamma_r:
             again = Dec(_sample(q_f, batch.noise).detach(), *both)
             loss = loss + self.gamma_r * self.beta_rec * squared(again, fake)
@@ -76,12 +71,7 @@ class SoftIntroVAE(Objective):
 
     def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Fits the prior to the aggregate posterior."""
-        fit_prior(nets, batches, self.fit)
-
-
-def _divergence(q: Posterior) -> Tensor:
-    """KL(q(z|x) ‖ N(0, I)) of each row, shape (B,): an exponential comes before the mean."""
-    return 0.5 * (q.mean.square() + q.logvar.exp() - 1.0 - q.logvar).sum(1)
+        self.representation.conclude(nets, batches)
 
 
 def _sample(q: Posterior, noise: Noise) -> Tensor:

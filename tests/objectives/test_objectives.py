@@ -365,7 +365,7 @@ def test_numbers_that_no_optimiser_can_use_are_refused(option, said):
     [
         ("gan_vae", {"share": 1}, "share must leave every stage some of the budget, got 0"),
         ("vqgan", {"share": 1.5}, "share must leave every stage some of the budget, got 1.5"),
-        ("unit", {"pace": 0}, "pace must be above 0, got 0.0"),
+        ("bicycle", {"pace": 0}, "pace must be above 0, got 0.0"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(name, option, said):

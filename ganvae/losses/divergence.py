@@ -17,7 +17,7 @@ def kl(q: Posterior, free_bits: float = 0.0) -> Tensor:
     | Auto-Encoding Variational Bayes (Kingma and Welling, 2014), appendix B
     | https://arxiv.org/abs/1312.6114
     """
-    by_dimension = 0.5 * (q.mean.square() + q.logvar.exp() - 1.0 - q.logvar).mean(0)
+    by_dimension = _nats(q).mean(0)
     if free_bits:
         by_dimension = by_dimension.clamp(min=free_bits)
     return by_dimension.sum()
@@ -25,4 +25,8 @@ def kl(q: Posterior, free_bits: float = 0.0) -> Tensor:
 
 def kl_of_each(q: Posterior) -> Tensor:
     """KL(q(z|x) ‖ N(0, I)) of each row, shape (B,)."""
-    return 0.5 * (q.mean.square() + q.logvar.exp() - 1.0 - q.logvar).sum(1)
+    return _nats(q).sum(1)
+
+
+def _nats(q: Posterior) -> Tensor:
+    return 0.5 * (q.mean.square() + q.logvar.exp() - 1.0 - q.logvar)

@@ -125,7 +125,7 @@ def latent(kinds: Mapping[str, str], config: Config, image: tuple[int, int, int]
 
 def _cell(config: Config, shape: Shape) -> int:
     """How many of z's numbers stand in a cell of its grid."""
-    return max(1, shape.latent // math.prod(grid.cells(shape, config.grid)))
+    return shape.latent // math.prod(grid.cells(shape, config.grid))
 
 
 def _auxiliary_prior(config: Config, shape: Shape) -> auxiliary.AuxiliaryPrior:

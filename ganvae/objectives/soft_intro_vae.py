@@ -62,7 +62,7 @@ class SoftIntroVAE(Objective):
         yield {"encoder": s * real + 0.5 * torch.exp(-2 * s * bound).mean()}  # ¼ Σ_f, two a row
 
         q_f = frozen(E)(x_f, *both)
-        loss = self.beta_rec * reconstruction + self.beta_kl * kl_of_each(q_f).mean()
+        loss = self.beta_rec * reconstruction + self.beta_kl * kl(q_f)
         if self.gamma_r:
             again = Dec(_sample(q_f, batch.noise).detach(), *both)
             loss = loss + self.gamma_r * self.beta_rec * squared(again, fake)

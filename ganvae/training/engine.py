@@ -159,6 +159,7 @@ class Engine:
                 for mine, p in zip(self._lying[name], params[name]):
                     mine.grad = None if p.grad is None else _lying(p.grad, p).contiguous()
                 self.optimisers[name].step()
+                self.optimisers[name].zero_grad()  # else they would outlive those of the network
                 self._mark(name)
         return Move(finite, total, norms)
 

@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -20,11 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS, record
+from benchmarks import RESULTS, machine, record
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,19 +45,6 @@ class Cell:
         decisive = json.dumps([self.settings, machine()], sort_keys=True)
         digest = hashlib.sha256(decisive.encode()).hexdigest()[:12]
         return folder / self.race / f"{self.label}-{digest}.json"
-
-
-def machine() -> dict[str, Any]:
-    """What figures depend on beside the code: processor, cores, torch; nothing personal."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "torch": version("torch"),
-    }
 
 
 def finish(result: Mapping[str, Any], quick: bool) -> None:

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks import PICTURES, RESULTS
-from benchmarks.cells import Cell, finish, machine, measure, missed
+from benchmarks import PICTURES, RESULTS, machine
+from benchmarks.cells import Cell, finish, measure, missed
 from benchmarks.fetch import fetch
 from ganvae import api, config, metrics, objectives
 from ganvae.config import Config

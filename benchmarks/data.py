@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -169,7 +168,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = packing(Path(folder), 5000 // share)
         results |= batches(Path(folder), counts, 3000 // share)
-    results["machine"] = {"cores": os.cpu_count(), "processor": platform.machine()}
     for what, unit, ratio in (
         ("images_per_s", "training images a second", "speed_ratio"),
         ("files_per_s", "small PNG files packed a second on one core", "packing_ratio"),

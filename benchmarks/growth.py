@@ -29,8 +29,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from benchmarks import PICTURES, RESULTS
-from benchmarks.cells import ROOT, Cell, machine, measure
+from benchmarks import PICTURES, RESULTS, machine
+from benchmarks.cells import ROOT, Cell, measure
 from benchmarks.claim import finish
 from benchmarks.data import photographs
 from benchmarks.use import missed

@@ -34,7 +34,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.cells import Cell, finish, machine, measure, missed
+from benchmarks import machine
+from benchmarks.cells import Cell, finish, measure, missed
 from benchmarks.overhead import Watch
 from ganvae import config, objectives
 from ganvae.data import open_data

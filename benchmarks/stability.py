@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from benchmarks import RESULTS
-from benchmarks.cells import Cell, machine, measure
+from benchmarks import RESULTS, machine
+from benchmarks.cells import Cell, measure
 from benchmarks.claim import finish
 from benchmarks.fetch import fetch
 from ganvae import api, config, metrics, objectives

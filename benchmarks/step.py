@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks import RESULTS, peer
-from benchmarks.cells import Cell, finish, machine, measure, missed
+from benchmarks import RESULTS, machine, peer
+from benchmarks.cells import Cell, finish, measure, missed
 from ganvae import objectives
 from ganvae.networks.prior import NormalPrior
 from ganvae.objectives.vae_gan import VAEGAN

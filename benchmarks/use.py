@@ -25,7 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.cells import Cell, machine, measure
+from benchmarks import machine
+from benchmarks.cells import Cell, measure
 from benchmarks.claim import FASHION, finish
 from benchmarks.data import photographs
 from benchmarks.fetch import fetch
@@ -42,8 +43,8 @@ from ganvae.training.trainer import Trainer
 GENERATE, ENCODE, EVALUATE = 0.9, 0.9, 2.0
 BATCHES = (64, 128, 256)
 """Batches of the bare forward pass, of which the fastest counts."""
-PHOTO = 384
-"""Side in pixels of the JPEG photographs that are encoded."""
+PHOTOS = {"photographs": 1280, "small photographs": 384}
+"""Side in pixels of the JPEG files that are encoded."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +172,11 @@ class _Given(Model):
 def encoding(made: Model, n: int, rounds: int, folder: Path, kind: str) -> dict[str, Any]:
     """Encoding a folder of n files against decoding it alone.
 
-    kind: "photographs", JPEG of 384 px, or "pictures", PNG of the model's own size
+    kind: of :data:`PHOTOS`, or "pictures", PNG of the model's own size
     """
-    photos = kind == "photographs"
-    files, size = folder / kind, PHOTO if photos else made.shape[1]
+    files = folder / kind
     files.mkdir()
-    _files(files, n, size, "JPEG" if photos else "PNG")
+    _files(files, n, PHOTOS.get(kind, made.shape[1]), "JPEG" if kind in PHOTOS else "PNG")
     calls: dict[str, Callable[[], object]] = {
         "decode": lambda: list(Reader(made, files)),
         "encode": lambda: tasks.encode(made, files, folder / "latents.npz"),
@@ -274,32 +274,32 @@ def cells(quick: bool, threads: int) -> dict[str, Cell]:
     n = (256, 600, 200) if quick else (2048, 4000, 10_000)
     rounds = (2, 1, 1) if quick else (9, 5, 3)
 
-    def one(name: str, number: int, **more: Any) -> Cell:
-        common = {"n": n[number], "rounds": rounds[number], "threads": threads}
+    def one(name: str, number: int, part: int = 1, **more: Any) -> Cell:
+        common = {"n": n[number] // part, "rounds": rounds[number], "threads": threads}
         return Cell("use", name, common | more)
 
     importance = 2 if quick else config.Evaluation().importance
     found = {
         "generate": one("generate", 0, what="generate", priors=not quick),
-        "photographs": one("encode-photographs", 1, what="encode", kind="photographs"),
+        "photographs": one("encode-photographs", 1, 4, what="encode", kind="photographs"),
+        "small photographs": one("encode-small", 1, what="encode", kind="small photographs"),
         "pictures": one("encode-pictures", 1, what="encode", kind="pictures"),
         "evaluate": one("evaluate", 2, what="evaluate", importance=importance),
     }
     if quick:
-        del found["pictures"]
+        del found["pictures"], found["small photographs"]
     return found
 
 
 def summary(found: Mapping[str, Mapping[str, Any]], threads: int) -> dict[str, Any]:
     """The race's result from its cells' results by name."""
-    generate, photographs, evaluate = (
-        found[name] for name in ("generate", "photographs", "evaluate")
-    )
+    generate, evaluate = found["generate"], found["evaluate"]
     goals = [
         {"what": "images generated a second, of the forward pass's",
          "measured": generate["share"], "goal": GENERATE, "better": "higher"},
-        {"what": f"photographs encoded a second, {PHOTO} px JPEG, of those decoded",
-         "measured": photographs["share"], "goal": ENCODE, "better": "higher"},
+        *({"what": f"photographs encoded a second, {side:,} px JPEG, of those decoded",
+           "measured": found[kind]["share"], "goal": ENCODE, "better": "higher"}
+          for kind, side in PHOTOS.items() if kind in found),
         {"what": f"evaluation of {evaluate['samples']:,} samples, of their features' time",
          "measured": evaluate["times"], "goal": EVALUATE, "better": "lower"},
     ]  # fmt: skip

@@ -35,6 +35,10 @@ class Clock:
     progress: float = 0.0
     """The share of the stage's budget already spent, in [0, 1]."""
 
+    def rise(self, share: float) -> float:
+        """From 0 to 1 in a straight line over the first ``share`` of the stage; 1 for none."""
+        return min(1.0, self.progress / share) if share else 1.0
+
 
 class Noise:
     """Random numbers for some rows of a global batch.

@@ -19,17 +19,6 @@ KINDS = {
 MOVED = {"adgm": ("encoder", "decoder"), "sdgm": ("encoder", "decoder", "prior")}
 
 
-class Evidence(NamedTuple):
-    """The parts of −L, each a mean over the batch in nats, and the decoded images."""
-
-    reconstruction: Tensor
-    """−log p(x|z)."""
-    divergence: Tensor
-    """log q(a|x) q(z|a,x) − log p(a|x,z) p(z)."""
-    x_hat: Tensor
-    """Shape (B, C, H, W)."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class AuxVAE(Objective):
     """A lower bound of log p(x) whose q(z|x) is a mixture of Gaussians over all a.
@@ -45,6 +34,8 @@ class AuxVAE(Objective):
     """adgm: a serves q(z|x) alone; sdgm: half of the latent is a, with p(a|z) and p(x|a,z)."""
     beta: float = 1.0
     """Weight of the divergence, log q(a|x) q(z|a,x) − log p(a|x,z) p(z)."""
+    warmup: float = 0.0
+    """Share of the stage over which the weight of the divergence rises from 0 to beta."""
     sigma: float = 0.354
     """The likelihood's scale, in units of [-1, 1]; the Gaussian's σ, the logistic's s."""
     fit: int = 10_000
@@ -58,7 +49,7 @@ class AuxVAE(Objective):
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """The negative of the evidence lower bound (section 2.2)."""
         found = evidence(nets, batch)
-        loss = found.reconstruction + self.beta * found.divergence
+        loss = found.reconstruction + self.beta * now.rise(self.warmup) * found.divergence
         yield dict.fromkeys(MOVED[self.variant], loss)
         return {"reconstruction": found.reconstruction.detach(), "kl": found.divergence.detach()}
 
@@ -69,6 +60,14 @@ class AuxVAE(Objective):
     def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Fits the prior to the aggregate posterior; the bound is of the fitted one."""
         fit_prior(nets, batches, self.fit)
+
+
+class Evidence(NamedTuple):
+    """The parts of −L, means over the batch in nats, and the decoded images (B, C, H, W)."""
+
+    reconstruction: Tensor  # −log p(x|z)
+    divergence: Tensor  # log q(a|x) q(z|a,x) − log p(a|x,z) p(z)
+    x_hat: Tensor
 
 
 def evidence(nets: Networks, batch: Batch) -> Evidence:

@@ -51,8 +51,7 @@ class VAE(Objective):
             likelihood.fit_scale(x_hat.detach(), x)
         reconstruction = -likelihood(x_hat, x).mean()
         prior = kl(q, self.free_bits)
-        beta = self.beta * min(1.0, now.progress / self.warmup if self.warmup else 1.0)
-        loss = reconstruction + beta * prior
+        loss = reconstruction + self.beta * now.rise(self.warmup) * prior
         moved = self.networks[:3] if self.scale == "learned" else self.networks[:2]
         yield dict.fromkeys(moved, loss)
         return {"reconstruction": reconstruction.detach(), "kl": prior.detach()}

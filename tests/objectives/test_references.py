@@ -20,10 +20,12 @@ SHAPE = Shape(channels=1, height=16, width=16, latent=5)
 STEPS, B = 5, 6
 
 
-def build(*roles):
+def build(*roles, kinds=None):
     torch.manual_seed(11)
     config = Networks(width=8, latent=5, prior="normal")
-    return {role: zoo.build(role, config, SHAPE).double() for role in roles}
+    return {
+        role: zoo.build((kinds or {}).get(role, role), config, SHAPE).double() for role in roles
+    }
 
 
 def image(step):
@@ -182,9 +184,10 @@ def test_batch_optimal_sigma_has_the_gradient_of_sigma_vae():
         assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_beta_rises_over_the_warm_up():
-    objective = objectives.build("vae", {"warmup": 0.5, "beta": 2})
-    nets = build(*objective.networks)
+@pytest.mark.parametrize("name", ["vae", "aux_vae"])
+def test_beta_rises_over_the_warm_up(name):
+    objective = objectives.build(name, {"warmup": 0.5, "beta": 2})
+    nets = build(*objective.networks, kinds=objective.kinds)
     values = []
     for progress in (0.0, 0.25, 0.5, 1.0):
         batch = Batch(image=image(0), noise=noise(0))

@@ -31,7 +31,14 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"models"},
     "bulk": {"models", "data", "metrics", "tasks", "training.lock"},
     "data": set(),
-    "training": {"objectives.base", "models", "data", "metrics", "networks"},
+    "training": {
+        "objectives.base",
+        "losses.augmentation",
+        "models",
+        "data",
+        "metrics",
+        "networks",
+    },
     "progress": {"training.display"},
     "page": set(),
 }

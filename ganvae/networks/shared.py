@@ -1,9 +1,9 @@
 """Networks of unpaired translation: two sets of images, each with layers of its own, one latent.
 
 Both sets' layers stand in one module with those they share, so that a shared layer is trained
-once. Beside the convolutions goes a linear map between a patch of pixels and its cell of z, which
-is a small image, flattened. It starts as the patch's cosine transform and the convolutions at
-zero: untrained networks keep an image as it is, as far as a cell has the numbers for it.
+once. Beside the convolutions goes the cosine transform of patches to cells of z, which is a small
+image, flattened; it is fixed, and the convolutions begin at zero: untrained networks keep an image
+as it is, as far as a cell has the numbers for it, and what is learnt is what differs.
 
 | Unsupervised Image-to-Image Translation Networks (Liu et al., 2017), section 3
 | https://arxiv.org/abs/1703.00848
@@ -13,21 +13,17 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise, product
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import hardtanh
+from torch.nn.functional import conv2d, conv_transpose2d
 
 from ganvae.networks.grid import cells
 from ganvae.networks.residual import Residual, norm, widths
 from ganvae.types import Posterior, Shape
 
-SCALE = 64.0
+SCALE = 256.0
 """What an untrained μ is multiplied by, so that the posterior's noise of 1 is not to be seen."""
-
-
-_Patch = TypeVar("_Patch", nn.Conv2d, nn.ConvTranspose2d)
 
 
 class SharedEncoder(nn.Module):
@@ -42,8 +38,7 @@ class SharedEncoder(nn.Module):
             layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1)]
             for before, after in pairwise(channels):
                 layers += [norm(before), nn.LeakyReLU(0.2), nn.Conv2d(before, after, 4, 2, 1)]
-            patch = _cosines(nn.Conv2d(inputs, latent, factor, factor))
-            return nn.ModuleList([nn.Sequential(*layers), patch])
+            return nn.ModuleList([nn.Sequential(*layers), Cosines(inputs, factor, latent)])
 
         self.target = own(shape.channels)
         self.source = _alike(self.target, own(shape.source))
@@ -77,18 +72,65 @@ class SharedDecoder(nn.Module):
             for before, after in pairwise([*channels, last]):
                 up = nn.ConvTranspose2d(before, after, 4, 2, 1)
                 layers += [norm(before), nn.LeakyReLU(0.2), up]
-            layers += [nn.LeakyReLU(0.2), _silent(nn.Conv2d(last, outputs, 3, padding=1))]
-            patch = _cosines(nn.ConvTranspose2d(latent, outputs, factor, factor))
-            return nn.ModuleList([nn.Sequential(*layers), patch])
+            end = nn.Sequential(
+                nn.Conv2d(last + outputs, last, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(last, last, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                _silent(nn.Conv2d(last, outputs, 3, padding=1)),
+            )
+            patch = Cosines(outputs, factor, latent, back=True)
+            return nn.ModuleList([nn.Sequential(*layers), patch, end])
 
         self.target = own(shape.channels)
         self.source = _alike(self.target, own(shape.source))
 
     def forward(self, z: Tensor, *, source: bool = False) -> Tensor:
         """The image of each z in the target set, or in the ``source`` set."""
-        own, patch = self.source if source else self.target
+        own, patch, end = self.source if source else self.target
         h = (z / SCALE).unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
-        return hardtanh(own(self.shared(h)) + patch(h))
+        image = patch(h)
+        image = image + end(torch.cat([own(self.shared(h)), image], 1))
+        return _cut(image)
+
+
+class Cosines(nn.Module):
+    """The discrete cosine transform of patches, orthonormal, the slowest waves first.
+
+    An image (B, C, H, W) to cells (B, latent, H/side, W/side), or ``back``. Numbers of a cell
+    beyond those of a patch are zero; where it has fewer, the fast waves are lost.
+    """
+
+    waves: Tensor
+
+    def __init__(self, channels: int, side: int, latent: int, back: bool = False):
+        super().__init__()
+        self.side, self.transform = side, conv_transpose2d if back else conv2d
+        place, wave = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        basis = torch.cos((2 * place + 1) * wave * (math.pi / (2 * side))).mT * math.sqrt(2 / side)
+        basis[0] /= math.sqrt(2)
+        every = product(range(side), range(side), range(channels))
+        order = sorted(every, key=lambda w: w[0] + w[1])
+        waves = torch.zeros(latent, channels, side, side)
+        for number, (down, across, channel) in enumerate(order[:latent]):
+            waves[number, channel] = torch.outer(basis[down], basis[across])
+        self.register_buffer("waves", waves, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cells of an image, or the image of cells."""
+        return self.transform(x, self.waves, stride=self.side)
+
+
+def _cut(x: Tensor) -> Tensor:
+    """x from -1 to 1; gradients move what is cut off back inside, and never further out."""
+
+    def inwards(gradient: Tensor) -> Tensor:
+        return gradient.where((x.abs() <= 1) | (gradient * x > 0), 0.0)
+
+    cut = x + (x.clamp(-1, 1) - x).detach()
+    if cut.requires_grad:
+        cut.register_hook(inwards)
+    return cut
 
 
 def _alike(one: nn.ModuleList, other: nn.ModuleList) -> nn.ModuleList:
@@ -102,24 +144,6 @@ def _alike(one: nn.ModuleList, other: nn.ModuleList) -> nn.ModuleList:
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:
     """A layer that begins by saying nothing."""
     nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def _cosines(layer: _Patch) -> _Patch:
-    """``layer`` as the discrete cosine transform of a patch, orthonormal, the slowest waves first.
-
-    Numbers of a cell beyond those of a patch begin at zero. A transposed layer is the way back.
-    """
-    latent, channels, side, _ = layer.weight.shape
-    place, wave = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    basis = torch.cos((2 * place + 1) * wave * (math.pi / (2 * side))).mul(math.sqrt(2 / side)).mT
-    basis[0] /= math.sqrt(2)
-    waves = sorted(product(range(side), range(side), range(channels)), key=lambda w: w[0] + w[1])
-    nn.init.zeros_(layer.weight)
-    for number, (down, across, channel) in enumerate(waves[:latent]):
-        layer.weight.data[number, channel] = torch.outer(basis[down], basis[across])
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer

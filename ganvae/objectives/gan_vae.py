@@ -36,7 +36,7 @@ class GANVAE(Objective):
     """The game and its gradient penalties."""
     adversarial: float = 30.0
     """Weight of the adversarial term in G's loss."""
-    ramp: int = 500
+    ramp: int = 1500
     """Steps in which it rises to that from zero, while D learns what to look at; 1: at once."""
     pixel: float = 0.15
     """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from ganvae.losses.adversarial import Adversary
+from ganvae.losses.augmentation import Augmented, shift
 from ganvae.losses.divergence import kl
-from ganvae.objectives.base import Objective, Stage, before_the_game, frozen
+from ganvae.objectives.base import Objective, frozen
 from ganvae.types import Batch, Clock, Networks, Optim, Step
 
 
@@ -30,51 +32,44 @@ class UNIT(Objective):
     paired: ClassVar = False
     task: ClassVar = "translate"
 
-    optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.999)
+    optim: Optim = Optim(lr=5e-4, beta1=0.5, beta2=0.999)
     """Adam and its schedule."""
-    adversarial: float = 3.0
+    adversarial: float = 1.0
     """Weight λ₀ of the adversarial terms (L_GAN)."""
     pixel: float = 30.0
     """Weight λ₂ of |x − G(z)|, a mean over pixels and channels (L_VAE)."""
-    beta: float = 1e-5
+    beta: float = 1e-6
     """Weight λ₁ of the KL divergence, a mean over the dimensions of z (L_VAE)."""
     cycle: float = 30.0
     """Weight λ₄ of |x − x there and back|, a mean over pixels and channels (L_CC)."""
-    cycle_beta: float = 1e-5
+    cycle_beta: float = 1e-6
     """Weight λ₃ of the translations' KL divergence, a mean over the dimensions of z (L_CC)."""
     adversary: Adversary = Adversary(every=4)
     """The game and its gradient penalties."""
-    share: float = 0.0
-    """Share of the budget for the two VAEs alone, which is cheap; 0 for none."""
-    pace: float = 1.0
-    """Learning rate after that, as a share of the rate before."""
-
-    def stages(self) -> list[Stage]:
-        """The two VAEs alone; then all of it."""
-        return before_the_game(self, self.share, self.pace)
+    shift: float = 0.15
+    """D sees images moved by up to this share of their size: where they end is no style."""
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """The D of both sets; then E and G on both sets at once."""
         E, G, D, D_s, _ = (nets[name] for name in self.networks)
         x, s = batch.image, batch.condition[0]
+        moved = partial(shift, ratio=self.shift)
+        D, D_s = (Augmented(net, batch.noise, moved, 2) for net in (D, D_s))
         q_x, q_s = E(x), E(s, source=True)
         z_x, z_s = q_x.rsample(batch.noise), q_s.rsample(batch.noise)
         pixel = (G(z_x) - x).abs().mean() + (G(z_s, source=True) - s).abs().mean()
         d = z_x.shape[1]
         loss = self.pixel * pixel + self.beta * (kl(q_x) + kl(q_s)) / d  # L_VAE
-        logged = {"pixel": pixel.detach()}
-        if self.adversarial:
-            x_s, s_x = G(z_s), G(z_x, source=True)  # the translations
-            critic = self.adversary.discriminator(D, x, x_s, now)
-            critic_s = self.adversary.discriminator(D_s, s, s_x, now)
-            yield {"discriminator": critic.loss, "discriminator_source": critic_s.loss}
-            gan = self.adversary.generator(frozen(D)(x_s), critic.real)
-            gan = gan + self.adversary.generator(frozen(D_s)(s_x), critic_s.real)  # L_GAN
-            p_x, p_s = E(s_x, source=True), E(x_s)
-            cycle = (G(p_x.rsample(batch.noise)) - x).abs().mean()  # there and back again
-            cycle = cycle + (G(p_s.rsample(batch.noise), source=True) - s).abs().mean()
-            loss = loss + self.adversarial * gan
-            loss = loss + self.cycle * cycle + self.cycle_beta * (kl(p_x) + kl(p_s)) / d  # L_CC
-            logged |= {"cycle": cycle.detach()} | critic.logged
+        x_s, s_x = G(z_s), G(z_x, source=True)  # the translations
+        critic = self.adversary.discriminator(D, x, x_s, now)
+        critic_s = self.adversary.discriminator(D_s, s, s_x, now)
+        yield {"discriminator": critic.loss, "discriminator_source": critic_s.loss}
+        gan = self.adversary.generator(frozen(D)(x_s), critic.real)
+        gan = gan + self.adversary.generator(frozen(D_s)(s_x), critic_s.real)  # L_GAN
+        p_x, p_s = E(s_x, source=True), E(x_s)
+        cycle = (G(p_x.rsample(batch.noise)) - x).abs().mean()  # there and back again
+        cycle = cycle + (G(p_s.rsample(batch.noise), source=True) - s).abs().mean()
+        loss = loss + self.adversarial * gan
+        loss = loss + self.cycle * cycle + self.cycle_beta * (kl(p_x) + kl(p_s)) / d  # L_CC
         yield {"encoder": loss, "generator": loss}
-        return logged
+        return {"pixel": pixel.detach(), "cycle": cycle.detach()} | critic.logged

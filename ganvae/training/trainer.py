@@ -21,8 +21,8 @@ from ganvae import config as configuration
 from ganvae.config import Config
 from ganvae.data import Batches, Data, difference
 from ganvae.data.stream import StreamBatches
-from ganvae.data.transforms import Augmented
 from ganvae.errors import ConfigError, DivergedError
+from ganvae.losses.augmentation import Augmented
 from ganvae.metrics import judge as judges
 from ganvae.metrics import quick
 from ganvae.models import Model, ModelInfo

@@ -102,6 +102,16 @@ def test_untrained_networks_of_two_sets_keep_an_image_as_it_is():
         assert_close(same, x, atol=1e-5, rtol=0)
 
 
+def test_pixels_that_are_cut_off_are_still_moved():
+    latent = zoo.latent({"encoder": "shared_encoder"}, CONFIG, (3, 16, 16))
+    G = build("shared_decoder", shape(16, 16, source=3, latent=latent))
+    z = (1e4 * Noise(1, total=2).normal(latent)).requires_grad_()
+    x = G(z)
+    assert x.abs().max() <= 1 and (x.abs() == 1).float().mean() > 0.9
+    (x * Noise(2, total=2).normal(3, 16, 16)).sum().backward()
+    assert z.grad.abs().min() > 0
+
+
 def test_a_small_cell_keeps_the_slow_waves():
     x = torch.linspace(-1, 1, 16).expand(2, 3, 16, 16).contiguous()
     few = Networks(width=8, grid_channels=9)

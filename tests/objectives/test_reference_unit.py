@@ -30,7 +30,7 @@ def by_hand(nets, batches):
         nets[role] for role in ("encoder", "generator", "discriminator", "discriminator_source")
     )
     optimisers = {
-        net: torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.5, 0.999), foreach=False)
+        net: torch.optim.Adam(net.parameters(), lr=5e-4, betas=(0.5, 0.999), foreach=False)
         for net in (E, G, D1, D2)
     }
 
@@ -62,6 +62,8 @@ def by_hand(nets, batches):
     for step, (x2, x1) in enumerate(batches):
         numbers = Noise(2, step, total=B, dtype=torch.float64)
         d = enc1(x1).shape[1]
+        for _ in (D1, D2):
+            numbers.uniform(2)  # where the discriminators' images go, by up to none of their size
         n = [numbers.normal(d) for _ in range(4)]
         m1, m2 = enc1(x1), enc2(x2)
         x11, x22, x21, x12 = G(m1 + n[0]), dec2(m2 + n[1]), G(m2 + n[1]), dec2(m1 + n[0])
@@ -84,7 +86,7 @@ def by_hand(nets, batches):
 def test_unit_is_what_the_paper_says():
     objective = objectives.build(
         "unit",
-        {"adversarial": 3, "pixel": 30, "beta": 0.4, "cycle": 20, "cycle_beta": 0.2,
+        {"adversarial": 3, "pixel": 30, "beta": 0.4, "cycle": 20, "cycle_beta": 0.2, "shift": 0,
          "adversary": {"game": "least_squares", "gamma": 0}},
     )  # fmt: skip
     nets = build(objective, 2)

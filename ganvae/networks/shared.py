@@ -38,7 +38,8 @@ class SharedEncoder(nn.Module):
             layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1)]
             for before, after in pairwise(channels):
                 layers += [norm(before), nn.LeakyReLU(0.2), nn.Conv2d(before, after, 4, 2, 1)]
-            return nn.ModuleList([nn.Sequential(*layers), Cosines(inputs, factor, latent)])
+            patch = Cosines(inputs, shape.channels, factor, latent)
+            return nn.ModuleList([nn.Sequential(*layers), patch])
 
         self.target = own(shape.channels)
         self.source = _alike(self.target, own(shape.source))
@@ -79,7 +80,7 @@ class SharedDecoder(nn.Module):
                 nn.LeakyReLU(0.2),
                 _silent(nn.Conv2d(last, outputs, 3, padding=1)),
             )
-            patch = Cosines(outputs, factor, latent, back=True)
+            patch = Cosines(outputs, shape.channels, factor, latent, back=True)
             return nn.ModuleList([nn.Sequential(*layers), patch, end])
 
         self.target = own(shape.channels)
@@ -99,21 +100,28 @@ class Cosines(nn.Module):
 
     An image (B, C, H, W) to cells (B, latent, H/side, W/side), or ``back``. Numbers of a cell
     beyond those of a patch are zero; where it has fewer, the fast waves are lost.
+
+    channels: of the image
+    colours: channels that a cell describes; of an image with another number it has the grey
     """
 
     waves: Tensor
 
-    def __init__(self, channels: int, side: int, latent: int, back: bool = False):
+    def __init__(self, channels: int, colours: int, side: int, latent: int, back: bool = False):
         super().__init__()
         self.side, self.transform = side, conv_transpose2d if back else conv2d
         place, wave = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
         basis = torch.cos((2 * place + 1) * wave * (math.pi / (2 * side))).mT * math.sqrt(2 / side)
         basis[0] /= math.sqrt(2)
-        every = product(range(side), range(side), range(channels))
+        every = product(range(side), range(side), range(colours))
         order = sorted(every, key=lambda w: w[0] + w[1])
         waves = torch.zeros(latent, channels, side, side)
         for number, (down, across, channel) in enumerate(order[:latent]):
-            waves[number, channel] = torch.outer(basis[down], basis[across])
+            wave = torch.outer(basis[down], basis[across])
+            if channels == colours:
+                waves[number, channel] = wave
+            else:
+                waves[number] = wave / (colours if back else channels)
         self.register_buffer("waves", waves, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

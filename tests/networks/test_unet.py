@@ -102,6 +102,22 @@ def test_untrained_networks_of_two_sets_keep_an_image_as_it_is():
         assert_close(same, x, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("target", "source"), [(3, 1), (1, 3)])
+def test_untrained_networks_give_grey_where_one_set_has_no_colours(target, source):
+    kinds = {"encoder": "shared_encoder"}
+    latent = zoo.latent(kinds, CONFIG, (target, 16, 24))
+    made = Shape(channels=target, height=16, width=24, source=source, latent=latent)
+    E, G = build("shared_encoder", made), build("shared_decoder", made)
+    images = {False: Noise(1, total=2).uniform(target, 16, 24) * 2 - 1}
+    images[True] = Noise(2, total=2).uniform(source, 16, 24) * 2 - 1
+    for there, back in product((False, True), repeat=2):
+        made_of = G(E(images[there], source=there).mean, source=back)
+        want = images[there]
+        if there or back:
+            want = want.mean(1, keepdim=True).expand_as(images[back])
+        assert_close(made_of, want, atol=1e-5, rtol=0)
+
+
 def test_pixels_that_are_cut_off_are_still_moved():
     latent = zoo.latent({"encoder": "shared_encoder"}, CONFIG, (3, 16, 16))
     G = build("shared_decoder", shape(16, 16, source=3, latent=latent))

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from ganvae.config import Networks
 from ganvae.networks import zoo
+from ganvae.networks.shared import _cut
 from ganvae.types import Noise, Shape
 
 CONFIG = Networks(width=8, latent=4)
@@ -149,3 +150,11 @@ def test_a_set_moves_its_own_layers_and_the_shared_ones(kind, z):
         (out if z else out.mean).square().sum().backward()
         moved = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None}
         assert moved == {"shared", "target", "source"} - {idle}
+
+
+def test_a_pixel_that_is_cut_off_is_led_back_and_never_further_out():
+    x = torch.tensor([-2.0, -2.0, 0.5, 2.0, 2.0], requires_grad=True)
+    cut = _cut(x)
+    assert_close(cut.detach(), x.detach().clamp(-1, 1))
+    cut.backward(torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0]))  # descent goes the other way
+    assert x.grad.tolist() == [0, -1, 1, 1, 0]

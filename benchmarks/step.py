@@ -142,7 +142,8 @@ class Ours:
         self.nets = {**copy.deepcopy(dict(nets)), "prior": NormalPrior(shape.latent)}
         for net in self.nets.values():
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.engine = Engine(self.nets, objective.optim, Processes("cpu"), bf16=bf16)
+        how = {"bf16": bf16, "simultaneous": objective.simultaneous}
+        self.engine = Engine(self.nets, objective.optim, Processes("cpu"), **how)
 
     def steps(self, images: list[Tensor]) -> None:
         """A step for each batch of images."""

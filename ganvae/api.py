@@ -124,10 +124,17 @@ def settle(
         folder = latest_run(config.override(base or Config(), given))
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
         base = config.load(folder / "config.yaml")
-    chosen = complete(_for_task(config.override(base or Config(), given), given))
+    chosen = complete(_chosen(base or Config(), given))
     Budget.parse(chosen.training.budget)
     Every.parse(chosen.training.checkpoint_every)
     return chosen, folder or new_run(chosen)
+
+
+def _chosen(base: Config, given: Mapping[str, Any]) -> Config:
+    """``base`` with what was given; the options are those of the objective that the task got."""
+    options = {key: value for key, value in given.items() if key.startswith("objective.")}
+    others = {key: value for key, value in given.items() if key not in options}
+    return config.override(_for_task(config.override(base, others), others), options)
 
 
 def _for_task(chosen: Config, given: Mapping[str, Any]) -> Config:

@@ -151,6 +151,10 @@ def join(*parts: Condition) -> Condition:
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
+LOGVAR = (-12.0, 6.0)
+"""The range in which networks keep the logarithm of a variance."""
+
+
 @dataclass(frozen=True)
 class Posterior:
     """A diagonal Gaussian q(z|x).
@@ -161,6 +165,12 @@ class Posterior:
 
     mean: Tensor
     logvar: Tensor
+
+    @classmethod
+    def of(cls, numbers: Tensor) -> Posterior:
+        """Of a network's last layer, (B, 2·c, ...): c means, then c logarithms within LOGVAR."""
+        mean, logvar = numbers.chunk(2, 1)
+        return cls(mean.flatten(1), logvar.flatten(1).clamp(*LOGVAR))
 
     @property
     def std(self) -> Tensor:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ganvae import cli
+from ganvae import api, cli
 
 TINY = [
     "--size=16", "--budget=2steps", "--seed=1", "--networks.width=8", "--networks.latent=4",
@@ -144,9 +144,26 @@ def test_numbers_that_make_no_sense_are_configuration(
     words = line.split()
     trained(words[1])
     words[1] = f"run of {words[1]}"
+    capsys.readouterr()  # what training said
     assert cli.run([*words, "--out", "never"]) == 78
     error = capsys.readouterr().err
     assert error.startswith("ganvae: ") and error.count("\n") == 1
+    assert not Path("never").exists()
+
+
+@pytest.mark.parametrize("line", ["sets --task translate", "pairs --task translate --size 16"])
+def test_options_are_those_of_the_objective_that_the_task_gets(
+    line: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    kind, option = ("unit", "cycle") if "sets" in line else ("bicycle", "pace")
+    given = {"data.path": line.split()[0], "data.task": "translate", f"objective.{option}": 0.25}
+    chosen, _ = api.settle(given)
+    assert chosen.objective == kind and chosen.objective_options[option] == 0.25
+    words = ["train", *line.split(), "--objective.prior", "mixture", "--out", "never"]
+    assert cli.run(words) == 78
+    error = capsys.readouterr().err
+    assert error.startswith("ganvae: ") and error.count("\n") == 1 and "prior" in error
     assert not Path("never").exists()
 
 

@@ -15,7 +15,7 @@ from ganvae.networks.classes import Told
 from ganvae.networks.mlp import dense
 from ganvae.networks.prior import Prior
 from ganvae.networks.residual import Trunk
-from ganvae.types import Noise, Posterior, Shape
+from ganvae.types import LOGVAR, Noise, Posterior, Shape
 
 
 class Gaussian(nn.Module):
@@ -27,8 +27,7 @@ class Gaussian(nn.Module):
 
     def forward(self, h: Tensor) -> Posterior:
         """The Gaussian (B, size) of each row of (B, features)."""
-        mean, logvar = self.linear(h).chunk(2, 1)
-        return Posterior(mean, logvar.clamp(-12, 6))
+        return Posterior.of(self.linear(h))
 
 
 class Correction(nn.Module):
@@ -49,7 +48,7 @@ class Correction(nn.Module):
     def forward(self, q: Posterior, h: Tensor, beside: Tensor) -> Posterior:
         """The Gaussian (B, size) that ``q`` becomes, of (B, features) and (B, beside)."""
         mean, logvar = self.linear(self.hidden(torch.cat([h, beside], 1))).chunk(2, 1)
-        return Posterior(q.mean + mean, (q.logvar + logvar).clamp(-12, 6))
+        return Posterior(q.mean + mean, (q.logvar + logvar).clamp(*LOGVAR))
 
 
 class Heads(nn.Module):

@@ -78,8 +78,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Posterior:
         """The posterior of each image."""
-        mean, logvar = self.body(x, label).contiguous().chunk(2, 1)
-        return Posterior(mean.flatten(1), logvar.flatten(1).clamp(-12, 6))
+        return Posterior.of(self.body(x, label).contiguous())
 
 
 class QuantizingEncoder(nn.Module):

@@ -36,8 +36,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Posterior:
         """The posterior of each image."""
-        mean, logvar = self.head(self.body(self.told(x.flatten(1), label))).chunk(2, 1)
-        return Posterior(mean, logvar.clamp(-12, 6))
+        return Posterior.of(self.head(self.body(self.told(x.flatten(1), label))))
 
 
 class Decoder(nn.Module):

@@ -115,8 +115,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, label: Tensor | None = None) -> Posterior:
         """The posterior of each image."""
         h = self.told(self.trunk(x).flatten(1), label)
-        mean, logvar = self.head(h).chunk(2, 1)
-        return Posterior(mean, logvar.clamp(-12, 6))
+        return Posterior.of(self.head(h))
 
 
 class Decoder(nn.Module):

@@ -24,6 +24,7 @@ class AuxGANVAE(Objective):
     """
 
     networks: ClassVar = (*AuxVAE.networks, "discriminator")
+    simultaneous: ClassVar = True
 
     optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99, clip=100.0)
     """Adam and its schedule."""

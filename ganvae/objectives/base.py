@@ -37,6 +37,8 @@ class Objective(ABC):
     """Whether it translates sources into images that belong to them; None: makes images alone."""
     task: ClassVar[Literal["generate", "complete", "translate"]] = "generate"
     """What the trained model is for."""
+    simultaneous: ClassVar[bool] = False
+    """Whether every step is a single move; saying so saves the copies to take a first one back."""
 
     optim: Optim = Optim()
     """Adam and its schedule."""

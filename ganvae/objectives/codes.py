@@ -23,6 +23,7 @@ class Codes(Objective):
 
     networks: ClassVar = ("encoder", "prior")
     kinds: ClassVar = {"encoder": "quantizing_encoder", "prior": "code_prior"}
+    simultaneous: ClassVar = True
 
     optim: Optim = Optim(lr=5e-3, beta1=0.9, beta2=0.99, warmup=0.05, final=0.05, clip=100.0)
     """Adam and its schedule."""

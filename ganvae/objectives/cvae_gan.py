@@ -28,6 +28,7 @@ class CVAEGAN(Objective):
 
     networks: ClassVar = ("encoder", "decoder", "discriminator", "classifier", "prior")
     needs_classes: ClassVar = True
+    simultaneous: ClassVar = True
 
     optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99, clip=100.0)
     """Adam and its schedule."""

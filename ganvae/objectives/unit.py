@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+from ganvae.errors import RangeError
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.augmentation import Augmented, shift
 from ganvae.losses.divergence import kl
@@ -48,6 +49,10 @@ class UNIT(Objective):
     """The game and its gradient penalties."""
     shift: float = 0.15
     """D sees images moved by up to this share of their size: where they end is no style."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift < 1:
+            raise RangeError(f"shift must be 0 or more and below 1, got {self.shift:g}")
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """The D of both sets; then E and G on both sets at once."""

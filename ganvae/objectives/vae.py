@@ -24,6 +24,7 @@ class VAE(Objective):
     """
 
     networks: ClassVar = ("encoder", "decoder", "likelihood", "prior")
+    simultaneous: ClassVar = True
 
     optim: Optim = Optim(lr=2e-3, beta1=0.9, beta2=0.99, warmup=0.02, clip=100.0)
     """Adam and its schedule."""

@@ -22,6 +22,7 @@ class VAEGAN(Objective):
     """
 
     networks: ClassVar = ("encoder", "decoder", "discriminator", "prior")
+    simultaneous: ClassVar = True
 
     optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99, clip=100.0)
     """Adam and its schedule."""

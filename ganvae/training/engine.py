@@ -64,6 +64,9 @@ class Engine:
 
     A yield's losses are differentiated with respect to the networks they name and nothing else;
     the gradients of all of them are ready, averaged over the processes, before any network moves.
+
+    simultaneous: every step makes one move; then there are no moved networks to take back, and
+        no copies of them are made
     """
 
     def __init__(
@@ -74,7 +77,9 @@ class Engine:
         *,
         lr_scale: float = 1.0,
         bf16: bool = False,
+        simultaneous: bool = False,
     ):
+        self.simultaneous = simultaneous
         self.nets, self.optim, self.processes = nets, optim, processes
         self.peak = optim.lr * lr_scale
         self.bf16 = bf16
@@ -97,6 +102,7 @@ class Engine:
             if lying
         }
         self._undo = Undo()
+        self._spared: tuple[str, ...] = ()
 
     def step(self, steps: Sequence[Step], rate: float = 1.0) -> Outcome:
         """Makes one step out of the steps of its micro-batches, in lockstep.
@@ -113,6 +119,7 @@ class Engine:
             if logged:
                 assert len(logged) == len(steps), "micro-batches must make the same moves"
                 break
+            assert not (losses and self.simultaneous), "a step of one move makes another"
             move = self._move(yields, rate)
             losses |= move.losses
             norms |= move.norms
@@ -123,6 +130,7 @@ class Engine:
                 for step in steps:
                     step.close()
                 return Outcome(False, (), losses, {}, norms)
+        self._spared = tuple(losses) if self.simultaneous else ()
         return Outcome(True, tuple(losses), losses, _mean(logged), norms)
 
     def _advance(self, step: Step, logged: list[dict[str, Tensor]]) -> Losses:
@@ -204,10 +212,15 @@ class Engine:
                 torch.nn.utils.clip_grads_with_norm_(params[name], limit, norm, foreach=True)
 
     def _tensors(self) -> list[Tensor]:
-        """Everything a step may change."""
-        kept = [parameter for params in self._params.values() for parameter in params]
+        """Everything a step may change before its last move turns out to be finite."""
+        kept = []
         for module in self._modules:
             kept += [buffer for buffer in module._buffers.values() if buffer is not None]
+        for name, params in self._params.items():
+            if name not in self._spared:  # an objective may set others itself: a scale
+                kept += params
+        if self.simultaneous:
+            return kept
         for optimiser in self.optimisers.values():
             for state in optimiser.state.values():
                 kept += [value for value in state.values() if torch.is_tensor(value)]
@@ -268,7 +281,8 @@ class Undo:
     @torch.no_grad()
     def restore(self) -> None:
         """Puts it back."""
-        torch._foreach_copy_(self._live, self._copies)
+        if self._live:
+            torch._foreach_copy_(self._live, self._copies)
         self._versions = [tensor._version for tensor in self._live]
 
 

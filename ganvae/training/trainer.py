@@ -247,6 +247,7 @@ class Trainer:
             self.processes,
             lr_scale=settings.lr_scale,
             bf16=self.bf16,
+            simultaneous=stage.simultaneous,
         )
         self.guard = Guard()
         few = range(min(64, len(self.data.train)))

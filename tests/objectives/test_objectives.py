@@ -112,7 +112,8 @@ def source_of(step, objective, rows):
 
 
 def engine_of(nets, objective, processes=None):
-    return Engine(nets, objective.optim, processes or Processes("cpu"))
+    how = {"simultaneous": objective.simultaneous}
+    return Engine(nets, objective.optim, processes or Processes("cpu"), **how)
 
 
 def train(nets, objective, steps=3, micros=1, processes=None, seen=None):
@@ -184,7 +185,8 @@ def test_losses_in_bfloat16_are_nearly_those_of_float32(objective):
         noise = Noise(2, 0, total=TOTAL)
         source = None if batch.source is None else batch.source.float()
         batch = replace(batch, image=batch.image.float(), noise=noise, source=source)
-        engine = Engine(nets, objective.optim, Processes("cpu"), bf16=bf16)
+        how = {"bf16": bf16, "simultaneous": objective.simultaneous}
+        engine = Engine(nets, objective.optim, Processes("cpu"), **how)
         found.append(engine.step([objective.step(nets, batch, LATE)]))
         assert found[-1].ok
     exact, near = (outcome.losses for outcome in found)
@@ -314,6 +316,18 @@ def test_the_last_move_can_undo_the_first(objective):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_says_it_is_simultaneous_makes_one_move_and_what_does_not_makes_more(name):
+    made = [variant.values[0] for variant in variants()]
+    every = [v for v in made if type(v.objective) is objectives.get(name)]
+    steps = [
+        variant.objective.step(build_nets(variant), batch_of(0, variant), now)
+        for variant in every
+        for now in (Clock(step=0), LATE)
+    ]
+    assert objectives.get(name).simultaneous == all(len(list(moves)) == 1 for moves in steps)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_objectives_are_short_frozen_documented_and_cited(name):
     cls = objectives.get(name)
     source = Path(inspect.getsourcefile(cls))
@@ -366,6 +380,7 @@ def test_numbers_that_no_optimiser_can_use_are_refused(option, said):
         ("gan_vae", {"share": 1}, "share must leave every stage some of the budget, got 0"),
         ("vqgan", {"share": 1.5}, "share must leave every stage some of the budget, got 1.5"),
         ("bicycle", {"pace": 0}, "pace must be above 0, got 0.0"),
+        ("unit", {"shift": 1}, "shift must be 0 or more and below 1, got 1"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(name, option, said):

@@ -52,6 +52,24 @@ def test_different_losses_of_one_yield_are_differentiated_at_the_same_weights():
     assert_close(moved["a.weight"], before["a.weight"] - 0.1 * gradient.sign())
 
 
+def test_a_simultaneous_step_copies_no_weights_and_makes_no_second_move():
+    made = nets()
+    engine = Engine(made, Optim(), Processes("cpu"), simultaneous=True)
+
+    def step(moves, wrong=1.0):
+        for _ in range(moves):
+            yield dict.fromkeys("ab", wrong * made["b"](made["a"](X)).mean())
+        return {}
+
+    assert engine.step([step(1)]).ok
+    before = weights(made)
+    assert not engine.step([step(1, wrong=torch.nan)]).ok
+    assert all(torch.equal(value, before[key]) for key, value in weights(made).items())
+    assert not engine._undo._copies  # after the first step, which could not know
+    with pytest.raises(AssertionError, match="makes another"):
+        engine.step([step(2)])
+
+
 def test_later_moves_see_earlier_ones():
     made, seen = nets(), []
 

@@ -21,6 +21,7 @@ from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.data.check import Report
 from ganvae.data.check import check as check_images
+from ganvae.data.dataset import refuse_contradictions
 from ganvae.data.pairs import paired as are_paired
 from ganvae.errors import ConfigError
 from ganvae.metrics.judge import load as load_judge
@@ -123,7 +124,9 @@ def settle(
     if resume and folder is None:
         folder = latest_run(config.override(base or Config(), given))
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
-        base = config.load(folder / "config.yaml")
+        base = config.override(
+            config.load(folder / "config.yaml"), {"training.allow_changes": False}
+        )  # which was for that time alone
     chosen = complete(_chosen(base or Config(), given))
     Budget.parse(chosen.training.budget)
     Every.parse(chosen.training.checkpoint_every)
@@ -162,6 +165,13 @@ def complete(chosen: Config) -> Config:
     return replace(chosen, objective_options=asdict(objective))
 
 
+def refuse(chosen: Config) -> None:
+    """Raises ConfigError for settings that cannot be, whatever the images are."""
+    refuse_contradictions(chosen.data)
+    if chosen.data.labels and not objectives.get(chosen.objective).classes:
+        objectives.refuse_classes(chosen.objective)
+
+
 def settings_of(start: Config | Mapping[str, Any] | str | Path | None) -> Config | None:
     """What a configuration, its nested form or a YAML file holds."""
     if start is None or isinstance(start, Config):
@@ -183,7 +193,8 @@ def start(
     display = display or Display()
     if not resume and is_first():
         refuse_occupied(out)
-    data = open_data(chosen.data, progress=packing(progress))
+    wanted = objectives.get(chosen.objective)
+    data = open_data(chosen.data, paired=wanted.paired, progress=packing(progress))
     for note in data.notes:
         display.message(note)
     result = _train(chosen, data, out, resume, networks, display)
@@ -285,7 +296,7 @@ def evaluate(
     if not own:
         base = _as_trained(base, loaded)
     chosen = config.override(base, given)
-    opened = open_data(chosen.data, progress=packing(progress))
+    opened = open_data(chosen.data, paired=loaded.info.paired, progress=packing(progress))
     if opened.shape != loaded.shape:
         raise ConfigError(
             f"the images are {_size(opened.shape)}, the model makes {_size(loaded.shape)}: "

@@ -290,7 +290,7 @@ def _opened(sides: Sequence[Side]) -> dict[str, Data]:
     for side in sides:
         if side.model is not None and side.data not in found:
             try:
-                data = open_data(side.left.config.data)
+                data = open_data(side.left.config.data, paired=side.model.info.paired)
             except GanvaeError:
                 continue
             found[data.fingerprint] = data

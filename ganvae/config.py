@@ -338,17 +338,19 @@ def _with_objective(config: Config, value: Any, source: str) -> Config:
         raise ConfigError(f"{source}objective {name!r} does not exist{suggest(name, known)}")
     start = config.objective_options if name == config.objective else {}
     options = _merge(start, {key: item for key, item in given.items() if key != "name"})
-    _check_names(options, outline.objective(name).fields, f"{source}objective")
+    _check_names(options, outline.objective(name).fields, f"{source}objective", f" in {name}")
     return replace(config, objective=name, objective_options=options)
 
 
-def _check_names(options: Mapping[Any, Any], known: tuple[outline.Field, ...], where: str) -> None:
+def _check_names(
+    options: Mapping[Any, Any], known: tuple[outline.Field, ...], where: str, home: str = ""
+) -> None:
     inner = {item.name: item.fields for item in known}
     for key, value in options.items():
         if key not in inner:
-            raise ConfigError(f"{where}.{key} does not exist{suggest(key, list(inner))}")
+            raise ConfigError(f"{where}.{key} does not exist{home}{suggest(key, list(inner))}")
         if isinstance(value, Mapping) and inner[key]:
-            _check_names(value, inner[key], f"{where}.{key}")
+            _check_names(value, inner[key], f"{where}.{key}", home)
 
 
 def _merge(old: Mapping[str, Any], new: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ganvae import api, comparison, config, page
+from ganvae import api, comparison, config, objectives, page
 from ganvae.api import Run
 from ganvae.config import Config
 from ganvae.data import Data, open_data
@@ -99,7 +99,8 @@ def settle(
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError("a tournament has one process: start it without torchrun")
     first = api.settings_of(start) or Config()
-    named = replace(config.override(first, {**given, "objective": "gan"}), objective="tournament")
+    others = {key: value for key, value in given.items() if not key.startswith("objective.")}
+    named = replace(config.override(first, {**others, "objective": "gan"}), objective="tournament")
     folder = Path(out) if out else api.latest_run(named) if resume else api.new_run(named)
     plans = _planned(folder) if resume else {}
     names = [name.replace("-", "_") for name in names] or sorted(plans)
@@ -145,7 +146,11 @@ def run(
         for number, (name, one) in enumerate(chosen.items(), 1):
             display.message(f"{name}, {number} of {len(chosen)}")
             try:
-                data = open_data(one.data, progress=api.packing(progress))
+                data = open_data(
+                    one.data,
+                    paired=objectives.get(name).paired,
+                    progress=api.packing(progress),
+                )
                 for planned, settings in chosen.items() if number == 1 else ():
                     page.save(out / f"{planned}.yaml", config.dump(settings))
                 runs.append(_one(one, out / name, data, display, progress))

@@ -35,7 +35,9 @@ def read(run: Path | str) -> Left:
     """What is there to report on. Raises DataError where the directory holds no run."""
     run = Path(run)
     if not (run / "config.yaml").exists():
-        raise DataError(f"{run} holds no run to report on (there is no config.yaml)")
+        inside = sorted(path.parent.name for path in run.glob("*/config.yaml"))
+        more = f", but its folders do: {', '.join(inside)}" if inside else ""
+        raise DataError(f"{run} holds no run to report on (there is no config.yaml){more}")
     lines = list(log.read(run / "metrics.jsonl"))
     return Left(run, config.load(run / "config.yaml"), lines, _json(run / "evaluation.json"))
 

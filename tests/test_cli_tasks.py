@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ganvae import api, cli
+from ganvae import api, cli, config
 
 TINY = [
     "--size=16", "--budget=2steps", "--seed=1", "--networks.width=8", "--networks.latent=4",
@@ -165,6 +166,56 @@ def test_options_are_those_of_the_objective_that_the_task_gets(
     error = capsys.readouterr().err
     assert error.startswith("ganvae: ") and error.count("\n") == 1 and "prior" in error
     assert not Path("never").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "sentence"),
+    [
+        ("sets --objective bicycle", 65, "but pairs are needed"),
+        ("photos --task complete --data.labels --dry-run", 78, "completion knows no classes"),
+        ("photos --data.origin grey --dry-run", 78, "what a translation starts from"),
+        ("photos --objective vae --data.masks box", 78, "what a completion learns from"),
+        ("photos --size 16 --resume --out 'run of classes' --training.lr_scale 3", 78,
+         "was trained with other settings"),
+    ],
+)  # fmt: skip
+def test_what_a_training_cannot_be_asked_for_is_one_sentence(
+    line: str, code: int, sentence: str, place: Path, trained: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(place)
+    trained("classes")
+    capsys.readouterr()
+    words = shlex.split(line) if "--out" in line else [*shlex.split(line), "--out", "never"]
+    assert cli.run(["train", *words]) == code
+    error = capsys.readouterr().err
+    assert sentence in error.splitlines()[0] and error.startswith("ganvae: ")
+    assert not Path("never").exists()
+
+
+def test_changes_are_allowed_for_one_time_alone(
+    place: Path, trained: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    trained("gan")
+    again = {"training.allow_changes": True, "training.lr_scale": 2.0}
+    chosen, _ = api.settle(again, out="run of gan", resume=True)
+    assert chosen.training.allow_changes
+    (place / "again").mkdir()
+    (place / "again" / "config.yaml").write_text(config.dump(chosen))
+    chosen, _ = api.settle({}, out="again", resume=True)
+    assert chosen.training.lr_scale == 2.0 and not chosen.training.allow_changes
+
+
+def test_sets_that_share_some_names_are_no_pairs_where_unit_is_named(
+    place: Path, tmp_path: Path
+) -> None:
+    for side in ("source", "target"):
+        shutil.copytree(place / "pairs" / side, tmp_path / "some" / side)
+    (tmp_path / "some" / "source" / "0.png").unlink()
+    given = ["--objective", "unit", "--out", str(tmp_path / "run"), *TINY]
+    assert cli.run(["train", str(tmp_path / "some"), *given]) == 0
+    assert cli.run(["evaluate", str(tmp_path / "run")]) == 0
 
 
 def bulk(line: str) -> int:

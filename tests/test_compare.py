@@ -125,7 +125,8 @@ def test_what_one_objective_cannot_do_does_not_stop_the_others(
         ("vae,gna", "did you mean 'gan'?"),
         ("vae,", "at least two objectives, got 1"),
         ("vae,gan,vae", "vae is named twice"),
-        ("vae,gan --objective.gamma 1", "--objective.gamma does not exist"),
+        ("vae,gan --objective.gamma 1", "--objective.gamma does not exist in vae"),
+        ("vae,gan --objective.beta 2", "--objective.beta does not exist in gan"),
         ("vae,gan --budget 5parsecs", "'5parsecs'"),
         ("vae,gan --size 7", "7 px"),
         ("vae,gan --resume", "to resume: name it with --out"),
@@ -164,6 +165,7 @@ def test_many_processes_are_refused(monkeypatch: pytest.MonkeyPatch, photos: Pat
         (["vae"], ConfigError, "at least two runs, got 1"),
         (["vae", "nowhere"], DataError, "nowhere holds no run"),
         (["vae", "gan", "gan/."], ConfigError, "is named twice"),
+        (["vae", "."], DataError, "but its folders do: gan, vae"),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(

@@ -90,7 +90,10 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("data: {resize: zoom}", "data.resize must be one of cover, contain, stretch, pad"),
         ("data: {channels: 2}", "data.channels must be one of 1, 3"),
         ("objective: vea", "objective 'vea' does not exist; did you mean 'vae'?"),
-        ("objective: {name: vae, bta: 2}", "objective.bta does not exist; did you mean 'beta'?"),
+        (
+            "objective: {name: vae, bta: 2}",
+            "objective.bta does not exist in vae; did you mean 'beta'?",
+        ),
         ("objective: {optim: {learning: 2}}", "objective.optim.learning does not exist"),
         ("objective: 3", "objective must be a name"),
         ("training: {seed: 1, seed: 2}", "'seed' is there twice"),

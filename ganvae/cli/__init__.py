@@ -78,8 +78,10 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code, debug)
     except UnusedCliTokensError as error:
         many = " ".join(error.unused_tokens or ())
-        switches = "a switch takes no value: --training.bf16 is on and --training.no-bf16 off"
-        return _fail(f"{many!r} is more than this command takes ({switches})", USAGE, debug)
+        hint = "--help lists what it takes"
+        if many.lower() in ("true", "false", "yes", "no", "on", "off", "0", "1"):
+            hint = "a switch takes no value: --training.bf16 is on and --training.no-bf16 off"
+        return _fail(f"{many!r} is more than this command takes ({hint})", USAGE, debug)
     except CycloptsError as error:
         return _fail(f"{str(error).strip()} (--help lists what there is)", USAGE, debug)
     except OSError as error:

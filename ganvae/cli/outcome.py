@@ -128,7 +128,8 @@ def _from_sources(run: Run, path: str) -> list[str]:
         ]
     given, home = run.config.data.origin == "given", Path(run.config.data.path)
     source, target = (shlex.quote(str(home / side)) for side in ("source", "target"))
-    source = source if given else f"{run.config.data.origin}.png"
+    if not given:
+        source, target = f"{run.config.data.origin}.png", shlex.quote(str(home))
     both = [f"ganvae translate {path} {source} --n 8 --out translations.png"]
     if run.model.info.paired:
         return [*both, f"ganvae translate {path} {source} --variants 8 --out translations"]

@@ -186,6 +186,24 @@ def open_data(
 
     Raises DataError where the images cannot be used, ConfigError for settings that cannot be.
     """
+    refuse_contradictions(chosen)
+    if chosen.stream:
+        return _streamed(chosen, labels or chosen.labels, progress, workers)
+    if chosen.task == "translate" and chosen.origin == "given":
+        return _between_sets(chosen, labels or chosen.labels, paired, progress, workers)
+    one = _packed_set(chosen, progress, workers)
+    train, test = split(one.store, chosen.test_share)
+    data = _data(one, train, test, labels or chosen.labels, _origin(chosen, one.store))
+    if pairs.are_here(chosen.path):
+        data.notes.append(
+            f"{chosen.path} holds {pairs.SOURCE}/ and {pairs.TARGET}/, and the images of both are"
+            " taken; to learn to translate between them, choose data.task translate alone"
+        )
+    return data
+
+
+def refuse_contradictions(chosen: config.Data) -> None:
+    """Raises ConfigError for settings of the data that cannot be, whatever the images are."""
     if not 0 <= chosen.max_bad <= 1:
         raise ConfigError(f"data.max_bad must be between 0 and 1, got {chosen.max_bad}")
     if chosen.origin != "given" and chosen.task != "translate":
@@ -193,13 +211,11 @@ def open_data(
             f"data.origin {chosen.origin} is what a translation starts from, and data.task is"
             f" {chosen.task}; choose data.task translate, or leave data.origin out"
         )
-    if chosen.stream:
-        return _streamed(chosen, labels or chosen.labels, progress, workers)
-    if chosen.task == "translate" and chosen.origin == "given":
-        return _between_sets(chosen, labels or chosen.labels, paired, progress, workers)
-    one = _packed_set(chosen, progress, workers)
-    train, test = split(one.store, chosen.test_share)
-    return _data(one, train, test, labels or chosen.labels, _origin(chosen, one.store))
+    if chosen.masks != config.Data.masks and chosen.task != "complete":
+        raise ConfigError(
+            f"data.masks {chosen.masks} is what a completion learns from, and data.task is"
+            f" {chosen.task}; choose data.task complete, or leave data.masks out"
+        )
 
 
 def _streamed(

@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 
 from ganvae.networks.classes import check
 from ganvae.networks.quantizer import SPEED, Quantised, Quantizer
-from ganvae.networks.residual import Residual, norm, widths
+from ganvae.networks.residual import Residual, Tanh, norm, widths
 from ganvae.types import Posterior, Shape
 
 
@@ -112,7 +112,7 @@ class Decoder(nn.Module):
             layers += [Residual(before, normalise=True) for _ in range(depth)]
             layers += [norm(before), nn.LeakyReLU(0.2), nn.ConvTranspose2d(before, after, 4, 2, 1)]
         layers += [norm(width), nn.LeakyReLU(0.2)]
-        layers += [nn.ConvTranspose2d(width, shape.channels, 4, 2, 1), nn.Tanh()]
+        layers += [nn.ConvTranspose2d(width, shape.channels, 4, 2, 1), Tanh()]
         self.maps = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:

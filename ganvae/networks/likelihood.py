@@ -44,7 +44,8 @@ class Likelihood(nn.Module):
         return -0.5 * standard.square() - self.log_scale - 0.5 * math.log(2 * math.pi)
 
     def _bernoulli(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        p = (0.5 * (x_hat + 1)).clamp(1e-6, 1 - 1e-6)
+        p = 0.5 * (x_hat + 1)
+        p = p + (p.clamp(1e-6, 1 - 1e-6) - p).detach()  # what is wholly wrong has a slope, too
         target = 0.5 * (x + 1)
         return target * p.log() + (1 - target) * torch.log1p(-p)
 

@@ -58,6 +58,14 @@ def activation() -> nn.Module:
     return nn.LeakyReLU(0.2, inplace=True)
 
 
+class Tanh(nn.Tanh):
+    """In float32 also of bfloat16, in which it is exactly 1, without a slope, from 3.5 on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of any shape."""
+        return super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
+
+
 class Residual(nn.Module):
     """x + f(x): activation and 3×3 convolution twice, normalised or norm-free.
 
@@ -134,7 +142,7 @@ class Decoder(nn.Module):
             layers += [norm(before), activation(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
         fine = max(width // 2, 1)  # a last transposed convolution would draw each 2×2 on its own
         layers += [norm(width), activation(), nn.ConvTranspose2d(width, fine, 4, 2, 1)]
-        layers += [activation(), nn.Conv2d(fine, shape.channels, 3, padding=1), nn.Tanh()]
+        layers += [activation(), nn.Conv2d(fine, shape.channels, 3, padding=1), Tanh()]
         self.body = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
-from ganvae.networks.residual import Trunk, levels, norm, widths
+from ganvae.networks.residual import Tanh, Trunk, levels, norm, widths
 from ganvae.types import Shape
 
 
@@ -103,6 +103,7 @@ class UNet(nn.Module):
         self.leave = Up(width, last, latent, 0)
         self.refine = nn.Conv2d(last + shape.source, last, 3, padding=1)
         self.head = nn.Conv2d(last, shape.channels, 3, padding=1)
+        self.tanh = Tanh()
 
     def forward(self, z: Tensor, source: Tensor) -> Tensor:
         """The image that z makes of each source."""
@@ -119,7 +120,7 @@ class UNet(nn.Module):
             h = up(h, z, seen.pop())
         h = leaky_relu(self.leave(h, z), 0.2)
         h = leaky_relu(self.refine(torch.cat([h, source], 1)), 0.2)
-        return self.head(h).tanh()[:, :, :height, :width]
+        return self.tanh(self.head(h))[:, :, :height, :width]
 
 
 class CompletingUNet(UNet):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ganvae.objectives.registry import build, get, names
+from ganvae.objectives.registry import build, get, names, refuse_classes
 
-__all__ = ["build", "get", "names"]
+__all__ = ["build", "get", "names", "refuse_classes"]

@@ -37,6 +37,8 @@ class Objective(ABC):
     """Whether it translates sources into images that belong to them; None: makes images alone."""
     task: ClassVar[Literal["generate", "complete", "translate"]] = "generate"
     """What the trained model is for."""
+    halved: ClassVar[bool] = False
+    """Whether a step parts its rows (``Batch.halves``), so that micro-batches must be even."""
     simultaneous: ClassVar[bool] = False
     """Whether every step is a single move; saying so saves the copies to take a first one back."""
 

@@ -24,10 +24,10 @@ class Bicycle(Objective):
     networks: ClassVar = ("encoder", "generator", "discriminator", "discriminator_z", "prior")
     decoder: ClassVar = "generator"
     generator: ClassVar = "generator"
-    kinds: ClassVar = {
-        "generator": "unet", "discriminator": "pair_discriminator",
-        "discriminator_z": "pair_discriminator", "prior": "normal_prior",
-    }  # fmt: skip
+    kinds: ClassVar = {"generator": "unet", "discriminator": "pair_discriminator",
+                       "discriminator_z": "pair_discriminator",
+                       "prior": "normal_prior"}  # fmt: skip
+    halved: ClassVar = True
     classes: ClassVar = False
     paired: ClassVar = True
     task: ClassVar[Literal["complete", "translate"]] = "translate"

@@ -25,6 +25,7 @@ class GANVAE(Objective):
 
     networks: ClassVar = (*VAE.networks, "generator", "discriminator")
     generator: ClassVar = "generator"
+    halved: ClassVar = True
 
     optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99, final=0.05)
     """Adam and its schedule in the adversarial stage."""

@@ -18,14 +18,13 @@ from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.tasks.exact import Picture, find_hole, read
 from ganvae.tasks.pictures import (
-    INDEX,
     Progress,
     about,
     folder,
     is_sheet,
     require,
     scale_of,
-    write_json,
+    write_index,
 )
 from ganvae.tasks.regions import Box, Region, common, enlarge, regions, shrink
 
@@ -89,7 +88,7 @@ def complete(
         "filled": int(hole.sum()),
         "regions": [_facts(part) for part in parts],
     }
-    return [*written, write_json(place / INDEX, {"model": about(model), "complete": told})]
+    return write_index(place, written, {"model": about(model), "complete": told})
 
 
 def fill(

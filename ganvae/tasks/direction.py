@@ -9,7 +9,7 @@ from ganvae.models import Model
 from ganvae.models.model import Label
 from ganvae.tasks import directions
 from ganvae.tasks.directions import join_posteriors
-from ganvae.tasks.pictures import Pictures, Progress, Reader
+from ganvae.tasks.pictures import Pictures, Progress, Reader, require
 from ganvae.types import Posterior
 
 
@@ -41,6 +41,7 @@ def direction(
     out = Path(out)
     if out.suffix.lower() != ".npz" or out.is_dir():
         raise ConfigError(f"{out} must end in .npz")
+    require(model, "generate")
     ways = [having is not None, only is not None, principal is not None]
     if sum(ways) > 1:
         raise ConfigError(

@@ -16,7 +16,6 @@ from ganvae.models.images import grid, save_png
 from ganvae.models.model import Label
 from ganvae.tasks.directions import Directions
 from ganvae.tasks.pictures import (
-    INDEX,
     Pictures,
     Progress,
     Reader,
@@ -24,7 +23,7 @@ from ganvae.tasks.pictures import (
     folder,
     is_sheet,
     scale_of,
-    write_json,
+    write_index,
 )
 
 ON_A_SHEET = 32
@@ -87,7 +86,7 @@ def edit(
         "amounts": list(amounts),
         "skipped": reader.skipped,
     }
-    return [*written, write_json(out / INDEX, told)]
+    return write_index(out, written, told)
 
 
 def _fitting(directions: Directions | str | Path, model: Model) -> Directions:

@@ -17,6 +17,8 @@ from ganvae.data.decode import FORMATS, MAX_PIXELS, as_srgb
 from ganvae.errors import ConfigError, DataError
 from ganvae.tasks.pictures import write
 
+NEAR = 48
+"""Of 255 levels: by how much JPEG blurs a colour that was marked."""
 LUMA = (0.299, 0.587, 0.114)
 KEPT = ("L", "LA", "RGB", "RGBA", "I;16")
 """Modes that a picture keeps; others are converted, or refused where that loses something."""
@@ -30,11 +32,13 @@ class Picture:
 
     mode: one of :data:`KEPT`
     told: what else its file is to say, such as its colour profile
+    exact: whether its file keeps colours exactly, which a JPEG does not
     """
 
     pixels: np.ndarray
     mode: str
     told: dict[str, Any] = field(default_factory=dict)
+    exact: bool = True
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,6 +114,8 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
 
     Raises DataError for what cannot be read, or cannot be kept exactly.
     """
+    if not str(path):
+        raise DataError("an image file was given without a name")
     path = Path(path).expanduser()
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
@@ -129,7 +135,8 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
     if kept.mode.startswith("I;16"):
         pixels = pixels.astype(np.uint16)
     told: dict[str, Any] = {k: kept.info[k] for k in ("icc_profile", "dpi") if k in kept.info}
-    return Picture(pixels[:, :, None] if pixels.ndim == 2 else pixels, kept.mode, told)
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return Picture(pixels, kept.mode, told, image.info["exact"])
 
 
 def _load(path: Path) -> Image.Image:
@@ -146,6 +153,7 @@ def _load(path: Path) -> Image.Image:
             )
         told = dict(image.info)
         upright = ImageOps.exif_transpose(image)
+        told["exact"] = image.format not in ("JPEG", "MPO", "WEBP", "AVIF")
         upright.info.update({k: v for k, v in told.items() if k != "exif"})
         return upright
 
@@ -201,7 +209,8 @@ def find_hole(
     else:
         hole, name = picture.alpha < picture.most, "the transparency"
     if not hole.any():
-        more = "; a JPEG does not keep colours exactly" if colour is not None else ""
+        lossy = colour is not None and not picture.exact
+        more = "; a JPEG does not keep colours exactly" if lossy else ""
         raise DataError(f"{name} marks nothing to fill in{more}")
     if hole.all():
         raise DataError(f"{name} marks the whole picture: some pixels must be known")
@@ -222,10 +231,18 @@ def _by_image(mask: str | Path | np.ndarray, size: tuple[int, int]) -> tuple[np.
 
 def _by_colour(picture: Picture, colour: str) -> np.ndarray:
     try:
-        wanted = ImageColor.getrgb(colour)[:3]
+        wanted: tuple[int, ...] = ImageColor.getrgb(colour)
     except ValueError:
-        raise ConfigError(
-            f"{colour!r} is no colour; give a name such as red, or #rrggbb"
-        ) from None
+        wanted = ()
+    if len(wanted) != 3:
+        raise ConfigError(f"{colour!r} is no colour; give a name such as red, or #rrggbb")
     values = np.array(wanted, np.int64) * picture.most // 255
-    return (picture.colours == values).all(2)
+    distance = abs(picture.colours.astype(np.int64) - values).max(2)
+    nearly = int((distance <= NEAR * picture.most // 255).sum() - (distance == 0).sum())
+    if nearly and not picture.exact and (distance == 0).any():
+        warnings.warn(
+            f"{nearly:,} pixels are nearly {colour} and are kept: a JPEG does not keep colours "
+            f"exactly; mark the hole in a PNG, or give a mask",
+            stacklevel=3,
+        )
+    return distance == 0

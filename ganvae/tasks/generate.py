@@ -16,7 +16,6 @@ from ganvae.models import Model
 from ganvae.models.images import grid, save_png, to_uint8
 from ganvae.models.model import BLOCK, Label
 from ganvae.tasks.pictures import (
-    INDEX,
     Pictures,
     Progress,
     about,
@@ -24,7 +23,7 @@ from ganvae.tasks.pictures import (
     gathered,
     is_sheet,
     scale_of,
-    write_json,
+    write_index,
 )
 from ganvae.types import Noise
 
@@ -89,7 +88,7 @@ def generate(
     told |= {key: value for key, value in options.items() if value is not None}
     if isinstance(label, str | int):
         told["class"] = label
-    return [*written, write_json(out / INDEX, {"model": about(model), "generate": told})]
+    return write_index(out, written, {"model": about(model), "generate": told})
 
 
 def at_once(model: Model) -> int:

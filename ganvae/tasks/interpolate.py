@@ -14,7 +14,6 @@ from ganvae.models.images import grid, save_png
 from ganvae.models.model import Label, spherical
 from ganvae.tasks.films import FILMS, is_film, save_film
 from ganvae.tasks.pictures import (
-    INDEX,
     Pictures,
     Progress,
     about,
@@ -22,7 +21,7 @@ from ganvae.tasks.pictures import (
     gathered,
     is_sheet,
     scale_of,
-    write_json,
+    write_index,
 )
 
 ROWS = 8
@@ -86,7 +85,7 @@ def interpolate(
         for step, image in enumerate(way)
     ]
     told_of = {"steps": steps, "ways": len(ways), "seed": None if data is not None else seed}
-    return [*written, write_json(out / INDEX, {"model": about(model), "interpolate": told_of})]
+    return write_index(out, written, {"model": about(model), "interpolate": told_of})
 
 
 def _ends(

@@ -110,8 +110,8 @@ class Reader:
         for name, kind in zip(names, kinds):
             if kind is None:
                 raise ConfigError(
-                    f"this model needs to know the class of {name}: name one with --class, or "
-                    f"give a folder with sub-folders named after the classes"
+                    f"this model needs to know the class of {name}: name it with --class, or, of "
+                    f"many images, give a folder with sub-folders named after the classes"
                 )
             if kind not in self._known:
                 try:
@@ -287,6 +287,21 @@ def write_json(path: Path, value: Any) -> Path:
     """Write JSON, in ASCII, so that any name can be in it."""
     text = json.dumps(value, indent=1, allow_nan=False)
     return write(path, lambda scratch: scratch.write_text(text + "\n", encoding="ascii"))
+
+
+def write_index(place: Path, written: Sequence[Path], told: Any) -> list[Path]:
+    """Writes what the files in a folder are; returns them with the index.
+
+    Warns where the folder holds other images, such as those of an earlier call.
+    """
+    others = {path.name for path in place.glob("*.png")} - {path.name for path in written}
+    if others:
+        warnings.warn(
+            f"{place} also holds {len(others):,} images that are not of this call, for example "
+            f"{min(others)}",
+            stacklevel=3,
+        )
+    return [*written, write_json(place / INDEX, told)]
 
 
 def about(model: Model) -> dict[str, Any]:

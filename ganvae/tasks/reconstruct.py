@@ -13,7 +13,6 @@ from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.models.model import Label
 from ganvae.tasks.pictures import (
-    INDEX,
     Pictures,
     Progress,
     Reader,
@@ -21,7 +20,7 @@ from ganvae.tasks.pictures import (
     folder,
     is_sheet,
     scale_of,
-    write_json,
+    write_index,
 )
 
 ON_A_SHEET, COLUMNS = 32, 8
@@ -76,7 +75,7 @@ def reconstruct(
         originals, reconstructions = (torch.cat(parts) for parts in zip(*shown))
         return [save_png(side_by_side(originals, reconstructions, scale_of(model)), out)]
     told = {"model": about(model), "seed": seed, "images": index, "skipped": reader.skipped}
-    return [*written, write_json(out / INDEX, told)]
+    return write_index(out, written, told)
 
 
 def side_by_side(originals: Tensor, reconstructions: Tensor, scale: int = 1) -> Image.Image:

@@ -13,7 +13,6 @@ from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.tasks.exact import as_channels
 from ganvae.tasks.pictures import (
-    INDEX,
     Pictures,
     Progress,
     Reader,
@@ -22,7 +21,7 @@ from ganvae.tasks.pictures import (
     is_sheet,
     require,
     scale_of,
-    write_json,
+    write_index,
 )
 
 SHEET, ON_A_SHEET = "sheet.png", 32
@@ -88,7 +87,7 @@ def translate(
         "images": names,
         "skipped": reader.skipped,
     }
-    return [*written, write_json(out / INDEX, told)]
+    return write_index(out, written, told)
 
 
 def _refuse(model: Model, variants: int, reverse: bool) -> None:

@@ -18,6 +18,7 @@ import torch._functorch.config as functorch
 from torch import Tensor, nn
 
 from ganvae import config as configuration
+from ganvae import objectives
 from ganvae.config import Config
 from ganvae.data import Batches, Data, difference
 from ganvae.data.stream import StreamBatches
@@ -54,6 +55,7 @@ class Position:
     stage: int = 0
     stage_step: int = 0
     stage_images: int = 0
+    stage_seconds: float = 0.0
     rollbacks: int = 0
     best_step: int | None = None
     best_score: float | None = None
@@ -102,6 +104,8 @@ class Trainer:
         self.budget = Budget.parse(config.training.budget)
         self.every = Every.parse(config.training.checkpoint_every)
         self.at = Position()
+        self.guard = Guard()
+        self.begun = 0.0  # the share of the budget that was spent when the stage began
         self.run_id = uuid.uuid4().hex
         self._changes: list[str] = []
         self._early: list[str] = []
@@ -162,15 +166,17 @@ class Trainer:
         if settings.compile:
             compile_networks(self.nets)
         self._enter_stage()
+        if self.batches.batch % self._shared_by():
+            raise ConfigError(
+                f"{self.config.objective} uses one half of every micro-batch in one way and the "
+                f"other in another: choose training.batch as a multiple of {self._shared_by()}"
+            )
 
     def _shape(self) -> Shape:
         """What the networks are built for. Raises ConfigError where objective and data differ."""
         channels, height, width = self.data.shape
         if self.data.classes and not self.objective.classes:
-            raise ConfigError(
-                f"{self.config.objective} knows no classes: leave out --data.labels, or choose "
-                f"another --objective"
-            )
+            objectives.refuse_classes(self.config.objective)
         if self.objective.needs_classes and len(self.data.classes) < 2:
             raise ConfigError(
                 f"{self.config.objective} learns from classes, two or more: name them with "
@@ -211,8 +217,14 @@ class Trainer:
             seed=seed,
             flip=self.config.data.flip,
             device=self.processes.device,
-            multiple=1 if held_out else self.processes.world * settings.accumulate,
+            multiple=1 if held_out else self._shared_by(),
         )
+
+    def _shared_by(self) -> int:
+        """What the batch must be a multiple of: processes times micro-batches, even ones."""
+        parts = self.processes.world * self.config.training.accumulate
+        halved = any(stage.objective.halved for stage in self.stages)
+        return 2 * parts if halved and parts > 1 else parts
 
     def _open_stream(self, seed: int) -> StreamBatches | None:
         """This process's part of the training batches, where they are read while training."""
@@ -236,7 +248,7 @@ class Trainer:
             self.stream.close()
 
     def _enter_stage(self) -> None:
-        """The parts that belong to one stage: its batches, optimisers, guard."""
+        """The parts that belong to one stage: its batches, optimisers, alarms."""
         settings = self.config.training
         stage = self.stages[self.at.stage].objective
         seed = mix(settings.seed, self.at.stage, self.at.rollbacks)
@@ -249,7 +261,6 @@ class Trainer:
             bf16=self.bf16,
             simultaneous=stage.simultaneous,
         )
-        self.guard = Guard()
         few = range(min(64, len(self.data.train)))
         self.alarms = Alarms(self.data.train.images(few) if len(few) > 1 else None)
 
@@ -340,9 +351,19 @@ class Trainer:
         self.run_id = found.meta["run"]
         if self.config.training.bf16 is None:  # as it was begun, whatever this machine is best at
             self.bf16 = found.meta.get("bf16", self.bf16)
-        for name, net in self.nets.items():
-            net.load_state_dict(found.state[f"networks.{name}"])
-            self.average.nets[name].load_state_dict(found.state[f"ema.{name}"])
+        try:
+            for name, net in self.nets.items():
+                net.load_state_dict(found.state[f"networks.{name}"])
+                self.average.nets[name].load_state_dict(found.state[f"ema.{name}"])
+            self.stages[self.at.stage]
+        except (IndexError, KeyError, RuntimeError):
+            raise ConfigError(
+                f"{self.out} has other networks or stages than these settings make, which cannot "
+                f"be trained further with them: go back to its objective, networks and data.size"
+            ) from None
+        at = self.at
+        before = (at.step - at.stage_step, at.images - at.stage_images)
+        self.begun = self.budget.progress(*before, at.seconds - at.stage_seconds)
         self._enter_stage()
         self._continue_stream(found, anew=rollbacks is not None)
         self.engine.load_state(
@@ -390,12 +411,17 @@ class Trainer:
                 if self.at.stage + 1 == len(self.stages):
                     break
                 self._next_stage()
+                self.begun = progress
                 continue
             started = time.perf_counter()
             outcome = self._step(progress)
             if self.processes.device.type == "cuda" and self.budget.seconds:
                 torch.cuda.synchronize()
-            self.at.seconds += time.perf_counter() - started
+            taken = time.perf_counter() - started
+            self.at.seconds, self.at.stage_seconds = (
+                self.at.seconds + taken,
+                self.at.stage_seconds + taken,
+            )
             self._after(outcome)
         if status == "done" and not self.at.done:
             self._conclude()
@@ -420,8 +446,7 @@ class Trainer:
 
     def _step(self, progress: float) -> Outcome:
         stage, settings = self.stages[self.at.stage], self.config.training
-        begin = self._end_of(self.at.stage - 1) if self.at.stage else 0.0
-        within = (progress - begin) / max(self._end_of(self.at.stage) - begin, 1e-9)
+        within = (progress - self.begun) / max(self._end_of(self.at.stage) - self.begun, 1e-9)
         now = Clock(step=self.at.stage_step, progress=min(1.0, max(0.0, within)))
         micros = settings.accumulate
         if self.stream is not None:
@@ -508,9 +533,7 @@ class Trainer:
         rollbacks = self.at.rollbacks + 1
         found = checkpoint.latest(self.out / "checkpoints", self._say)
         assert found is not None, "the first checkpoint is written before the first step"
-        guard = self.guard
         self._restore(found, rollbacks=rollbacks)
-        self.guard = guard
         self._note_marks()
         if self.processes.first:
             self.log.rewind(self.at.step)
@@ -539,6 +562,7 @@ class Trainer:
     def _next_stage(self) -> None:
         self._conclude()
         self.at.stage, self.at.stage_step, self.at.stage_images = self.at.stage + 1, 0, 0
+        self.at.stage_seconds = 0.0
         self._enter_stage()
         self._prepare()
         name = type(self.stages[self.at.stage].objective).__name__

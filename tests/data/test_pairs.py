@@ -275,6 +275,18 @@ def test_pairs_that_are_needed(unpaired: Path, root: Path, opened: Opened) -> No
         opened(unpaired, paired=True)
 
 
+def test_a_folder_of_both_is_told_where_nothing_is_translated(root: Path, opened: Opened) -> None:
+    told = [note for note in opened(root, task="generate").notes if "source/ and target/" in note]
+    assert len(told) == 1 and "data.task translate alone" in told[0]
+    assert not any("source/ and" in note for note in opened(root).notes)
+
+
+def test_masks_belong_to_completion(root: Path, opened: Opened) -> None:
+    with pytest.raises(ConfigError, match=r"data\.masks box is what a completion learns from"):
+        opened(root, masks="box")
+    assert opened(root / "target", task="complete", masks="box").train.origin is not None
+
+
 def test_paired_decodes_nothing(
     root: Path, unpaired: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,10 @@ def test_diffaugment_of_several_batches_and_of_a_thinned_one() -> None:
     torch.testing.assert_close(torch.cat([p[4:] for p in parts]), whole[8:])
     thin = diff_augment(x[::4], Noise(1, total=8).uniform(7))
     torch.testing.assert_close(thin, diff_augment(x, Noise(1, total=8).uniform(7))[::4])
+    odd = Noise(1, total=5).uniform(7)
+    halves = [diff_augment(x[first:5:2], odd) for first in (0, 1)]
+    assert [len(half) for half in halves] == [3, 2]
+    torch.testing.assert_close(halves[0], diff_augment(x[:5:2], odd[::2]))
     with pytest.raises(ValueError, match="3 images do not fit"):
         diff_augment(x[:3], Noise(1, total=8).uniform(7))
 

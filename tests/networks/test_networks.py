@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from ganvae.config import Networks
 from ganvae.networks import mlp, zoo
 from ganvae.networks.likelihood import LEVELS, Likelihood
-from ganvae.networks.residual import Residual, levels
+from ganvae.networks.residual import Residual, Tanh, levels
 from ganvae.types import Noise, Shape
 
 
@@ -123,6 +123,19 @@ def test_bernoulli_likelihood_is_that_of_torch_distributions():
     p, x = noise.uniform(1, 4, 4), (noise.uniform(1, 4, 4) > 0.5).float()
     expected = Bernoulli(p.clamp(1e-6, 1 - 1e-6)).log_prob(x).flatten(1).sum(1)
     assert_close(Likelihood("bernoulli")(2 * p - 1, 2 * x - 1), expected)
+
+
+def test_a_pixel_that_is_wholly_wrong_has_a_slope():
+    h = torch.tensor([[3.0, 3.6, 5.0, 7.0, 30.0]], requires_grad=True)
+    for dtype in (torch.float32, torch.bfloat16):
+        x_hat = Tanh()(h.to(dtype))
+        assert x_hat.dtype == torch.float32
+        (-Likelihood("bernoulli")(x_hat, -torch.ones(1, 5))).sum().backward()
+        assert_close(h.grad[:, :3], torch.full((1, 3), 2.0), rtol=0.03, atol=0)
+        assert (h.grad[:, :4] > 0.5).all()
+        h.grad = None
+    double = torch.zeros(2, dtype=torch.float64)
+    assert Tanh()(double).dtype == torch.float64
 
 
 @pytest.mark.parametrize("scale", [0.003, 0.05, 1.0])

@@ -59,6 +59,8 @@ WORKS = [
     ("direction plain photos --class boot", 1),
     ("direction classes photos", 1),
     ("direction plain photos --principal 3", 1),
+    ("direction classes photos/bag --principal 1 --class bag", 1),
+    ("interpolate plain photos/bag/0.png photos/boot/1.png --steps 3", 1),
     ("complete completion broken.png --mask-colour #ff00ff --variants 2", 4),
     ("complete completion broken.png --mask-colour magenta --variants 1 --out one.png", 1),
     ("translate bicycle photos --variants 2 --n 3 --out sheet.png", 1),
@@ -105,6 +107,8 @@ def test_directions_are_gone_along(place, capsys, tmp_path, monkeypatch):
 
 
 REFUSED = [
+    ("direction completion photos --principal 2", 78, "trained to complete images"),
+    ("encode plain photos more", 78, "'more' is more than this command takes (--help lists"),
     ("generate classes --class sneakr", 78, "no class 'sneakr'; did you mean 'sneaker'?"),
     ("generate classes --class 3", 78, "no class '3'; there are bag, boot, sneaker"),
     ("generate plain --class bag", 78, "knows no classes"),
@@ -112,7 +116,7 @@ REFUSED = [
     ("generate plain --like photos", 65, "like one image"),
     ("generate gan --like photos/bag/0.png", 78, "has no encoder"),
     ("generate completion", 78, "was trained to complete images"),
-    ("reconstruct classes photos/bag", 78, "name one with --class"),
+    ("reconstruct classes photos/bag", 78, "name it with --class"),
     ("reconstruct plain photos --class bag", 78, "knows no classes"),
     ("direction plain photos/bag", 78, "give a second folder"),
     ("direction plain photos --class bot", 78, "no image is of class 'bot'; did you mean 'boot'?"),

@@ -242,10 +242,30 @@ def test_a_colour_is_a_hole():
         assert np.array_equal(exact.find_hole(picture, colour="magenta"), hole)
     deep = (hole * 65535).astype(np.uint16)[:, :, None]
     assert np.array_equal(exact.find_hole(exact.Picture(deep, "I;16"), colour="white"), hole)
-    with pytest.raises(DataError, match=r"marks nothing.*JPEG does not keep"):
+    with pytest.raises(DataError, match=r"the colour red marks nothing to fill in$"):
         exact.find_hole(exact.Picture(deep, "I;16"), colour="red")
+    with pytest.raises(DataError, match=r"marks nothing.*JPEG does not keep"):
+        exact.find_hole(exact.Picture(deep, "I;16", exact=False), colour="red")
+    with pytest.raises(ConfigError, match="'#ff00ff80' is no colour"):
+        exact.find_hole(picture, colour="#ff00ff80")
     with pytest.raises(ConfigError, match="'reddish' is no colour"):
         exact.find_hole(picture, colour="reddish")
+
+
+def test_a_colour_that_a_jpeg_blurred_is_told(tmp_path):
+    pixels = np.full((32, 32, 3), 200, np.uint8)
+    pixels[5:21, 5:21] = (255, 0, 255)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "exact.png")
+    image.save(tmp_path / "blurred.jpg", quality=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert exact.find_hole(exact.read(tmp_path / "exact.png"), colour="#ff00ff").sum() == 256
+    picture = exact.read(tmp_path / "blurred.jpg")
+    assert not picture.exact
+    colour = "#{:02x}{:02x}{:02x}".format(*picture.pixels[12, 12])
+    with pytest.warns(UserWarning, match=r"\d+ pixels are nearly .* are kept: a JPEG"):
+        assert exact.find_hole(picture, colour=colour)[12, 12]
 
 
 def test_transparency_is_a_hole():

@@ -55,7 +55,7 @@ def test_images_of_no_known_class_are_named(conditional, photos):
     with pytest.raises(ConfigError, match=r"boots/1\.png: no class 'boots'; did you mean 'boot'"):
         gathered(conditional, photos, None)
     (photos / "boots" / "1.png").rename(photos / "1.png")
-    with pytest.raises(ConfigError, match=r"class of 1\.png: name one with --class"):
+    with pytest.raises(ConfigError, match=r"class of 1\.png: name it with --class"):
         gathered(conditional, photos, None)
     with pytest.raises(ConfigError, match="--class"):
         gathered(conditional, photos / "1.png", None)

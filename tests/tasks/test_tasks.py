@@ -141,6 +141,12 @@ def test_generate_writes_single_images_by_number(model: Model, tmp_path: Path):
         assert np.abs(pixels(path) - other).max() <= 1
 
 
+def test_images_of_an_earlier_call_in_the_same_folder_are_told(model: Model, tmp_path: Path):
+    tasks.generate(model, 3, tmp_path / "out")
+    with pytest.warns(UserWarning, match="also holds 1 images .* for example 000002.png"):
+        tasks.generate(model, 2, tmp_path / "out", seed=1)
+
+
 @pytest.mark.parametrize(("side", "count"), [(8, 256), (64, 256), (128, 64), (2048, 1)])
 def test_as_many_images_at_once_as_fit(side: int, count: int):
     assert at_once(SimpleNamespace(shape=(3, side, side))) == count  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Faults that a training survives, by breaking real runs: rows T1-T31 of the fault list."""
 
 import errno
+import itertools
 import json
 import math
 import multiprocessing
@@ -369,6 +370,23 @@ def test_from_some_step_on_only_nan_goes_back_twice_then_stops(data, tmp_path): 
     assert result.status == "done"
 
 
+def test_nan_from_the_start_of_a_stage_on_goes_back_twice_then_stops(data, tmp_path):  # T16
+    """Going back across the stage's beginning does not forget how often that was done."""
+    out, bad = tmp_path / "run", iter(range(100))
+
+    def second(step, batch, now):
+        nonlocal bad
+        losses = next(step)
+        wrong = torch.nan if "discriminator" in losses and next(bad) < 50 else 1.0
+        yield {name: wrong * loss for name, loss in losses.items()}
+        return (yield from step)
+
+    with pytest.raises(DivergedError, match="lr_scale"):
+        train(settings(data, checkpoint_every="1h"), out, change=second)
+    assert sum("back to step" in text for text in events(out)) == 2
+    assert next(bad) == 9
+
+
 def test_three_bad_batches_are_left_behind_by_going_back(data, tmp_path):
     """Another order of the images lets a run pass what stopped it."""
     count = iter(range(3))
@@ -492,10 +510,46 @@ def test_a_changed_configuration_is_shown_and_refused(data, tmp_path):  # T20
             train(changed, out, resume=True)
         assert all(word in str(caught.value) for word in words)
         assert digest(out) == before
-    wider = replace(settings(data, allow_changes=True), networks=config.Networks(latent=8))
-    with pytest.raises((ConfigError, CheckpointError)) as caught:
-        train(wider, out, resume=True)
+
+
+@pytest.mark.parametrize("change", ["latent", "stages"])
+def test_changes_that_do_not_fit_what_was_trained_are_refused(data, tmp_path, change):  # T20
+    out, steps = tmp_path / "run", itertools.count()
+    stop = harness.signalling(signal.SIGTERM, lambda now: next(steps) == 25)
+    train(settings(data), out, change=stop)
+    before, free = digest(out), settings(data, allow_changes=True)
+    other = replace(free, networks=replace(free.networks, latent=8))
+    if change == "stages":  # of which the run is in the second
+        other = replace(free, objective="vae", objective_options={"fit": 64})
+    with pytest.raises(ConfigError, match=r"go back to its objective, networks and data\.size"):
+        train(other, out, resume=True)
     assert digest(out) == before
+
+
+def test_a_larger_budget_goes_on_in_the_last_stage_from_where_it_was(data, tmp_path):
+    out, seen = tmp_path / "run", []
+
+    def told(step, batch, now):
+        seen.append((now.step, now.progress))
+        return (yield from step)
+
+    train(settings(data, budget="20steps"), out, change=told)
+    train(settings(data, budget="60steps", allow_changes=True), out, resume=True, change=told)
+    steps, progress = zip(*seen[20:])
+    assert steps == tuple(range(10, 50))  # of the game, whose first ten were made before
+    assert progress == pytest.approx([step / 50 for step in steps])
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(2, 2), (6, 2), (9, 3)])
+def test_micro_batches_that_cannot_be_halved_are_refused_at_once(
+    data, tmp_path, batch, accumulate
+):
+    chosen = settings(data, batch=batch, accumulate=accumulate)
+    with pytest.raises(ConfigError, match=f"training.batch as a multiple of {2 * accumulate}"):
+        train(chosen, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    train(settings(data, "vae", batch=batch, accumulate=accumulate, budget="2steps"),
+          tmp_path / "other")  # fmt: skip
 
 
 def test_what_cannot_matter_may_change(data, whole, tmp_path):

@@ -23,8 +23,8 @@ class Options(Group):
     """Which directions, of which images."""
 
     label: Class = None
-    """Only the direction to this class. With HAVING: the class of all images, for a model of
-    classes."""
+    """Only the direction to this class. With HAVING or --principal: the class of all images, for
+    a model of classes."""
     principal: int | None = None
     """So many principal directions."""
     n: int | None = None
@@ -49,15 +49,16 @@ def direction(
     """
     from ganvae import tasks
 
+    by_class = having is None and options.principal is None
     with loaded(model, work) as (ready, progress):
         files = tasks.direction(
             ready,
             images,
             options.out,
             having=having,
-            only=options.label if having is None else None,
+            only=options.label if by_class else None,
             principal=options.principal,
-            label=None if having is None else options.label,
+            label=None if by_class else options.label,
             n=options.n,
             progress=progress,
         )

@@ -13,10 +13,10 @@ from ganvae.cli.telling import tell_files
 from ganvae.cli.work import loaded
 
 Ends = Annotated[
-    str | None,
+    str,
     Parameter(
-        help="A folder or anything else that can be trained on; unset: images that the model "
-        "makes."
+        help="Image files, or a folder or anything else that can be trained on; unset: images "
+        "that the model makes."
     ),
 ]
 
@@ -39,7 +39,7 @@ class Options(Group):
 
 
 def interpolate(
-    model: Model, images: Ends = None, /, *, options: Options = Options(), work: Work = Work()
+    model: Model, /, *images: Ends, options: Options = Options(), work: Work = Work()
 ) -> None:
     """Go from each image to the next, through the latents."""
     from ganvae import tasks
@@ -47,7 +47,7 @@ def interpolate(
     with loaded(model, work) as (ready, progress):
         files = tasks.interpolate(
             ready,
-            images,
+            (images if len(images) > 1 else images[0]) if images else None,
             options.out,
             label=options.label,
             steps=options.steps,

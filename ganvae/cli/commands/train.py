@@ -96,6 +96,7 @@ def _train_one(given: Mapping[str, Any], options: Options) -> int:
     resume = options.resume
     chosen, folder = api.settle(given, start=options.config, out=options.out, resume=resume)
     if options.dry_run:
+        api.refuse(chosen)
         print(dump(chosen), end="")
         return 0
     with _training(folder) as (shown, progress):

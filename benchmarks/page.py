@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -361,12 +361,40 @@ def growth(result: Mapping[str, Any], pictures: Pictures) -> str:
     return text + table(["ms a step of one GPU", "GPUs", "efficiency"], paper)
 
 
+def figures(result: Mapping[str, Any], pictures: Pictures) -> str:
+    """A section of everything that a result holds: its conditions, then its figures."""
+    flat = dict(leaves({key: value for key, value in result.items() if key not in KNOWN}))
+    said = [f"{key} {value}" for key, value in flat.items() if key in CONDITIONS]
+    rows = [
+        [f"`{key}`", shown(value)]
+        for key, value in flat.items()
+        if key not in CONDITIONS and not isinstance(value, str)
+    ]
+    return f"{', '.join(said).capitalize()}.\n\n" + table(["figure", ""], rows)
+
+
+def leaves(value: Mapping[str, Any], home: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers and words of a nested result by dotted name; of lists each by its place."""
+    for key, part in value.items():
+        part = {str(at): one for at, one in enumerate(part)} if isinstance(part, list) else part
+        if isinstance(part, Mapping):
+            yield from leaves(part, f"{home}{key}.")
+        else:
+            yield f"{home}{key}", part
+
+
+KNOWN = {"name", "machine", "ratio", "goal", "version", "torch", "load", "settings"}
+CONDITIONS = {"budget", "size", "seed", "threads", "samples", "heldout", "images", "data",
+              "importance"}  # fmt: skip
 SECTIONS = {
     "claim": claim, "quality": quality, "stability": stability, "limit": limit, "growth": growth,
+    "attributes": figures, "auxiliary": figures, "completion": figures, "first_stage": figures,
+    "translation": figures, "unpaired": figures,
 }  # fmt: skip
 TITLES = {
     "claim": "The article's claim", "quality": "Against pythae at equal time",
     "stability": "Many seeds", "limit": "The hardware's limit",
+    "first_stage": "First stages", "auxiliary": "Auxiliary variables",
 }  # fmt: skip
 
 

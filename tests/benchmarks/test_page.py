@@ -165,3 +165,19 @@ def test_the_other_races_sections_are_of_what_they_keep(pictures: Pictures) -> N
     untrained = {("digits", "untrained", 0): {**run, "kid": 9.0}}
     text = generate([stability.summary(runs | untrained, args)], pictures)
     assert "| digits | learning rate × 1/3 | 1 of 1 | 0 | 2.00 | 2.00 | 2.00 |" in text
+
+
+def test_a_section_of_figures_has_all_of_them_but_the_ratio_and_what_is_around_it(
+    pictures: Pictures,
+) -> None:
+    result = {
+        "name": "completion", "ratio": 0.8, "goal": 1.0, "budget": "10m", "seed": 0,
+        "centre": {"kid": {"telea": 1.6624}, "known_pixels_differ_by": 0.0}, "steps": 5474,
+        "vae": {"objective": "vae", "nats": [86.0, 90.0]}, "machine": {"cores": 2},
+    }  # fmt: skip
+    text = page.figures(result, pictures)
+    assert text.startswith("Budget 10m, seed 0.\n")
+    assert [line for line in text.splitlines() if line.startswith("| `")] == [
+        "| `centre.kid.telea` | 1.66 |", "| `centre.known_pixels_differ_by` | 0 |",
+        "| `steps` | 5,474 |", "| `vae.nats.0` | 86.0 |", "| `vae.nats.1` | 90.0 |",
+    ]  # fmt: skip

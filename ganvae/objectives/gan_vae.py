@@ -41,7 +41,7 @@ class GANVAE(Objective):
     """Steps in which it rises to that from zero, while D learns what to look at; 1: at once."""
     pixel: float = 0.15
     """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""
-    feature: float = 0.0
+    feature: float = 0.5
     """Weight λ of ‖f_D(x) − f_D(G(z))‖², z ~ q(z|x), in G's loss."""
 
     def stages(self) -> list[Stage]:

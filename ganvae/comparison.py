@@ -73,6 +73,8 @@ def write(
     out = Path(out)
     if out.is_dir():
         raise ConfigError(f"{out} is a folder: name the page, for example {out / 'page.html'}")
+    if out.suffix.lower() not in ("", ".html", ".htm"):
+        raise ConfigError(f"{out} must end in .html: that is what the page is")
     sides = open_runs(runs, device)
     return page.save(out, html(sides, seed=seed, progress=progress))
 

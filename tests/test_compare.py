@@ -158,6 +158,11 @@ def test_many_processes_are_refused(monkeypatch: pytest.MonkeyPatch, photos: Pat
 # -- the page -------------------------------------------------------------------------------------
 
 
+def test_a_page_is_html(done: contest.Tournament, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"page\.pdf must end in \.html"):
+        ganvae.compare([done.path / "vae", done.path / "gan"], tmp_path / "page.pdf")
+
+
 @pytest.mark.parametrize(
     ("runs", "error", "sentence"),
     [

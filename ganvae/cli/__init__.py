@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 import ganvae
 from ganvae.cli.help import HOME, print_help, wants_help
@@ -82,6 +82,9 @@ def run(arguments: list[str]) -> int:
         if many.lower() in ("true", "false", "yes", "no", "on", "off", "0", "1"):
             hint = "a switch takes no value: --training.bf16 is on and --training.no-bf16 off"
         return _fail(f"{many!r} is more than this command takes ({hint})", USAGE, debug)
+    except MissingArgumentError as error:
+        hint = "--help lists what there is; an option of several values takes all that follow it"
+        return _fail(f"{str(error).strip()} ({hint})", USAGE, debug)
     except CycloptsError as error:
         return _fail(f"{str(error).strip()} (--help lists what there is)", USAGE, debug)
     except OSError as error:

@@ -107,6 +107,7 @@ def test_directions_are_gone_along(place, capsys, tmp_path, monkeypatch):
 
 
 REFUSED = [
+    ("edit plain --direction d.npz --amount 2 photos/bag/0.png", 78, "takes all that follow it"),
     ("direction completion photos --principal 2", 78, "trained to complete images"),
     ("encode plain photos more", 78, "'more' is more than this command takes (--help lists"),
     ("generate classes --class sneakr", 78, "no class 'sneakr'; did you mean 'sneaker'?"),

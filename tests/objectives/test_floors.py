@@ -1,4 +1,4 @@
-"""Every objective reaches its floor in the demonstration's time."""
+"""Every objective but unit reaches its floor in the demonstration's time."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from benchmarks.floors import FLOORS, train
 from ganvae import objectives
 
 
-def test_every_objective_has_a_floor() -> None:
-    assert sorted(FLOORS) == objectives.names()
+def test_every_objective_but_unit_has_a_floor() -> None:
+    assert sorted([*FLOORS, "unit"]) == objectives.names()
 
 
 @pytest.mark.slow

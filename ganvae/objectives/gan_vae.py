@@ -42,7 +42,7 @@ class GANVAE(Objective):
     pixel: float = 0.15
     """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""
     feature: float = 0.5
-    """Weight λ of ‖f_D(x) − f_D(G(z))‖², z ~ q(z|x), in G's loss."""
+    """Weight λ of ‖f_D(x) − f_D(G(z))‖², z ~ q(z|x), in G's loss, rising later than the game."""
 
     def stages(self) -> list[Stage]:
         """E and Dec, then G and D; or all of them at once."""
@@ -59,12 +59,12 @@ class GANVAE(Objective):
         x_hat = G(torch.cat([z, prior.sample(other.noise, *other.condition)]), *c)
         critic = self.adversary.discriminator(D, x, x_hat, now, c)
         yield {"discriminator": critic.loss}
-        weight = self.adversarial * min(1.0, (now.step + 1) / self.ramp)
-        loss = weight * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
-        loss = loss + self.pixel * squared(x_hat[: len(z)], known.image)
+        rise = min(1.0, (now.step + 1) / self.ramp)
+        game = self.adversarial * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
+        loss = rise * game + self.pixel * squared(x_hat[: len(z)], known.image)
         if self.feature:
             likeness = matching(frozen(D), x_hat[: len(z)], known.image, known.condition)
-            loss = loss + self.feature * likeness
+            loss = loss + rise**2 * self.feature * likeness
         yield {"generator": loss}
         return logged | critic.logged
 

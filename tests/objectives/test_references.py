@@ -160,7 +160,7 @@ def test_gan_vaes_generator_follows_what_its_docstring_says(step, loudness):
     loss = loudness * F.softplus(before - D(fake)).mean()
     loss = loss + 1.5 * ((fake[:half] - x[0::2]) ** 2).sum((1, 2, 3)).mean()
     features = D(fake[:half], features=True)[1] - D(x[0::2], features=True)[1]
-    loss = loss + 0.2 * (features**2).sum(1).mean()
+    loss = loss + 0.2 * (loudness / 3) ** 2 * (features**2).sum(1).mean()
     optimiser = adam(G, objective)
     optimiser.zero_grad()
     loss.backward()

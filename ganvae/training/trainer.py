@@ -418,10 +418,8 @@ class Trainer:
             if self.processes.device.type == "cuda" and self.budget.seconds:
                 torch.cuda.synchronize()
             taken = time.perf_counter() - started
-            self.at.seconds, self.at.stage_seconds = (
-                self.at.seconds + taken,
-                self.at.stage_seconds + taken,
-            )
+            self.at.seconds += taken
+            self.at.stage_seconds += taken
             self._after(outcome)
         if status == "done" and not self.at.done:
             self._conclude()

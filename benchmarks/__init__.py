@@ -8,7 +8,10 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RESULTS = Path(__file__).parent / "results"
 PICTURES = RESULTS / "pictures"
@@ -26,6 +29,14 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "torch": version("torch"),
     }
+
+
+def show(name: str, images: Tensor, columns: int) -> None:
+    """Keeps images (B, C, H, W) in [-1, 1] as the picture of a race, so many a row."""
+    from ganvae.models.images import grid, save_png
+
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    save_png(grid(images, columns, scale=max(1, 64 // images.shape[-1])), PICTURES / f"{name}.png")
 
 
 def record(result: Mapping[str, Any]) -> None:

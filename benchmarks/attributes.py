@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import record
+from benchmarks import record, show
 from benchmarks.fetch import fetch
 from ganvae import api, config
 from ganvae.data import Data, Images, open_data
@@ -104,6 +104,21 @@ def moved(
     }
 
 
+def sheet(
+    model: Model, images: Tensor, of_class: Sequence[tuple[Tensor, Tensor]], amount: float
+) -> Tensor:
+    """An image of each class, its reconstruction, and it moved towards every class in turn.
+
+    images: one of each class, (C, ...); the result has C rows of 2 + C images
+    """
+    rows = []
+    for x, (z_a, _) in zip(images, of_class):
+        z = model.encode(x[None]).mean
+        moves = torch.stack([amount * (z_b - z_a) for z_b, _ in of_class])
+        rows += [x[None], model.decode(z), model.decode(z + moves)]
+    return torch.cat(rows)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -132,6 +147,8 @@ def main() -> None:
         amount: moved(model, net, everything, labels, of_class, args.images, amount)
         for amount in sorted({*AMOUNTS, args.amount})
     }
+    first = torch.stack([everything[labels == y][0] for y in range(len(of_class))])
+    show("attributes", sheet(model, first, of_class, args.amount), len(of_class) + 2)
     record(
         {
             "name": "attributes",

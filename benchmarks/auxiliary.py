@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 import ganvae
-from benchmarks import record
+from benchmarks import record, show
 from benchmarks.fetch import fetch
 from ganvae import config
 from ganvae.data import open_data
@@ -91,8 +91,8 @@ def train(
     images: Tensor,
     settings: Mapping[str, Any],
     networks: Mapping[str, nn.Module] | None = None,
-) -> tuple[dict[str, Any], Tensor]:
-    """Trains one model for the budget; what to report of it, and its bounds."""
+) -> tuple[dict[str, Any], Tensor, Tensor]:
+    """Trains one model for the budget; what to report of it, its bounds, some samples of it."""
     run = ganvae.train(
         path,
         objective=objective,
@@ -112,7 +112,7 @@ def train(
         "parameters": run.model.parameters,
     }
     print(json.dumps(result), flush=True)
-    return result, found
+    return result, found, run.model.generate(16, seed=args.seed)
 
 
 def main() -> int:
@@ -132,10 +132,11 @@ def main() -> int:
         path = binarised(Path(folder))
         held_out = open_data(config.Data(path=str(path))).test
         images = torch.cat([*read(held_out, rows(len(held_out), args.images, 0))])
-        vae, plain = train("vae", args, path, images, ARTICLE)
-        auxiliary, better = train("aux_vae", args, path, images, ARTICLE)
+        vae, plain, samples = train("vae", args, path, images, ARTICLE)
+        auxiliary, better, others = train("aux_vae", args, path, images, ARTICLE)
         torch.manual_seed(args.seed)
-        known, _ = train("vae", args, path, images, LITERATURES, literature())
+        known, _, last = train("vae", args, path, images, LITERATURES, literature())
+    show("auxiliary", torch.cat([samples, others, last]), len(samples))
     gain = better - plain
     low, high = LITERATURE
     off = max(low - known["nats"], known["nats"] - high, 0.0)

@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import PICTURES, record
+from benchmarks import record, show
 from benchmarks.fetch import fetch
 from ganvae import api, config
 from ganvae.data import masks, open_data
 from ganvae.metrics import judge as judges
 from ganvae.metrics import kernel
 from ganvae.metrics.sampling import levels, read
-from ganvae.models.images import grid, save_png
 
 GOAL, VARIANTS = 1.0, 4
 
@@ -99,9 +98,8 @@ def main() -> None:
         }
         rows = [torch.where(hole[:12] > 0, torch.ones_like(x[:12]), x[:12])]
         rows += [*made[:12].transpose(0, 1), filled["telea"][:12], filled["biharmonic"][:12]]
-        PICTURES.mkdir(exist_ok=True)
         sheet = torch.stack([*rows, x[:12]], 1).flatten(0, 1)
-        save_png(grid(sheet, len(rows) + 1, scale=2), PICTURES / f"completion-{kind}.png")
+        show(f"completion-{kind}", sheet, len(rows) + 1)
     shares = []
     for scores in found.values():
         kid = scores["kid"]

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from benchmarks import record
+from benchmarks import record, show
 from benchmarks.fetch import fetch
 from ganvae import config, metrics, objectives
 from ganvae.data import Data, open_data
@@ -60,6 +60,7 @@ def main() -> None:
         args.budget, args.samples = "15s", 200
     extra = dict(part.split("=", 1) for part in args.set)
     found: dict[str, Any] = {}
+    rows = []
     contestants: dict[str, Objective] = {
         "vae": GridVAE(),
         "kl_gan": objectives.build("kl_gan"),
@@ -80,6 +81,8 @@ def main() -> None:
         data = open_data(chosen.data)
         with tempfile.TemporaryDirectory() as folder:
             result = Trainer(chosen, objective, data, Path(folder, name)).run()
+        x = data.test.images(np.arange(16))
+        rows.append(result.model.reconstruct(x))
         scores = metrics.evaluate(result.model, data, chosen.evaluation, training=False)
         kept = ("perceptual", "mse", "ssim", "kid")
         found[name] = {key: scores["figures"][key]["value"] for key in kept}
@@ -87,6 +90,7 @@ def main() -> None:
         if name == "vqgan":
             found[name]["codebook_use"] = used(result.model, data)
     worse = max(found[name]["perceptual"] for name in ("kl_gan", "vqgan"))
+    show("first_stage", torch.cat([x, *rows]), len(x))
     record(
         {
             "name": "first_stage",

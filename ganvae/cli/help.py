@@ -113,6 +113,8 @@ def _kind(hint: Any) -> str:
         return f"{_kind(inner[0])} ..."
     if len(inner) == 1 and get_origin(hint) is not Literal:
         return _kind(inner[0])
+    if bool in inner:  # a switch that also takes a value
+        return f"[{_kind(inner[0])}]"
     if inner:
         return "|".join(str(getattr(part, "__name__", part)) for part in inner)
     return "" if hint is bool else str(getattr(hint, "__name__", hint)).upper()

@@ -22,6 +22,8 @@ ClassOfAll = Annotated[
         help="The class of all images, for a model of classes; unset: their sub-folders' names."
     ),
 ]
+Truncation = Annotated[float | bool | None, Parameter(negative=())]
+"""A number; ``--truncation`` alone is True, which as a number is 1."""
 Threads = Annotated[int | None, Parameter(env_var="GANVAE_THREADS", show_env_var=True)]
 Overrides = Annotated[dict[str, str], Parameter(parse=False)]
 """Settings by dotted name: see :mod:`ganvae.cli.settings`."""

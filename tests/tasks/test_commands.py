@@ -90,6 +90,18 @@ def _default(line: str) -> str:
     return "out" if command in ("complete", "translate") else "out.png"
 
 
+def test_truncation_alone_is_at_one(place, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(place)
+    made = []
+    for given in ("", "--truncation", "--truncation 1", "--truncation=.2"):
+        out = tmp_path / f"{len(made)}.png"
+        line = f"generate classes --prior mixture --temperature .8 {given} --out {out}"
+        code, _, err = said(capsys, line)
+        assert code == 0, err
+        made.append(out.read_bytes())
+    assert made[1] == made[2] and len(set(made)) == 3
+
+
 def test_directions_are_gone_along(place, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(place)
     code, _, err = said(capsys, f"direction plain photos --out {tmp_path}/d.npz")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ganvae.cli.options import Class, Group, Model
+from ganvae.cli.options import Class, Group, Model, Truncation
 from ganvae.cli.telling import tell_files, tell_scores
 from ganvae.errors import ConfigError
 
@@ -42,8 +42,8 @@ class Options(Group):
     """Below 1: more typical, less various."""
     prior: str | None = None
     """What z is drawn from: normal, mixture or flow."""
-    truncation: float | None = None
-    """Standard deviations within which the normal numbers that z is made of stay."""
+    truncation: Truncation = None
+    """Standard deviations within which the normal numbers that z is made of stay; 1 if alone."""
     spread: bool | None = None
     """Also write the logarithm of the posteriors' variance."""
 
@@ -81,6 +81,8 @@ def bulk(
     from ganvae.progress import Tracker, console
 
     given = {k: v for k, v in {**asdict(options), **asdict(sharing)}.items() if v is not None}
+    if "truncation" in given:
+        given["truncation"] = float(given["truncation"])
     verb: Callable[..., Any] = getattr(verbs, what)
     arguments, named = _fitting(what, verb, data, given)
     with Tracker(console()) as progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganvae.cli.options import Class, Group, Model, Work
+from ganvae.cli.options import Class, Group, Model, Truncation, Work
 from ganvae.cli.telling import tell_files
 from ganvae.cli.work import loaded
 
@@ -26,9 +26,9 @@ class Options(Group):
     """Below 1: more typical, less various; with --like closer to it."""
     prior: str | None = None
     """What z is drawn from: normal, mixture or flow; unset: the one chosen after training."""
-    truncation: float | None = None
-    """The normal numbers that z is made of stay within so many standard deviations: the smaller,
-    the more typical and less various."""
+    truncation: Truncation = None
+    """The normal numbers that z is made of stay within so many standard deviations (1 where none
+    is given): the smaller, the more typical and less various."""
     out: Path = Path("samples.png")
     """A .png for one grid, else a folder of single images."""
 
@@ -37,6 +37,7 @@ def generate(model: Model, /, *, options: Options = Options(), work: Work = Work
     """Make new images."""
     from ganvae import tasks
 
+    cut = options.truncation
     with loaded(model, work) as (ready, progress):
         files = tasks.generate(
             ready,
@@ -47,7 +48,7 @@ def generate(model: Model, /, *, options: Options = Options(), work: Work = Work
             seed=options.seed,
             temperature=options.temperature,
             prior=options.prior,
-            truncation=options.truncation,
+            truncation=None if cut is None else float(cut),
             progress=progress,
         )
     tell_files(files, work.json)

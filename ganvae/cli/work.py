@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def working(machine: Machine) -> Iterator[Tracker]:
-    """What shows the progress of work with the threads that were asked for."""
+    """What shows the progress of work with the threads that were asked for, in kept memory."""
     from ganvae import api
     from ganvae.progress import Tracker, console
+    from ganvae.training.engine import keep_memory
 
+    keep_memory()
     api.use_threads(machine.threads)
     with Tracker(console()) as progress:
         yield progress

@@ -323,7 +323,8 @@ def stability(result: Mapping[str, Any], pictures: Pictures) -> str:
                 numbers = [f"{one['healthy']} of {one['runs']}", f"{one['divergences']}"]
                 spread = [shown(kid.get(key)) for key in ("median", "least", "largest")]
                 rows.append([data, name.replace(" x ", " × "), *numbers, *spread])
-    text = f"{result['budget']} of training each, KID of {result['samples']:,} samples.\n\n"
+    budget = result["budget"].replace("steps", " steps")
+    text = f"{budget} of training each, KID of {result['samples']:,} samples.\n\n"
     head = ["data", "", "healthy", "diverged", "median KID", "least", "largest"]
     return text + table(head, rows)
 

@@ -93,7 +93,7 @@ def train(
     judge: a module of your own from images (B, 3, S, S) to features (B, D)
     display: what shows the progress; unset: nothing
 
-    Raises DataError, ConfigError, BusyError or CheckpointError: one sentence each.
+    Raises DataError, ConfigError, BusyError, CheckpointError or DivergedError: one sentence each.
     """
     shortcuts = {
         "data.path": None if data is None else str(data),
@@ -117,7 +117,8 @@ def settle(
 ) -> tuple[Config, Path]:
     """The complete configuration of a run and its directory.
 
-    Settings come from ``given`` first, then from ``start``, then, when resuming, from the run.
+    Settings come from ``given`` first, then from ``start``, or, without one, when resuming, from
+    the run.
     """
     folder = None if out is None else Path(out)
     base = settings_of(start)
@@ -284,7 +285,7 @@ def evaluate(
     settings: by dotted name, for example ``{"evaluation.samples": 1000}``
     judge: a module of your own from images (B, 3, S, S) to features (B, D)
     device: where a model that is loaded goes
-    progress: called with how much is done, of how much, and what
+    progress: called with what is done, how much of it, and of how much
     """
     folder = None if isinstance(model, Model) else Path(model)
     own = folder is not None and (folder / "config.yaml").exists()

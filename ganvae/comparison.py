@@ -66,7 +66,7 @@ def write(
     """Writes one self-contained page about several runs and returns its path.
 
     seed: of the samples, the same for every run
-    progress: called with how much is done, of how much, and what
+    progress: called with what is done, how much of it, and of how much
 
     Raises ConfigError for fewer than two runs or one named twice, DataError for what is no run.
     """

@@ -67,7 +67,7 @@ class Networks:
     depth: int = 1
     """Residual blocks at each resolution below the first halving."""
     prior: Literal["normal", "mixture"] = "mixture"
-    """p(z) that is sampled: N(0, I), or a Gaussian mixture fitted to the encoder's z."""
+    """p(z) trained with: N(0, I), or a Gaussian mixture fitted to the encoder's z."""
     components: int = 40
     """Gaussians in the mixture."""
     grid: int = 4

@@ -67,7 +67,7 @@ class Model(hub.HubMixin):
 
     @property
     def prior(self) -> Any:
-        """The p(z) that is sampled: has ``sample(noise, temperature)`` and ``log_prob(z)``."""
+        """The p(z) that is sampled: has ``sample(noise, *condition)`` and ``log_prob(z)``."""
         return self.networks[self.info.prior]
 
     @property

@@ -1,4 +1,4 @@
-"""Residual convolutional networks for 16 to 256 px."""
+"""Residual convolutional networks for 16 to 896 px."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def levels(size: int) -> int:
             raise ValueError(f"{size} px cannot be halved down to 7 px or less; try {fits} px")
         side, count = side // 2, count + 1
     if not 2 <= count <= 7:
-        raise ValueError(f"residual networks take images of 16 to 256 px, got {size} px")
+        raise ValueError(f"residual networks take images of 16 to 896 px, got {size} px")
     return count
 
 

@@ -27,8 +27,8 @@ class Options(Group):
     prior: str | None = None
     """What z is drawn from: normal, mixture or flow; unset: the one chosen after training."""
     truncation: Truncation = None
-    """The normal numbers that z is made of stay within so many standard deviations (1 where none
-    is given): the smaller, the more typical and less various."""
+    """The normal numbers that z is made of stay within so many standard deviations (1 if alone);
+    the smaller, the more typical and less various. Unset: no limit."""
     out: Path = Path("samples.png")
     """A .png for one grid, else a folder of single images."""
 

@@ -108,6 +108,11 @@ def train(
     return start(chosen, folder, resume=resume, networks=networks, judge=judge, display=display)
 
 
+def kept_settings(path: Path) -> Config:
+    """The settings that a run was begun with; ``allow_changes`` was for that time alone."""
+    return config.override(config.load(path), {"training.allow_changes": False})
+
+
 def settle(
     given: Mapping[str, Any],
     *,
@@ -125,9 +130,7 @@ def settle(
     if resume and folder is None:
         folder = latest_run(config.override(base or Config(), given))
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
-        base = config.override(
-            config.load(folder / "config.yaml"), {"training.allow_changes": False}
-        )  # which was for that time alone
+        base = kept_settings(folder / "config.yaml")
     chosen = complete(_chosen(base or Config(), given))
     Budget.parse(chosen.training.budget)
     Every.parse(chosen.training.checkpoint_every)
@@ -260,9 +263,10 @@ def assess(
     if priors:
         evaluation["priors"] = priors
     evaluation["environment"] = environment()
-    _write(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
     model.save(out / "model", scores=evaluation)
     pictures(model, data, out)
+    # it says that the run is judged, and so comes after what was judged
+    _write(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
     report.write(out)
     return evaluation
 
@@ -303,6 +307,7 @@ def evaluate(
             f"the images are {_size(opened.shape)}, the model makes {_size(loaded.shape)}: "
             f"set --data.size and --data.channels to the model's"
         )
+    loaded.refuse_other_classes(opened.classes)
     if own and folder is not None and opened.fingerprint == loaded.info.trained.fingerprint:
         return assess(loaded, opened, chosen, folder, judge=judge, progress=progress)
     return metrics.evaluate(
@@ -474,15 +479,15 @@ def latest_run(chosen: Config) -> Path:
 
 
 def _numbered(chosen: Config) -> list[tuple[int, Path]]:
-    paths = RUNS.glob(f"{_stem(chosen)}-*")
-    parts = [(path.name.rpartition("-")[2], path) for path in paths]
+    stem = f"{_stem(chosen)}-"
+    parts = [(path.name.removeprefix(stem), path) for path in RUNS.glob(f"{stem}*")]
     return [(int(number), path) for number, path in parts if number.isdecimal()]
 
 
 def _as_trained(base: Config, model: Model) -> Config:
     """The preparation of the images that the model was trained on."""
     channels, height, _ = model.shape
-    prepared = {"size": height, "channels": channels}
+    prepared = {"size": height, "channels": channels, "labels": bool(model.info.classes)}
     kept = {"resize": model.info.resize, "background": model.info.background}
     return config.parse({"data": prepared | kept}, start=base)
 

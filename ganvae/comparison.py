@@ -287,7 +287,7 @@ def _differences(sides: Sequence[Side]) -> str:
 
 
 def _opened(sides: Sequence[Side]) -> dict[str, Data]:
-    """The images of the runs by fingerprint, as far as they are still there."""
+    """The images of the runs by fingerprint, as far as they are still there and unchanged."""
     found: dict[str, Data] = {}
     for side in sides:
         if side.model is not None and side.data not in found:
@@ -295,7 +295,8 @@ def _opened(sides: Sequence[Side]) -> dict[str, Data]:
                 data = open_data(side.left.config.data, paired=side.model.info.paired)
             except GanvaeError:
                 continue
-            found[data.fingerprint] = data
+            if data.fingerprint == side.data:
+                found[side.data] = data
     return found
 
 

@@ -111,7 +111,8 @@ def settle(
         raise ConfigError(f"a tournament needs at least two objectives, got {len(names)}")
     chosen = {}
     for name in names:
-        base = start or plans.get(name) or next(iter(plans.values()), None)
+        plan = plans.get(name) or next(iter(plans.values()), None)
+        base = start or (None if plan is None else api.kept_settings(plan))
         chosen[name], _ = api.settle(
             {**given, "objective": name}, start=base, out=folder / name, resume=resume
         )
@@ -143,6 +144,8 @@ def run(
     runs: list[Run] = []
     failures: dict[str, GanvaeError] = {}
     try:
+        for name, one in chosen.items():
+            page.save(out / f"{name}.yaml", config.dump(one))
         for number, (name, one) in enumerate(chosen.items(), 1):
             display.message(f"{name}, {number} of {len(chosen)}")
             try:
@@ -151,8 +154,6 @@ def run(
                     paired=objectives.get(name).paired,
                     progress=api.packing(progress),
                 )
-                for planned, settings in chosen.items() if number == 1 else ():
-                    page.save(out / f"{planned}.yaml", config.dump(settings))
                 runs.append(_one(one, out / name, data, display, progress))
             except BusyError:
                 raise

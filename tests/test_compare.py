@@ -13,7 +13,7 @@ from pages import Page
 from PIL import Image
 
 import ganvae
-from ganvae import cli, comparison, config, contest
+from ganvae import api, cli, comparison, config, contest
 from ganvae.errors import ConfigError, DataError
 
 QUICK: dict[str, Any] = {
@@ -106,6 +106,8 @@ def test_a_larger_budget_is_trained_on(done: contest.Tournament, tmp_path: Path)
     longer = {"training.budget": "8steps", "training.allow_changes": True}
     again = ganvae.tournament(out=out, resume=True, settings=longer)
     assert [run.step for run in again.runs] == [8, 8]
+    later, _ = contest.settle([], {}, out=out, resume=True)
+    assert [one.training.allow_changes for one in later.values()] == [False, False]
 
 
 def test_what_one_objective_cannot_do_does_not_stop_the_others(
@@ -117,6 +119,9 @@ def test_what_one_objective_cannot_do_does_not_stop_the_others(
     )
     assert [run.config.objective for run in found.runs] == ["gan"]
     assert list(found.failures) == ["bicycle"] and not found.report.exists()
+    assert contest.is_one(out)  # and so it is what is resumed
+    cli.run(["train", "--resume", "--out", str(out)])
+    assert "gan/report.html" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -211,6 +216,50 @@ def test_runs_of_other_images_and_unfinished_ones_are_shown_with_a_word(
     assert "both/vae" in words  # two of the same name are told apart
     assert "<b>begun has no scores" in words and "it is not finished" in words
     assert words.count("held-out images") >= 2  # those of either
+
+
+def test_a_run_whose_images_have_changed_is_compared_without_them(
+    done: contest.Tournament, tmp_path: Path
+) -> None:
+    other = folder(tmp_path / "others", 2)
+    ganvae.train(
+        other, objective="vae", size=16, budget="2steps", out=tmp_path / "vae", settings=QUICK
+    )
+
+    def told() -> int:
+        runs = comparison.open_runs([run_of(done, "vae"), tmp_path / "vae"])
+        return " ".join(Page(comparison.html(runs)).words).count("held-out images")
+
+    before = told()
+    Image.new("L", (16, 16), 77).save(other / "new.png")
+    assert told() == before - 1
+
+
+def test_a_run_is_marked_as_judged_when_all_else_is_there(
+    done: contest.Tournament, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "vae"
+    shutil.copytree(run_of(done, "vae"), out)
+    before = (out / "evaluation.json").stat().st_mtime_ns
+
+    def stopped(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "pictures", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        api.evaluate(out)
+    assert (out / "evaluation.json").stat().st_mtime_ns == before
+
+
+def test_a_run_is_not_taken_for_that_of_a_set_whose_name_begins_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("vae-photos-1", "vae-photos-big-7"):
+        Path("runs", name).mkdir(parents=True)
+    chosen = config.override(config.Config(), {"objective": "vae", "data.path": "photos"})
+    assert api.latest_run(chosen) == Path("runs/vae-photos-1")
+    assert api.new_run(chosen) == Path("runs/vae-photos-2")
 
 
 def figure(value: float | None, error: float | None = None, **more: Any) -> dict[str, Any]:

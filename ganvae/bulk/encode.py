@@ -115,7 +115,7 @@ class Encode(Job):
             mean, logvar = (vectors(x.numpy()) for x in torch.cat(found, 1))
             columns = {
                 "name": arrow.array([_text(name) for name in names], arrow.string()),
-                "label": arrow.array(kinds, arrow.string()),
+                "label": arrow.array([k and _text(k) for k in kinds], arrow.string()),
                 "mean": mean,
             } | ({"logvar": logvar} if self.spread else {})
             return arrow.table(columns), [(n, w) for n, w in piece.head["skipped"]]

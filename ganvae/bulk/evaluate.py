@@ -20,7 +20,7 @@ from ganvae.bulk.encode import vectors
 from ganvae.bulk.farm import Crew, Job, Work, carry_out, digest_of, place_of, ticker
 from ganvae.bulk.generate import Generate, drawn
 from ganvae.bulk.parts import Done, need
-from ganvae.bulk.units import Piece
+from ganvae.bulk.units import Piece, absolute
 from ganvae.config import Config
 from ganvae.data import Data, Images, open_data
 from ganvae.errors import ConfigError, DataError
@@ -105,7 +105,7 @@ def _settled(
     channels, height, _ = model.shape
     prepared = {
         "data.size": height, "data.channels": channels, "data.resize": model.info.resize,
-        "data.background": model.info.background,
+        "data.background": model.info.background, "data.labels": bool(model.info.classes),
     }  # fmt: skip
     base = config.load(kept) if kept.exists() else config.override(Config(), prepared)
     also = {
@@ -114,10 +114,7 @@ def _settled(
         "training.seed": seed,
     }
     chosen = config.override(base, given | {k: v for k, v in also.items() if v is not None})
-    local = Path(chosen.data.path).expanduser()
-    return (
-        config.override(chosen, {"data.path": str(local.resolve())}) if local.exists() else chosen
-    )
+    return config.override(chosen, {"data.path": absolute(chosen.data.path)})
 
 
 def _refuse(model: Model, data: Data, chosen: Config) -> None:
@@ -126,6 +123,7 @@ def _refuse(model: Model, data: Data, chosen: Config) -> None:
             f"the images have shape {data.shape}, the model's {model.shape}: set data.size and "
             f"data.channels to the model's"
         )
+    model.refuse_other_classes(data.classes)
     if not len(data.test):
         raise DataError("There are no held-out images to judge by: raise data.test_share above 0.")
     if chosen.evaluation.samples < 2:

@@ -16,7 +16,7 @@ from ganvae.bulk.encode import vectors
 from ganvae.bulk.farm import Crew, Job, Work, carry_out, digest_of, place_of, ticker
 from ganvae.bulk.parts import Done, need
 from ganvae.bulk.units import Piece
-from ganvae.errors import ConfigError
+from ganvae.errors import ConfigError, RangeError
 from ganvae.metrics import judge as judges
 from ganvae.models import load
 from ganvae.models.images import picture, to_tensor
@@ -57,6 +57,8 @@ def generate(
     """
     if n < 1:
         raise ConfigError(f"the number of images must be at least 1, got {n}")
+    if not 0 <= seed < 2**63:
+        raise RangeError(f"the seed must be from 0 to 2**63 - 1, got {seed}")
     place = place_of(model)
     loaded = load(place)
     batch = at_once(loaded) if batch is None else batch

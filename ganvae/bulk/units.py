@@ -102,12 +102,12 @@ def cut(
     if isinstance(source, sources.Folder):
         return list(_listed(source, index, size, done))
     if isinstance(source, hub.Shards):
-        files = [_absolute(shard.path) for shard in source.shards]
+        files = [absolute(shard.path) for shard in source.shards]
         return [unit for i, path in enumerate(files) if (unit := _file(i, path, done))]
     found = [int(name.removeprefix("part-")) for name in done]
     step = streams if source.kind == "array" else 1
     return [
-        Unit(0, path=_absolute(source.path), step=step, first=i, done=found) for i in range(step)
+        Unit(0, path=absolute(source.path), step=step, first=i, done=found) for i in range(step)
     ]
 
 
@@ -120,10 +120,10 @@ def _listed(
             yield Unit(number, [(item.name, str(item.image), item.label) for item in items])
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     """A path for workers that run elsewhere; addresses and names stay as they are."""
     local = Path(path).expanduser()
-    return str(local.resolve()) if local.exists() else path
+    return str(local.resolve()) if path != "digits" and local.exists() else path
 
 
 def _file(number: int, path: str, done: Mapping[str, Part]) -> Unit | None:

@@ -50,7 +50,8 @@ def tell_tournament(done: Tournament, as_json: bool) -> int:
         })  # fmt: skip
     elif done.status == "done":
         _tell_ranking(done.runs)
-        print("\n".join(filter(None, [done.verdict, f"\nreport: {done.report}"])))
+        report = done.report if done.report.exists() else done.runs[0].report
+        print("\n".join(filter(None, [done.verdict, f"\nreport: {report}"])))
     return code
 
 

@@ -92,7 +92,7 @@ class Report:
             f" {'grey' if channels == 1 else 'RGB'}; {self.train:,} to train on,"
             f" {self.test:,} held out"
         ]
-        text += [f"  class {name}: {count:,}" for name, count in self.classes.items()]
+        text += [f"  class {printable(name)}: {count:,}" for name, count in self.classes.items()]
         text += [f"  {count:,} {said}" for said, count in self.policies.items()]
         if self.ignored:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.ignored.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -52,7 +53,7 @@ class Dataset(Source):
         kinds = {name: _kind(name) for name in splits}
         own = {"train", "test"} <= set(kinds.values())
         for name in sorted(splits, key=lambda name: (kinds[name] != "train", name)):
-            split = kinds[name] if own else None
+            split = ("test" if kinds[name] == "test" else "train") if own else None
             yield from self._rows(datasets, splits[name], name, split)
 
     def classes(self) -> list[str] | None:
@@ -90,10 +91,12 @@ class Dataset(Source):
         try:
             for number, row in enumerate(rows):
                 value = row[label] if label else None
+                if names and value is not None:
+                    value = names[value] if value >= 0 else None  # -1 where it is not told
                 yield Item(
                     name=f"{name}/{number}",
                     image=cell(row[image]),
-                    label=None if value is None else names[value] if names else str(value),
+                    label=None if value is None else str(value),
                     split=split,
                 )
         except DataError:
@@ -139,7 +142,8 @@ class Shards(Source):
 
     def _expanded(self, path: str) -> list[Path]:
         patterns = need("braceexpand", path).braceexpand(path)
-        found = [name for each in patterns for name in sorted(glob.glob(each))]
+        expanded = map(os.path.expanduser, patterns)
+        found = [name for each in expanded for name in sorted(glob.glob(each))]
         paths = [Path(name) for name in found]
         if not paths:
             raise DataError(f"{path} does not exist; give a tar file, a folder of them or a URL")

@@ -286,8 +286,9 @@ class Columns:
         """The image of a row."""
         assert self.image is not None
         label = row[self.label] if self.label else None
-        if label is not None:
-            label = self.names[label] if self.names else str(label)
+        if label is not None and self.names:
+            label = self.names[label] if label >= 0 else None  # -1 where it is not told
+        label = None if label is None else str(label)
         image = cell(row[self.image])
         if isinstance(image, str) and "://" in shard.path:
             image = Bad("a path, not the bytes of an image")

@@ -256,7 +256,7 @@ def _folder(path: str, local: Path) -> Source:
     if idx := arrays.idx_folder(path, local):
         return idx
     try:
-        entries = sorted(local.iterdir())
+        entries = sorted(e for e in local.iterdir() if not e.name.startswith("."))
     except OSError as error:
         raise DataError(f"cannot list {path}: {error.strerror}; check its permissions") from None
     plain = not any(e.suffix.lower() in EXTENSIONS or e.is_dir() for e in entries)

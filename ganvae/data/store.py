@@ -244,7 +244,8 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         self.close()
-        classes = classes or sorted(self._classes, key=_numbers_first)
+        told = classes or []
+        classes = [*told, *sorted(self._classes.keys() - set(told), key=_numbers_first)]
         place = {name: number for number, name in enumerate(classes)}
         to = np.array([place[name] for name in self._classes] + [-1], np.int32)
         tables: dict[str, np.ndarray] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -508,6 +508,18 @@ class Model(hub.HubMixin):
         x = x.to(self.device, torch.float32)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
+    def refuse_other_classes(self, met: Sequence[str]) -> None:
+        """Raises ConfigError where class numbers of images mean something else to the model.
+
+        met: the names of the images' classes by number; empty where they have none
+        """
+        known = list(self.info.classes)
+        if known and list(met) != known:
+            raise ConfigError(
+                f"the model's classes are {', '.join(known)}, those of the images "
+                f"{', '.join(met) or 'unknown'}: give images of the same classes"
+            )
+
     def _told(self, label: Label, n: int) -> Condition:
         """What the networks are told of the classes of n images."""
         names = self.info.classes
@@ -519,7 +531,8 @@ class Model(hub.HubMixin):
             raise ConfigError(f"this model needs to know the class: one of {', '.join(names)}")
         if isinstance(label, str):
             number = names.index(label) if label in names else None
-            if number is None and label.isdecimal() and int(label) < len(names):
+            named = any(name.isdecimal() for name in names)  # then a number is a name
+            if number is None and label.isdecimal() and int(label) < len(names) and not named:
                 number = int(label)
             if number is None:
                 raise ConfigError(f"no class {label!r}{config.suggest(label, list(names))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -135,6 +136,8 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
     if kept.mode.startswith("I;16"):
         pixels = pixels.astype(np.uint16)
     told: dict[str, Any] = {k: kept.info[k] for k in ("icc_profile", "dpi") if k in kept.info}
+    if not all(math.isfinite(dots) and dots > 0 for dots in told.get("dpi", ())):
+        del told["dpi"]  # of a file that says 0/0
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     return Picture(pixels, kept.mode, told, image.info["exact"])
 

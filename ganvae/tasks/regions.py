@@ -107,7 +107,7 @@ def _region(shape: tuple[int, ...], box: Box, part: np.ndarray, around: int, sid
         slice(b.start - s.start, b.stop - s.start) for b, s in zip(box, seen, strict=True)
     )
     own[rows, columns] = part
-    return Region(seen, own, side / around)
+    return Region(seen, own, min(1.0, side / max(own.shape)))
 
 
 def _box_around(shape: tuple[int, ...], box: Box, side: int) -> Box:

@@ -421,6 +421,50 @@ def test_parquet(typed: bool, tmp_path: Path, setting: Setting) -> None:
     assert len(one.train) + len(one.test) == 9
 
 
+def test_untold_classes_and_others_than_the_first_files(tmp_path: Path, setting: Setting) -> None:
+    datasets = pytest.importorskip("datasets")
+    (tmp_path / ".git").mkdir()  # hides nothing
+    for name, names, labels in (("a", ["cat", "dog"], [0, 1, -1]), ("b", ["bird", "cat"], [0, 1])):
+        kinds = datasets.Features({"label": datasets.ClassLabel(names=names)})
+        table = datasets.Dataset.from_dict({"label": labels}, features=kinds)
+        images = [{"bytes": as_bytes(image), "path": None} for image in RGB[: len(labels)]]
+        table = table.add_column("image", images).cast_column("image", datasets.Image())
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    data = open_data(setting(tmp_path, size=8))
+    store = data.train._store
+    assert store.classes == ["cat", "dog", "bird"]
+    assert store.labels.tolist() == [0, 1, -1, 2, 0]
+
+
+def test_a_third_split_is_trained_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: Setting
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    import huggingface_hub
+
+    parts = {"train": RGB[:4], "test": RGB[4:6], "extra": RGB[6:9]}
+    tables = {
+        name: datasets.Dataset.from_dict(rows(part)).to_iterable_dataset()
+        for name, part in parts.items()
+    }
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: tables)
+    info = SimpleNamespace(sha="abc")
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *args, **options: info)
+    data = open_data(setting("owner/three", size=8))
+    assert (len(data.train), len(data.test)) == (7, 2)
+
+
+def test_a_pattern_at_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: Setting
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    for name, part in (("s-0", RGB[:6]), ("s-1", RGB[6:])):
+        datasets.Dataset.from_dict(rows(part)).to_parquet(tmp_path / f"{name}.parquet")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = open_data(setting("~/s-{0..1}.parquet", size=8))
+    assert len(data.train) + len(data.test) == len(RGB)
+
+
 def test_a_hub_data_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: Setting) -> None:
     datasets = pytest.importorskip("datasets")
     import huggingface_hub

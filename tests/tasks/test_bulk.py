@@ -17,8 +17,9 @@ from PIL import Image
 
 from ganvae import bulk, config, metrics, tasks
 from ganvae.bulk import parts, units
+from ganvae.bulk.units import absolute
 from ganvae.data import open_data
-from ganvae.errors import BusyError, ConfigError, DataError
+from ganvae.errors import BusyError, ConfigError, DataError, RangeError
 from ganvae.models.images import to_tensor, to_uint8
 from ganvae.training.lock import RunLock
 
@@ -311,6 +312,7 @@ def test_mistakes_are_one_sentence(make, folder, photos, tmp_path) -> None:
             DataError, "no images that can be read; the first one, a.png, is empty",
         ),
         (lambda: bulk.generate(folder, 0, out), ConfigError, "at least 1, got 0"),
+        (lambda: bulk.generate(folder, 1, out, seed=2**63), RangeError, "seed must be from 0"),
         (lambda: bulk.generate(folder, 8, out, part=6, batch=0), ConfigError, "got 6 and 0"),
         (lambda: bulk.generate(folder, 8, out, prior="flow"), ConfigError, "no prior 'flow'"),
         (lambda: bulk.generate(folder, 8, out, label="cat"), ConfigError, "knows no classes"),
@@ -320,6 +322,13 @@ def test_mistakes_are_one_sentence(make, folder, photos, tmp_path) -> None:
         with pytest.raises(error, match=words) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_the_digits_are_no_folder_of_that_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits", "photos"):
+        Path(name).mkdir()
+    assert absolute("digits") == "digits" and absolute("photos") == str(tmp_path / "photos")
 
 
 def test_models_of_other_tasks_are_not_judged_in_bulk(completion, photos, tmp_path) -> None:

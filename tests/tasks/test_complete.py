@@ -123,6 +123,14 @@ def test_the_colour_profile_and_the_resolution_stay(completion, tmp_path):
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
+def test_a_resolution_that_says_nothing_is_left_out(completion, tmp_path):
+    Image.fromarray(noise(16, 16, 3)).save(tmp_path / "in.tif", tiffinfo={282: 0.0, 283: 0.0})
+    (path,) = tasks.complete(completion, tmp_path / "in.tif", tmp_path / "o.png",
+                             mask=box(16, 16, 0, 0, 3, 3), variants=1)  # fmt: skip
+    with Image.open(path) as image:
+        assert "dpi" not in image.info
+
+
 def test_a_turned_photo_is_upright_and_its_mask_is_as_it_is_seen(completion, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -344,6 +352,9 @@ def test_a_small_hole_is_seen_at_full_size_and_a_thick_one_smaller():
     assert small.scale == 1 and small.box == (slice(36, 52), slice(36, 52))
     (thick,) = regions(box(100, 100, 30, 30, 70, 70), (16, 16))
     assert thick.hole.shape == (80, 80) and thick.scale == pytest.approx(16 / 80)
+    whole = box(100, 100, 20, 20, 80, 80)  # no more is shown than there is, and none of it smaller
+    (most,) = regions(whole, (16, 16), 8)
+    assert most.hole.shape == (100, 100) and most.scale == pytest.approx(16 / 100)
     (corner,) = regions(box(100, 100, 0, 92, 8, 100), (16, 16))
     assert corner.box == (slice(0, 16), slice(84, 100))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ganvae import tasks
+from ganvae import api, bulk, tasks
 from ganvae.errors import ConfigError
 from ganvae.models.images import save_png, to_uint8
 from ganvae.tasks.pictures import Reader, gathered
@@ -42,6 +42,23 @@ def test_a_class_for_all_wins(conditional, photos):
         assert gathered(conditional, photos, None, label).labels.tolist() == [1] * 6
     each = torch.tensor([2, 1, 0, 2, 1, 0])
     assert torch.cat([p.labels for p in Reader(conditional, photos, 5, 2, each)]).equal(each[:5])
+
+
+def test_a_number_is_a_name_where_classes_are_named_by_numbers(make):
+    digits = make(classes=("1", "2", "3"))
+    assert digits.labels(2, "2").tolist() == [1, 1]
+    for unknown in ("0", "4"):
+        with pytest.raises(ConfigError, match=f"no class '{unknown}'"):
+            digits.labels(2, unknown)
+
+
+def test_images_of_other_classes_are_not_judged(conditional, photos, tmp_path):
+    (photos / "bag").rename(tmp_path / "bag")
+    place = conditional.save(tmp_path / "model")
+    for judge in (api.evaluate, bulk.evaluate):
+        out = () if judge is api.evaluate else (tmp_path / "out",)
+        with pytest.raises(ConfigError, match="bag, boot, sneaker, those of the images boot, sn"):
+            judge(place, photos, *out)
 
 
 def test_without_classes_nothing_is_asked(model, photos):

@@ -366,6 +366,7 @@ def figures(result: Mapping[str, Any], pictures: Pictures) -> str:
     """A section of everything that a result holds: its conditions, then its figures."""
     flat = dict(leaves({key: value for key, value in result.items() if key not in KNOWN}))
     said = [f"{key} {value}" for key, value in flat.items() if key in CONDITIONS]
+    said += [f"{key} {value}" for key, value in result.get("settings", {}).items()]
     rows = [
         [f"`{key}`", shown(value)]
         for key, value in flat.items()

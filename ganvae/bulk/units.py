@@ -123,7 +123,7 @@ def _listed(
 def absolute(path: str) -> str:
     """A path for workers that run elsewhere; addresses and names stay as they are."""
     local = Path(path).expanduser()
-    return str(local.resolve()) if path != "digits" and local.exists() else path
+    return str(local.resolve()) if path != sources.DIGITS and local.exists() else path
 
 
 def _file(number: int, path: str, done: Mapping[str, Part]) -> Unit | None:

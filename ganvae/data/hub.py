@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvae.data import shards
-from ganvae.data.shards import IMAGES, LABELS, Shard, cell, line, need
+from ganvae.data.shards import IMAGES, LABELS, Shard, cell, class_name, line, need
 from ganvae.data.sources import TEST, TRAIN, Index, Offline, Source, files_digest
 from ganvae.data.workers import Item
 from ganvae.errors import DataError
@@ -90,13 +90,10 @@ class Dataset(Source):
         self._classes = names or self._classes
         try:
             for number, row in enumerate(rows):
-                value = row[label] if label else None
-                if names and value is not None:
-                    value = names[value] if value >= 0 else None  # -1 where it is not told
                 yield Item(
                     name=f"{name}/{number}",
                     image=cell(row[image]),
-                    label=None if value is None else str(value),
+                    label=class_name(row[label] if label else None, names),
                     split=split,
                 )
         except DataError:

@@ -285,14 +285,18 @@ class Columns:
     def item(self, row: dict[str, Any], number: int, shard: Shard) -> Item:
         """The image of a row."""
         assert self.image is not None
-        label = row[self.label] if self.label else None
-        if label is not None and self.names:
-            label = self.names[label] if label >= 0 else None  # -1 where it is not told
-        label = None if label is None else str(label)
+        label = class_name(row[self.label] if self.label else None, self.names)
         image = cell(row[self.image])
         if isinstance(image, str) and "://" in shard.path:
             image = Bad("a path, not the bytes of an image")
         return Item(name=f"{shard.name}/{number}", image=image, label=label, split=shard.split)
+
+
+def class_name(value: Any, names: Sequence[str] | None) -> str | None:
+    """The class that a cell tells: one of ``names`` by its number, -1 being none, or itself."""
+    if value is None or (names and value < 0):
+        return None
+    return names[value] if names else str(value)
 
 
 def cell(value: Any) -> bytes | str | Bad:

@@ -19,6 +19,8 @@ from ganvae.data.decode import EXTENSIONS
 from ganvae.data.workers import Item
 from ganvae.errors import DataError
 
+DIGITS = "digits"
+"""The data that are the embedded digits, whatever lies in the folder of that name."""
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation", "t10k")
 """Names that sources give to the images to learn from, and to the held-out ones."""
@@ -231,7 +233,7 @@ def find(path: str) -> Source:
     """The source that a path or name stands for. Raises DataError where there is none."""
     from ganvae.data import arrays, hub
 
-    if path == "digits":
+    if path == DIGITS:
         return arrays.digits()
     if "\0" in path or not path:
         raise DataError("the data path is empty or has a null character; give a folder of images")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import sys
 import tarfile
 import warnings
@@ -93,6 +94,15 @@ def test_encode_says_what_the_single_machine_task_says(model, folder, photos, tm
     assert found["label"] == [name.split("/")[0] for name in names]
     index = json.loads((tmp_path / "out" / "_index.json").read_text())
     assert index["skipped"] == [["cat/03b.png", done.skipped[0][1]]] and index["images"] == 26
+
+
+def test_a_class_that_is_no_text_is_written_as_its_bytes(folder, tmp_path) -> None:
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/set/caf\xe9"))
+    place.mkdir(parents=True)
+    for number in range(2):
+        (place / f"{number}.png").write_bytes(png(draw(2)[number]))
+    found = rows(bulk.encode(folder, tmp_path / "set", tmp_path / "out", **SMALL))
+    assert found["label"] == [r"caf\xe9"] * 2 and found["name"][0] == r"caf\xe9/0.png"
 
 
 def test_a_model_of_classes_is_told_them(make, photos, tmp_path) -> None:

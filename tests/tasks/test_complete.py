@@ -124,7 +124,10 @@ def test_the_colour_profile_and_the_resolution_stay(completion, tmp_path):
 
 
 def test_a_resolution_that_says_nothing_is_left_out(completion, tmp_path):
-    Image.fromarray(noise(16, 16, 3)).save(tmp_path / "in.tif", tiffinfo={282: 0.0, 283: 0.0})
+    from PIL import TiffImagePlugin
+
+    nothing = dict.fromkeys((282, 283), TiffImagePlugin.IFDRational(0, 0))
+    Image.fromarray(noise(16, 16, 3)).save(tmp_path / "in.tif", tiffinfo=nothing)
     (path,) = tasks.complete(completion, tmp_path / "in.tif", tmp_path / "o.png",
                              mask=box(16, 16, 0, 0, 3, 3), variants=1)  # fmt: skip
     with Image.open(path) as image:

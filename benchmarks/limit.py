@@ -294,7 +294,7 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
         type(trainer.stages[stage].objective).__name__: figures(turns, batch)
         for stage, turns in trainer.found.items()
     }
-    return {"stages": stages} | whole(stages)
+    return {"stages": stages} | whole(stages, settings["size"])
 
 
 def figures(turns: Turns, batch: int) -> dict[str, Any]:
@@ -317,9 +317,9 @@ def figures(turns: Turns, batch: int) -> dict[str, Any]:
     }
 
 
-def whole(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def whole(stages: Mapping[str, Mapping[str, Any]], size: int) -> dict[str, float]:
     """The ratios of a run: its stages', weighted by their shares of its time."""
-    objective = objectives.build("gan_vae")
+    objective = objectives.build("gan_vae").suited(size)
     weights = {type(stage.objective).__name__: stage.share for stage in objective.stages()}
     return {
         name: round(sum(weights[stage] * stages[stage][name] for stage in stages), 4)

@@ -1,9 +1,10 @@
-"""Compares settings of the default objective on Fashion-MNIST, round by round.
+"""Compares settings of the default objective, on Fashion-MNIST unless told, round by round.
 
 ``python -m benchmarks recipe --budget 240s --variant "training.batch=64" --variant
 "training.batch=32,objective.adversarial=20"`` trains each variant (the first is the defaults) in
 every round with that round's seed, judges it on held-out images, and prints a JSON line for each
 and a summary: ``ratio`` is the last variant's median KID as a share of the defaults'.
+``--data emoji --base "data.size=64,data.test_share=.2"`` compares them on other images.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import ganvae
-from benchmarks.fetch import fetch
+from benchmarks.fetch import PACKAGES, fetch
 
 FIGURES = ("kid", "coverage", "recall", "mse")
-IMAGES = {"data.size": 32, "data.resize": "pad", "data.background": "black"}
+BASE = "data.size=32,data.resize=pad,data.background=black"
 
 
 def parse(variant: str) -> dict[str, str]:
@@ -31,10 +32,11 @@ def train(
     variant: dict[str, str], args: argparse.Namespace, seed: int, out: Path
 ) -> dict[str, Any]:
     """Trains and judges one variant; its scores and how far it came."""
-    settings = {**IMAGES, "evaluation.samples": args.samples, "training.evaluations": 0, **variant}
+    common = {"evaluation.samples": args.samples, "training.evaluations": 0}
+    settings = {**parse(args.base), **common, **variant}
     if args.threads:
         settings["training.threads"] = args.threads
-    data = args.data or fetch("fashion-mnist")
+    data = fetch(args.data) if args.data in PACKAGES else Path(args.data)
     run = ganvae.train(data, budget=args.budget, seed=seed, out=out, settings=settings)
     figures = run.evaluation["figures"]
     scores = {name: figures[name]["value"] for name in FIGURES if name in figures}
@@ -49,7 +51,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--data", type=Path, help="folder of idx files; default: fetched")
+    parser.add_argument("--data", default="fashion-mnist", help="a data set's name, or images")
+    parser.add_argument("--base", default=BASE, help="settings of every variant: a=1,b=2")
     parser.add_argument("--json", type=Path, help="where all figures are written")
     args = parser.parse_args()
     variants = [{}, *map(parse, args.variant)]

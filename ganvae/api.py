@@ -225,7 +225,7 @@ def _train(
     kept = out / "config.yaml"
     fresh = is_first() and not kept.exists()
     if fresh:  # before the first step: a killed run is resumed with it
-        _write(kept, config.dump(chosen))
+        config.save(chosen, kept)
     try:
         result = trainer.run()
     except BaseException:
@@ -233,7 +233,7 @@ def _train(
             kept.unlink(missing_ok=True)  # nothing was begun, so the next try is not refused
         raise
     if is_first():
-        _write(kept, config.dump(chosen))
+        config.save(chosen, kept)
     return result
 
 

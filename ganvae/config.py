@@ -299,6 +299,14 @@ def dump(config: Config) -> str:
     return "\n".join("\n".join(lines) + "\n" for lines in parts)
 
 
+def save(config: Config, path: Path) -> None:
+    """Writes :func:`dump` of a configuration, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".tmp-{path.name}")
+    scratch.write_text(dump(config), encoding="utf-8")
+    scratch.replace(path)
+
+
 def digest(config: Config) -> str:
     """A hex digest of all settings that decide what is trained."""
     decisive = {k: v for k, v in flatten(as_dict(config)) if k not in INCIDENTAL}

@@ -401,14 +401,27 @@ def line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
+_REMOTE = getattr(errno, "EREMOTEIO", 121)  # Linux alone has it; s3fs says so elsewhere, too
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether an error is one of connections, which may come back."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    if getattr(error, "errno", None) == errno.EBUSY:  # "slow down", unless it was replaced
+    number = getattr(error, "errno", None)
+    if number == errno.EBUSY:  # "slow down", unless it was replaced
         return "FileExpired" not in kinds
+    if number == _REMOTE or (number == errno.EIO and _status(error.__cause__) >= 500):
+        return True  # an error of the store's own; s3fs knows some of their numbers
     if type(error).__module__.partition(".")[0] == "aiohttp":
         return "ClientResponseError" not in kinds or getattr(error, "status", 0) >= 500
     return bool(kinds & {"ConnectionError", "TimeoutError", "HTTPClientError", "FSTimeoutError"})
+
+
+def _status(error: BaseException | None) -> int:
+    """The HTTP status in an error of botocore's; 0 where there is none."""
+    answer = getattr(error, "response", None)
+    found = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    return int(found.get("HTTPStatusCode", 0))
 
 
 def told(error: BaseException, path: str) -> DataError:

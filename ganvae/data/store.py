@@ -155,12 +155,12 @@ def _hold(file: IO[bytes], *, alone: bool = False) -> None:
 def _in_use(folder: Path) -> bool:
     """Whether some process has this store open: it goes on reading what it opened."""
     try:
-        with (folder / "pixels.u8").open("rb") as file:
+        with (folder / "pixels.u8").open("r+b") as file:  # NFS locks alone only what it can write
             _hold(file, alone=True)
-    except BlockingIOError:
-        return True
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:  # it is, or nobody can tell
+        return True
     return False
 
 

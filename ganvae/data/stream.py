@@ -43,6 +43,8 @@ AT_ONCE, SAMPLED_AT_ONCE = 4, 16
 """Shards that a process reads at once, to train and to sample."""
 BLOCK, BLOCK_BYTES = 8192, 2**28
 """Images that are shuffled with each other, unless they take more than so many bytes."""
+PATIENCE = 20
+"""Epochs that one of several processes goes on for without an image among its shards."""
 _SHARDS, _ORDER, _FLIP, _SOURCE = 11, 12, 13, 14
 
 Mark = tuple[int, int, int]
@@ -320,6 +322,8 @@ class _Shuffled:
         self._numbers = {name: number for number, name in enumerate(self._data.classes)}
         self._some_bad: deque[str] = deque(maxlen=5)
         self._good = self._bad = 0
+        # epochs without an image: shards may be empty, and a process may have few of them
+        self._patience = 1 if self._world == 1 else PATIENCE
         self.stop = threading.Event()
 
     def blocks(self, mark: Mark) -> _Blocks:
@@ -361,7 +365,7 @@ class _Shuffled:
         epoch, channels = mark[0], self._data.how.channels
         for item, made in prepare_all(self._raw(mark), self._data.how, self._data.decoders()):
             assert isinstance(item, _Read)
-            if item.after[0] > epoch + 1:
+            if item.after[0] > epoch + self._patience:
                 raise DataError(f"no image of {self._data.path} can be trained on")
             if isinstance(made, Bad):
                 self._refuse(item, made)
@@ -388,6 +392,7 @@ class _Shuffled:
     def _raw(self, mark: Mark) -> Iterator[_Read]:
         """Encoded images of this process's shards from a place on, epoch after epoch."""
         epoch, first, skip = mark
+        empty = 0
         while True:
             seen = bool(first or skip)
             places = self._own(epoch)
@@ -404,7 +409,8 @@ class _Shuffled:
                 if self.stop.is_set():
                     return
                 skip = 0
-            if not seen:
+            empty = 0 if seen else empty + 1
+            if empty == self._patience:
                 raise DataError(f"the shards of {self._data.path} hold no images")
             epoch, first = epoch + 1, 0
 

@@ -77,9 +77,10 @@ def weights(
         given = model.log_likelihood(scored, z, *c)
         if given is None:
             return None
-        prior = model.prior.log_prob(z, *c).double()
-        found.append(given.double() + prior - log_q.double())
-    return torch.stack(found).cpu()
+        parts = given, model.prior.log_prob(z, *c), log_q
+        p_x, p_z, q_z = (part.cpu().double() for part in parts)  # Apple's GPUs have no float64
+        found.append(p_x + p_z - q_z)
+    return torch.stack(found)
 
 
 def bounds(

@@ -178,7 +178,7 @@ def checked(prior: Prior, z: Tensor) -> Tensor:
         )
     if not torch.isfinite(z).all():
         raise ValueError("the latents to fit the prior to are not all finite numbers")
-    return z.detach().double().cpu()
+    return z.detach().cpu().double()  # Apple's GPUs have no float64
 
 
 def expectation_maximisation(

@@ -82,7 +82,7 @@ class Quantizer(nn.Module):
     @torch.no_grad()
     def start(self, z: Tensor) -> None:
         """Places the codes where the encoder's vectors are: k-means of flat z, shape (N, d)."""
-        points = z.unflatten(1, (self.vectors.shape[1], -1)).mT.flatten(0, 1).double().cpu()
+        points = z.unflatten(1, (self.vectors.shape[1], -1)).mT.flatten(0, 1).cpu().double()
         points = points[torch.linspace(0, len(points) - 1, min(len(points), 20_000)).long()]
         self.vectors.copy_(_centres(points, len(self.vectors)) / SPEED)
         nn.init.eye_(self.shared.weight)

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from torch.func import functional_call
 
 from ganvae.errors import RangeError
 from ganvae.types import Batch, Clock, Condition, Networks, Optim, Step, join
+
+_O = TypeVar("_O", bound="Objective")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,9 @@ class Objective(ABC):
     simultaneous: ClassVar[bool] = False
     """Whether every step is a single move; saying so saves the copies to take a first one back."""
 
+    unset: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
+    """What fields that are None are for images of up to 32 px, and for larger ones."""
+
     optim: Optim = Optim()
     """Adam and its schedule."""
 
@@ -56,6 +61,12 @@ class Objective(ABC):
     def stages(self) -> list[Stage]:
         """The run as a list of stages; by default a single one."""
         return [Stage(self, 1.0)]
+
+    def suited(self: _O, side: int = 32) -> _O:
+        """With what is left open chosen for images of this height or width."""
+        large = side > 32
+        chosen = {k: both[large] for k, both in self.unset.items() if getattr(self, k) is None}
+        return replace(self, **chosen) if chosen else self
 
     def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Called once before the stage's first step. ``batches`` are training batches."""

@@ -26,19 +26,19 @@ class GANVAE(Objective):
     networks: ClassVar = (*VAE.networks, "generator", "discriminator")
     generator: ClassVar = "generator"
     halved: ClassVar = True
-
+    unset: ClassVar = {"share": (0.4, 0.7), "ramp": (1500, 4000)}
     optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99, final=0.05)
     """Adam and its schedule in the adversarial stage."""
     representation: VAE = VAE()
     """How E and Dec learn."""
-    share: float = 0.4
-    """Share of the budget for E and Dec alone; 0: all four networks are trained jointly."""
+    share: float | None = None
+    """Of the budget, for E and Dec alone; 0: all train jointly; unset: .4, above 32 px .7."""
     adversary: Adversary = Adversary(every=4)
     """The game and its gradient penalties."""
     adversarial: float = 30.0
     """Weight of the adversarial term in G's loss."""
-    ramp: int = 1500
-    """Steps in which it rises to that from zero, while D learns what to look at; 1: at once."""
+    ramp: int | None = None
+    """Steps in which it rises to that from zero; unset: 1500, above 32 px 4000; 1: at once."""
     pixel: float = 0.15
     """Weight of ‖x − G(z)‖², z ~ q(z|x), in G's loss."""
     feature: float = 0.5
@@ -46,7 +46,7 @@ class GANVAE(Objective):
 
     def stages(self) -> list[Stage]:
         """E and Dec, then G and D; or all of them at once."""
-        return after(self.representation, self.share, self)
+        return after(self.representation, self.suited().share or 0.0, self.suited())
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """E and Dec if joint; D; then G. Even rows meet z ~ q(z|x), odd ones z ~ p(z)."""
@@ -59,12 +59,12 @@ class GANVAE(Objective):
         x_hat = G(torch.cat([z, prior.sample(other.noise, *other.condition)]), *c)
         critic = self.adversary.discriminator(D, x, x_hat, now, c)
         yield {"discriminator": critic.loss}
-        rise = min(1.0, (now.step + 1) / self.ramp)
+        rise = min(1.0, (now.step + 1) / (self.ramp or 1))
         game = self.adversarial * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
         loss = rise * game + self.pixel * squared(x_hat[: len(z)], known.image)
         if self.feature:
-            likeness = matching(frozen(D), x_hat[: len(z)], known.image, known.condition)
-            loss = loss + rise**2 * self.feature * likeness
+            alike = matching(frozen(D), x_hat[: len(z)], known.image, known.condition)
+            loss = loss + rise**2 * self.feature * alike
         yield {"generator": loss}
         return logged | critic.logged
 

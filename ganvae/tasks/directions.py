@@ -211,7 +211,7 @@ def principal(model: Model, q: Posterior, k: int) -> Directions:
     most = min(len(q.mean) - 1, q.mean.shape[1])
     if not 1 <= k <= most:
         raise ConfigError(f"{k} principal directions were asked for: there are 1 to {most}")
-    centred = (q.mean - q.mean.mean(0)).double().cpu()
+    centred = (q.mean - q.mean.mean(0)).cpu().double()
     n, d = centred.shape
     if d <= n:
         vectors = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1).T[:k]
@@ -225,7 +225,7 @@ def principal(model: Model, q: Posterior, k: int) -> Directions:
 def _directions(
     model: Model, q: Posterior, steps: Tensor, names: tuple[str, ...], kind: Kind
 ) -> Directions:
-    steps = steps.double().cpu()
+    steps = steps.cpu().double()
     length = steps.norm(dim=1)
     same = [name for name, size in zip(names, length.tolist()) if not size > 1e-9]
     if same:
@@ -245,8 +245,8 @@ def _directions(
 
 def _spread(q: Posterior, vectors: Tensor) -> Tensor:
     """√(Var[v·μ] + E[v²·σ²]): the aggregate posterior's standard deviation along each, (K,)."""
-    means = q.mean.double().cpu() @ vectors.T
-    inside = q.logvar.double().cpu().exp().mean(0) @ vectors.square().T
+    means = q.mean.cpu().double() @ vectors.T
+    inside = q.logvar.cpu().double().exp().mean(0) @ vectors.square().T
     return (means.var(0, correction=0) + inside).sqrt()
 
 

@@ -197,7 +197,7 @@ class Engine:
         gradients = [p.grad for p in params if p.grad is not None]
         if not gradients:
             return torch.zeros((), device=self.processes.device)
-        return torch.nn.utils.get_total_norm(gradients, foreach=True)
+        return torch.nn.utils.get_total_norm(gradients)
 
     def _clip(
         self,
@@ -209,7 +209,7 @@ class Engine:
         limit = self.optim.clip
         for name, norm in norms.items():
             if limit and values[name] + 1e-6 > 0.999 * limit:  # else the factor would be one
-                torch.nn.utils.clip_grads_with_norm_(params[name], limit, norm, foreach=True)
+                torch.nn.utils.clip_grads_with_norm_(params[name], limit, norm)
 
     def _tensors(self) -> list[Tensor]:
         """Everything a step may change before its last move turns out to be finite."""

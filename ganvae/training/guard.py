@@ -202,5 +202,6 @@ def diversity(images: Tensor) -> float:
 @torch.no_grad()
 def fingerprint(net: nn.Module) -> float:
     """A number that changes whenever the parameters do; NaN where there are none."""
-    squares = [p.detach().double().square().sum() for p in net.parameters()]
+    exact = [p.detach() if p.is_mps else p.detach().double() for p in net.parameters()]
+    squares = [p.square().sum() for p in exact]
     return float(torch.stack(squares).sum()) if squares else math.nan

@@ -63,7 +63,10 @@ class RunLog:
 
     def close(self) -> None:
         """Writes what is left; nothing can be logged afterwards."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # what a full disk did not take is tried once more
+            raise explain(error, self.path) from error
         if self._board is not None:
             self._tell(self._board.close)
             self._board = None

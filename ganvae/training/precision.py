@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 
 def pays(device: torch.device, nets: Iterable[nn.Module]) -> bool:
-    """Whether bfloat16 is faster: on CUDA, and for convolutions on processors with AMX.
+    """Whether bfloat16 is faster: on CUDA from Ampere on, and for convolutions on CPUs with AMX.
 
     Other processors have to imitate it. What it brings on AMX is in docs/training.md.
     """
     if device.type != "cpu":
-        return device.type == "cuda"
+        cuda = device.type == "cuda"
+        return cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     amx = torch.cpu.get_capabilities().get("amx_bf16", False)
     return amx and any(isinstance(part, _CONVOLUTIONS) for net in nets for part in net.modules())
 

@@ -96,11 +96,12 @@ class Trainer:
         resume: bool = False,
         display: Display | None = None,
     ):
-        self.config, self.objective, self.data, self.out = config, objective, data, Path(out)
+        self.config, self.data, self.out = config, data, Path(out)
+        self.objective = objective.suited(max(data.shape[1:]))
         self.given = dict(networks or {})
         self.resume = resume
         self.display = display or Display()
-        self.stages = objective.stages()
+        self.stages = self.objective.stages()
         self.budget = Budget.parse(config.training.budget)
         self.every = Every.parse(config.training.checkpoint_every)
         self.at = Position()
@@ -270,9 +271,9 @@ class Trainer:
         if self.processes.first:
             checkpoint.writable(self.out)
             checkpoint.clean(folder)
-        found = checkpoint.latest(folder, self._say) if self.resume else None
+        found = self._latest() if self.resume else None
+        changed = found is not None and self._check_unchanged(found.meta)
         if found is not None:
-            self._check_unchanged(found.meta)
             self._restore(found)
         if self.processes.first:
             tensorboard = self.config.training.tensorboard
@@ -285,30 +286,53 @@ class Trainer:
         if found is None:
             if self.resume:
                 self._say(f"{self.out} has no checkpoint yet: starting from the beginning")
-            if self.processes.first:
-                self.data.manifest().save(self.out / IMAGES)
+            self._describe()
             self._prepare()
             self._save()
         else:
             self._say(f"continuing from step {self.at.step}")
             for changes in self._changes:
                 self._say(f"although changed: {changes}")
+            if changed:  # or what the next --resume compares with would be what was before
+                self._save()
+                self._describe()
+                if self.processes.first:
+                    configuration.save(self.config, self.out / "config.yaml")
         self._note_marks()
 
-    def _check_unchanged(self, meta: Mapping[str, Any]) -> None:
+    def _describe(self) -> None:
+        """Writes down the run's images, with which those of a run that goes on are compared."""
+        if self.processes.first:
+            self.data.manifest().save(self.out / IMAGES)
+
+    def _latest(self) -> checkpoint.Checkpoint | None:
+        """The newest checkpoint. Raises ConfigError where processes do not find the same one."""
+        found = checkpoint.latest(self.out / "checkpoints", self._say)
+        step = -1.0 if found is None else float(found.step)
+        newest, oldest = self.processes.agree(step, -step)
+        if newest != -oldest:
+            raise ConfigError(
+                f"the processes find different checkpoints in {self.out} (steps {-oldest:.0f} and"
+                f" {newest:.0f}): --out must be a directory that all machines share"
+            )
+        return found
+
+    def _check_unchanged(self, meta: Mapping[str, Any]) -> bool:
+        """Whether something changed that may. Raises ConfigError where it may not."""
         changes = configuration.difference(configuration.parse(meta["config"]), self.config)
         if meta["fingerprint"] != self.data.fingerprint:
             known = self.out / IMAGES
             what = difference(known, self.data.manifest()) if known.exists() else "other images"
             changes = "\n".join(filter(None, [changes, str(what)]))
         if not changes:
-            return
+            return False
         if not self.config.training.allow_changes:
             raise ConfigError(
                 f"{self.out} was trained with other settings or images: go back to them, or "
                 f"resume with --training.allow-changes\n{changes}"
             )
         self._changes.append(changes)
+        return True
 
     # -- state -----------------------------------------------------------------------------------
 
@@ -386,6 +410,8 @@ class Trainer:
             return
         state = None if anew else found.meta.get("stream")
         goes_on = self.stream.restore(state, self.at.stage_step)
+        if self.processes.agree(float(not goes_on))[0] and goes_on:  # all go on, or none
+            goes_on = self.stream.restore(None, self.at.stage_step)
         if goes_on or anew:
             return
         was, now = found.meta["world"], self.processes.world
@@ -529,7 +555,7 @@ class Trainer:
 
     def _roll_back(self) -> None:
         rollbacks = self.at.rollbacks + 1
-        found = checkpoint.latest(self.out / "checkpoints", self._say)
+        found = self._latest()
         assert found is not None, "the first checkpoint is written before the first step"
         self._restore(found, rollbacks=rollbacks)
         self._note_marks()

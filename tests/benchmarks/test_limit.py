@@ -85,7 +85,7 @@ def test_a_run_weighs_its_stages_and_the_worse_size_counts():
         "VAE": {"ratio": 0.5, "ratio_cpu": 1.0},
         "GANVAE": {"ratio": 1.0, "ratio_cpu": 0.5},
     }
-    assert whole(stages) == {"ratio": 0.8, "ratio_cpu": 0.7}  # the first has .4 of the time
+    assert whole(stages, 32) == {"ratio": 0.8, "ratio_cpu": 0.7}  # the first has .4 of the time
     one = {"stages": stages, "ratio": 0.8, "ratio_cpu": 0.7}
     result = summary({32: one, 64: one | {"ratio": 0.6}}, 2)
     assert result["ratio"] == 0.6 and [g["measured"] for g in result["goals"]] == [0.8, 0.6]

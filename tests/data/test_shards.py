@@ -256,8 +256,17 @@ def test_which_errors_may_pass() -> None:
     class FileExpired(OSError):
         pass
 
+    def answered(status: int) -> OSError:
+        cause = OSError()
+        cause.response = {"ResponseMetadata": {"HTTPStatusCode": status}}  # type: ignore[attr-defined]
+        error = OSError(errno.EIO, "")
+        error.__cause__ = cause
+        return error
+
     passing = [ConnectionResetError(), TimeoutError(), OSError(errno.EBUSY, "slow down")]
+    passing += [OSError(121, "InternalError"), answered(502)]
     lasting = [FileExpired(errno.EBUSY, "replaced"), FileNotFoundError(), OSError(errno.EIO, "")]
+    lasting += [answered(400)]
     assert all(map(shards.is_passing, passing))
     assert not any(map(shards.is_passing, lasting))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -162,6 +164,25 @@ def test_an_open_store_outlives_its_successor(make: Make, setting: Setting) -> N
     data = open_data(setting(root))
     assert len(stores(setting(root))) == 1
     assert len(data.train) + len(data.test) == 10
+
+
+def test_a_store_that_nobody_can_tell_is_unused_stays(
+    make: Make, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make(8)
+    open_data(setting(root))
+    real = store._hold
+
+    def nfs(file: IO[bytes], *, alone: bool = False) -> None:
+        if alone:  # as where its lock daemon does not answer
+            raise OSError(errno.ENOLCK, "No locks available")
+        real(file, alone=alone)
+
+    make(1, first=50)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_hold", nfs)
+        open_data(setting(root))
+    assert len(stores(setting(root))) == 2
 
 
 PACK = """

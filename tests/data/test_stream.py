@@ -294,6 +294,20 @@ def test_fewer_shards_than_processes(open_stream: Open, batches: Make) -> None:
     assert ConfigError.exit_code == 78
 
 
+def test_empty_shards_are_passed_over(folder: Path, open_stream: Open, batches: Make) -> None:
+    for number in range(3, 7):
+        (folder / f"{number}.tar").write_bytes(tar([]))
+    data = open_stream()
+    training, read = packed(data, "train"), set()
+    for rank in range(7):  # one shard each: four have none in an epoch
+        read |= set(seen(batches(data, batch=7, rank=rank, world=7), 80)[0])
+    assert read == training
+    for number in range(3):
+        (folder / f"{number}.tar").write_bytes(tar([]))
+    with pytest.raises(DataError, match=r"the shards of .* hold no images"):
+        batches(data, batch=7, rank=0, world=7).at(0)
+
+
 def test_a_batch_that_cannot_be_shared(open_stream: Open, batches: Make) -> None:
     with pytest.raises(ConfigError, match="test_share"):
         open_stream(test_share=0.0)

@@ -24,7 +24,7 @@ from torch import nn
 
 from ganvae import config
 from ganvae.errors import BusyError, CheckpointError, ConfigError, DivergedError
-from ganvae.training import checkpoint, convolution, precision
+from ganvae.training import checkpoint, convolution, precision, processes
 from ganvae.training import trainer as trainer_module
 
 NAMES = ("gan", "gan_vae", "vae", "vae_gan")
@@ -510,6 +510,45 @@ def test_a_changed_configuration_is_shown_and_refused(data, tmp_path):  # T20
             train(changed, out, resume=True)
         assert all(word in str(caught.value) for word in words)
         assert digest(out) == before
+
+
+def test_what_was_allowed_once_is_the_runs_own_from_then_on(tmp_path):  # T19, T20
+    path, out = harness.images(tmp_path / "images.npy"), tmp_path / "run"
+    stop = harness.signalling(signal.SIGTERM, lambda now: now.step == 12)
+    train(settings(path), out, change=stop)
+    before = np.load(path)
+    np.save(path, np.concatenate([before, 255 - before[:3]]))
+
+    class Crash(BaseException):
+        pass
+
+    def crash(step, batch, now):
+        raise Crash
+
+    with pytest.raises(Crash):  # before another checkpoint is due
+        train(settings(path, batch=8, allow_changes=True), out, resume=True, change=crash)
+    assert config.load(out / "config.yaml").training.batch == 8
+    np.save(path, before)
+    with pytest.raises(ConfigError, match="3 removed"):
+        train(settings(path, batch=8), out, resume=True)
+    np.save(path, np.concatenate([before, 255 - before[:3]]))
+    train(settings(path, batch=8), out, resume=True)
+    assert last(out).step == 40
+
+
+def test_processes_that_find_different_checkpoints_are_told_so(data, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    stop = harness.signalling(signal.SIGTERM, lambda now: now.step == 12)
+    train(settings(data), out, change=stop)
+    before = digest(out)
+
+    def other(self, *numbers):  # the largest of each, where another process has found nothing
+        return [max(number, theirs) for number, theirs in zip(numbers, (-1.0, 1.0), strict=True)]
+
+    monkeypatch.setattr(processes.Processes, "agree", other)
+    with pytest.raises(ConfigError, match=r"\(steps -1 and \d+\): --out must be a directory"):
+        train(settings(data), out, resume=True)
+    assert digest(out) == before
 
 
 @pytest.mark.parametrize("change", ["latent", "stages"])

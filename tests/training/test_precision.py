@@ -16,9 +16,10 @@ from ganvae.types import Noise, Posterior
 
 
 @pytest.mark.parametrize(
-    ("device", "amx", "net", "expected"),
+    ("device", "has", "net", "expected"),
     [
-        ("cuda", False, nn.Linear(1, 1), True),
+        ("cuda", True, nn.Linear(1, 1), True),
+        ("cuda", False, nn.Conv2d(1, 1, 1), False),
         ("mps", True, nn.Conv2d(1, 1, 1), False),
         ("cpu", True, nn.Sequential(nn.Conv2d(1, 1, 1)), True),
         ("cpu", True, nn.ConvTranspose2d(1, 1, 1), True),
@@ -26,8 +27,9 @@ from ganvae.types import Noise, Posterior
         ("cpu", False, nn.Conv2d(1, 1, 1), False),
     ],
 )
-def test_it_pays_on_cuda_and_for_convolutions_on_amx(monkeypatch, device, amx, net, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+def test_it_pays_on_new_gpus_and_for_convolutions_on_amx(monkeypatch, device, has, net, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has})
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
     assert pays(SimpleNamespace(type=device), [nn.ReLU(), net]) is expected
 
 

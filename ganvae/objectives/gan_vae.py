@@ -53,7 +53,7 @@ class GANVAE(Objective):
         E, _, _, prior, G, D = (nets[name] for name in self.networks)
         known, other = batch.halves()
         x, c = torch.cat([known.image, other.image]), join(known.condition, other.condition)
-        logged = {} if self.share else (yield from self.representation.step(nets, batch, now))
+        logged = {} if self.share != 0 else (yield from self.representation.step(nets, batch, now))
         with torch.no_grad():
             z = E(known.image, *known.condition).rsample(known.noise)
         x_hat = G(torch.cat([z, prior.sample(other.noise, *other.condition)]), *c)
@@ -70,11 +70,11 @@ class GANVAE(Objective):
 
     def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """G starts as Dec where the two are built alike."""
-        if not self.share:
+        if self.share == 0:
             return self.representation.prepare(nets, batches)
         start_as(nets["generator"], nets["decoder"])
 
     def conclude(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Fits the prior where no stage has done so."""
-        if not self.share:
+        if self.share == 0:
             self.representation.conclude(nets, batches)

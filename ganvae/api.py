@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ganvae import comparison, config, metrics, objectives, report, tasks
+from ganvae import comparison, config, metrics, objectives, page, report, tasks
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.data.check import Report
@@ -266,7 +266,7 @@ def assess(
     model.save(out / "model", scores=evaluation)
     pictures(model, data, out)
     # it says that the run is judged, and so comes after what was judged
-    _write(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
+    page.save(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
     report.write(out)
     return evaluation
 
@@ -494,10 +494,3 @@ def _as_trained(base: Config, model: Model) -> Config:
 
 def _size(shape: tuple[int, int, int]) -> str:
     return f"{shape[1]}x{shape[2]} {'grey' if shape[0] == 1 else 'RGB'}"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".tmp-{path.name}")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)

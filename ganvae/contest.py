@@ -145,7 +145,7 @@ def run(
     failures: dict[str, GanvaeError] = {}
     try:
         for name, one in chosen.items():
-            page.save(out / f"{name}.yaml", config.dump(one))
+            config.save(one, out / f"{name}.yaml")
         for number, (name, one) in enumerate(chosen.items(), 1):
             display.message(f"{name}, {number} of {len(chosen)}")
             try:

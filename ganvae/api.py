@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ganvae import comparison, config, metrics, objectives, page, report, tasks
+from ganvae import comparison, config, files, metrics, objectives, report, tasks
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.data.check import Report
@@ -266,7 +266,7 @@ def assess(
     model.save(out / "model", scores=evaluation)
     pictures(model, data, out)
     # it says that the run is judged, and so comes after what was judged
-    page.save(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
+    files.write_text(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
     report.write(out)
     return evaluation
 

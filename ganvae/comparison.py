@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganvae import __version__, config, page, report
+from ganvae import __version__, config, files, page, report
 from ganvae.data import Data, open_data
 from ganvae.errors import ConfigError, GanvaeError
 from ganvae.metrics import sampling
@@ -76,7 +76,7 @@ def write(
     if out.suffix.lower() not in ("", ".html", ".htm"):
         raise ConfigError(f"{out} must end in .html: that is what the page is")
     sides = open_runs(runs, device)
-    return page.save(out, html(sides, seed=seed, progress=progress))
+    return files.write_text(out, html(sides, seed=seed, progress=progress))
 
 
 def open_runs(runs: Sequence[str | Path], device: torch.device | str = "cpu") -> list[Side]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ganvae import outline
+from ganvae import files, outline
 from ganvae.errors import ConfigError, RangeError
 
 
@@ -301,10 +301,7 @@ def dump(config: Config) -> str:
 
 def save(config: Config, path: Path) -> None:
     """Writes :func:`dump` of a configuration, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".tmp-{path.name}")
-    scratch.write_text(dump(config), encoding="utf-8")
-    scratch.replace(path)
+    files.write_text(path, dump(config))
 
 
 def digest(config: Config) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ganvae import api, comparison, config, objectives, page
+from ganvae import api, comparison, config, files, objectives
 from ganvae.api import Run
 from ganvae.config import Config
 from ganvae.data import Data, open_data
@@ -121,8 +121,9 @@ def settle(
 
 def _planned(folder: Path) -> dict[str, Path]:
     """The configuration files that a tournament wrote at its beginning, by objective."""
-    files = {} if (folder / "config.yaml").exists() else {p.stem: p for p in folder.glob("*.yaml")}
-    return {name: files[name] for name in sorted(files)}
+    if (folder / "config.yaml").exists():
+        return {}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def run(
@@ -213,7 +214,7 @@ def _compared(found: Tournament, progress: Progress | None) -> Tournament:
     if len(found.runs) < 2:
         return found
     sides = comparison.ranked(comparison.open_runs([run.path for run in found.runs]))
-    page.save(found.path / PAGE, comparison.html(sides, progress=progress))
+    files.write_text(found.path / PAGE, comparison.html(sides, progress=progress))
     by_path = {run.path: run for run in found.runs}
     ranked = [by_path[side.left.path] for side in sides]
     return replace(found, runs=ranked, verdict=comparison.verdict(sides))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -37,15 +36,6 @@ class Cell:
 def document(title: str, about: str, body: Iterable[str]) -> str:
     """The HTML of a page."""
     return _PAGE.format(title=escape(title), about=escape(about), body="".join(body), style=_STYLE)
-
-
-def save(path: Path, text: str) -> Path:
-    """Writes a text whole or not at all."""
-    scratch = path.with_name(f".tmp-{path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
-    return path
 
 
 def section(title: str, content: str) -> str:

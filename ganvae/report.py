@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from ganvae import __version__, config, page
+from ganvae import __version__, config, files, page
 from ganvae.config import Config
 from ganvae.errors import DataError
 from ganvae.page import Curves, shown
@@ -51,7 +51,7 @@ def write(run: Path | str) -> Path:
     Raises DataError where the directory holds no run.
     """
     left = read(run)
-    return page.save(left.path / "report.html", html(left))
+    return files.write_text(left.path / "report.html", html(left))
 
 
 SAMPLES = dict.fromkeys(

@@ -18,10 +18,11 @@ COMMANDS = sorted(path for path in (ROOT / "cli" / "commands").glob("*.py") if p
 
 # Imports run one way. Everyone may import what stands under "*".
 ALLOWED: dict[str, set[str]] = {
-    "*": {"types", "errors", "config"},
+    "*": {"types", "errors", "files", "config"},
     "types": set(),
     "errors": set(),
     "outline": set(),
+    "files": set(),
     "config": {"outline"},
     "networks": set(),
     "losses": set(),
@@ -48,6 +49,7 @@ TORCH_FREE = [
     ".config",
     ".outline",
     ".errors",
+    ".files",
     ".cli",
     ".progress",
     ".training.display",

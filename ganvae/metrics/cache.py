@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ganvae import files
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Images
 from ganvae.metrics.sampling import read
@@ -110,22 +110,17 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 
 def _save(path: Path, found: dict[str, Tensor]) -> None:
-    scratch = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in found.items()}, scratch)
-        os.replace(scratch, path)
+    whole = {name: tensor.contiguous() for name, tensor in found.items()}
+    with contextlib.suppress(OSError, SafetensorError):
+        files.write(path, lambda scratch: save_file(whole, scratch))
         _prune(path.parent)
-    except (OSError, SafetensorError):
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
 
 
 def _prune(where: Path) -> None:
     """Delete the files used longest ago until the rest fit in :data:`ON_DISK`."""
-    files = sorted(((p.stat().st_mtime, p) for p in where.glob("*.safetensors")), reverse=True)
+    known = sorted(((p.stat().st_mtime, p) for p in where.glob("*.safetensors")), reverse=True)
     total = 0
-    for _, path in files:
+    for _, path in known:
         total += path.stat().st_size
         if total > ON_DISK:
             path.unlink(missing_ok=True)

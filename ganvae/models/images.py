@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from ganvae import files
 
 WHITE = 255
 
@@ -83,7 +82,7 @@ def save_png(image: Image.Image | Tensor | np.ndarray, path: str | Path) -> Path
     if isinstance(image, Tensor):
         return save_png(to_uint8(image[None])[0], path)
     made: Image.Image = picture(image) if isinstance(image, np.ndarray) else image
-    return _write(path, lambda scratch: made.save(scratch, format="PNG"))
+    return files.write(Path(path), lambda scratch: made.save(scratch, format="PNG"))
 
 
 def make_gif(
@@ -97,8 +96,8 @@ def make_gif(
     frames = [grid(frame[None], 1, gap=0, scale=scale) for frame in pixels]
     if not frames:
         raise ValueError("an animation needs at least one image")
-    return _write(
-        path,
+    return files.write(
+        Path(path),
         lambda scratch: frames[0].save(
             scratch,
             format="GIF",
@@ -108,15 +107,3 @@ def make_gif(
             loop=0,
         ),
     )
-
-
-def _write(path: str | Path, write: Callable[[Path], None]) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        write(scratch)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganvae import files
 from ganvae.data import Images, sources
 from ganvae.data.decode import EXTENSIONS, Bad, Preparation, colour
 from ganvae.data.workers import Item, prepare_all
@@ -198,12 +197,12 @@ def preparation(model: Model, channels: int | None = None) -> Preparation:
 def _items(data: str | Path | Sequence[str | Path]) -> tuple[Iterable[Item], bool]:
     """The images, and whether each of them was named by the user."""
     paths = [data] if isinstance(data, str | Path) else list(data)
-    files = [Path(path).expanduser() for path in paths]
-    if not isinstance(data, str | Path) or _is_image(files[0]):
-        missing = [str(file) for file in files if not file.exists()]
+    named = [Path(path).expanduser() for path in paths]
+    if not isinstance(data, str | Path) or _is_image(named[0]):
+        missing = [str(file) for file in named if not file.exists()]
         if missing:
             raise DataError(f"{missing[0]} does not exist; give an image file")
-        return [Item(name=str(file), image=str(file)) for file in files], True
+        return [Item(name=str(file), image=str(file)) for file in named], True
     source = sources.find(str(data))
     try:
         return source.items(source.index()), False
@@ -271,16 +270,10 @@ def folder(out: Path) -> Path:
 
 def write(path: Path, save: Callable[[Path], Any]) -> Path:
     """Write a file whole or not at all. Raises CheckpointError where the disk refuses."""
-    scratch = path.with_name(f".tmp-{uuid.uuid4().hex}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(scratch)
-        os.replace(scratch, path)
+        return files.write(path, save)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path
 
 
 def write_json(path: Path, value: Any) -> Path:

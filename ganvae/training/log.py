@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from ganvae import files
 from ganvae.errors import ConfigError
 from ganvae.training.checkpoint import explain, jsonable
 
@@ -112,9 +113,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 def _truncate(path: Path, step: int) -> None:
     kept = [json.dumps(line) + "\n" for line in read(path) if line["step"] <= step]
-    scratch = path.with_name(".tmp-metrics.jsonl")
-    scratch.write_text("".join(kept), encoding="utf-8")
-    scratch.replace(path)
+    files.write_text(path, "".join(kept))
 
 
 def _writer(folder: Path, resume: int | None) -> Any:

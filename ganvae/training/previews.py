@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganvae.models.images import grid
+from ganvae.models.images import grid, save_png
 from ganvae.training.checkpoint import explain
 
 
@@ -25,12 +25,7 @@ def write(
     rows = [reals, samples] if reconstructions is None else [reals, reconstructions, samples]
     picture = grid(torch.cat([row.detach().float().cpu() for row in rows]), len(reals))
     path = run_dir / "previews" / f"step-{step:08d}.png"
-    scratch = path.with_name(f".tmp-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(scratch, format="PNG")
-        scratch.replace(path)
+        return save_png(picture, path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise explain(error, path) from error
-    return path

@@ -18,7 +18,7 @@ import torch._functorch.config as functorch
 from torch import Tensor, nn
 
 from ganvae import config as configuration
-from ganvae import objectives
+from ganvae import files, objectives
 from ganvae.config import Config
 from ganvae.data import Batches, Data, difference
 from ganvae.data.stream import StreamBatches
@@ -271,6 +271,7 @@ class Trainer:
         if self.processes.first:
             checkpoint.writable(self.out)
             checkpoint.clean(folder)
+            files.clean(self.out)
         found = self._latest() if self.resume else None
         changed = found is not None and self._check_unchanged(found.meta)
         if found is not None:

@@ -15,6 +15,7 @@ import pytest
 from ganvae import config
 from ganvae.data import open_data, stream
 from ganvae.errors import ConfigError, DataError
+from ganvae.training.processes import Processes
 from ganvae.training.trainer import Trainer
 
 from .conftest import Bucket, tar
@@ -80,6 +81,26 @@ def test_changes_are_refused_or_begin_anew(bucket: Bucket, tmp_path: Path) -> No
     allowed = replace(chosen, training=replace(chosen.training, allow_changes=True))
     run = train(allowed, tmp_path / "run", resume=True)
     assert run.at.done
+    assert any("order of the images begins anew" in text for text in run.display.texts)
+
+
+def test_where_another_process_cannot_go_on_all_begin_anew(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(fill(bucket), tmp_path, allow_changes=True)
+    stop = harness.signalling(signal.SIGTERM, lambda now: now.step == 7)
+    train(chosen, tmp_path / "run", change=stop)
+    stopped = harness.last(tmp_path / "run").step
+    asked: list[tuple[float, ...]] = []
+
+    def agree(self: Processes, *numbers: float) -> list[float]:
+        asked.append(numbers)
+        return [1.0] if len([one for one in asked if len(one) == 1]) == 1 else list(numbers)
+
+    monkeypatch.setattr(Processes, "agree", agree)
+    run = train(chosen, tmp_path / "run", resume=True)
+    assert (0.0,) in asked  # this one could have gone on
+    assert run.at.done and run.stream is not None and run.stream.state()["begin"] == stopped
     assert any("order of the images begins anew" in text for text in run.display.texts)
 
 

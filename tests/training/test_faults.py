@@ -127,6 +127,8 @@ def test_a_run_killed_inside_a_save_ends_as_if_it_never_was(
         patch.setattr(os, call, crash)
         train(settings(data, checkpoint_every="1steps"), tmp_path / "run")
     chosen = settings(data, checkpoint_every="1steps")
+    (tmp_path / "run" / "previews").mkdir(exist_ok=True)
+    (tmp_path / "run" / "previews" / ".tmp-half.png").write_bytes(b"as a kill leaves it")
     train(chosen, tmp_path / "run", resume=True)
     assert digest(tmp_path / "run") == whole() and no_leftovers(tmp_path / "run")
 

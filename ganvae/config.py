@@ -103,8 +103,8 @@ class Training:
     """CPU threads of a process; unset: all cores shared by the processes."""
     bf16: bool | None = None
     """bfloat16 autocast; unset: on CUDA, and for convolutions on processors with AMX."""
-    compile: bool = False
-    """torch.compile the networks."""
+    compile: bool | None = None
+    """torch.compile the networks; unset: on CUDA with Triton, unless the budget is below 30m."""
     checkpoint_every: str = "60s"
     """Time, images or steps between checkpoints."""
     keep: int = 2

@@ -42,6 +42,7 @@ def documents() -> st.SearchStrategy[dict[str, Any]]:
             "seed": st.integers(0, 2**63 - 1),
             "lr_scale": st.floats(0, 1e6),
             "bf16": st.sampled_from([None, True, False]),
+            "compile": st.sampled_from([None, True, False]),
         },
     )
     objective = st.sampled_from(["vae", {"name": "vae", "beta": 1e-7}, {"optim": {"lr": 3e-5}}])

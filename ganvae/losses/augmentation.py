@@ -91,12 +91,12 @@ def _translate(images: Tensor, numbers: Tensor, ratio: float = 1 / 8) -> Tensor:
     """Moves each image by up to ``ratio`` of its size; what comes in is 0."""
     batch, _, height, width = images.shape
     device = images.device
-    most = torch.tensor([int(height * ratio + 0.5), int(width * ratio + 0.5)], device=device)
-    shift = (numbers * (2 * most + 1)).floor().long() - most  # uniform in -most … most
-    rows = torch.arange(height, device=device) + shift[:, :1]
-    columns = torch.arange(width, device=device) + shift[:, 1:]
-    rows = rows.add(1).clamp(0, height + 1)
-    columns = columns.add(1).clamp(0, width + 1)
+    places = []
+    for size, number in ((height, numbers[:, :1]), (width, numbers[:, 1:])):
+        most = int(size * ratio + 0.5)
+        shift = (number * (2 * most + 1)).floor().long() - most  # uniform in -most … most
+        places.append((torch.arange(size, device=device) + shift + 1).clamp(0, size + 1))
+    rows, columns = places
     padded = F.pad(images, [1, 1, 1, 1]).permute(0, 2, 3, 1)
     index = torch.arange(batch, device=device)[:, None, None]
     return padded[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

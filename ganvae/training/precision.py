@@ -1,4 +1,4 @@
-"""Where networks compute in bfloat16, and that their results are float32 again."""
+"""Where networks compute in bfloat16, so that their results are float32 again, or compiled."""
 
 from __future__ import annotations
 
@@ -23,6 +23,24 @@ def pays(device: torch.device, nets: Iterable[nn.Module]) -> bool:
 
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+
+
+def compiles(device: torch.device, seconds: float | None) -> bool:
+    """Whether compiling is worth its time: in :data:`LONG` trainings on CUDA, where Triton works.
+
+    On CPUs it takes longer than it saves: docs/decisions.md, 12.
+
+    seconds: that the training lasts; None: its budget is not of time
+    """
+    if device.type != "cuda" or (seconds is not None and seconds < LONG):
+        return False
+    from torch.utils._triton import has_triton
+
+    return has_triton()
+
+
+LONG = 1800
+"""Seconds: compiling takes one or two minutes of them."""
 
 
 def return_float32(nets: Iterable[nn.Module]) -> None:

@@ -164,8 +164,9 @@ class Trainer:
         pays = precision.pays(device, self.nets.values())
         self.bf16 = pays if settings.bf16 is None else settings.bf16
         self.average = Average(self.nets)
-        if settings.compile:
-            compile_networks(self.nets)
+        pays = precision.compiles(device, self.budget.seconds)
+        if pays if settings.compile is None else settings.compile:
+            compile_networks(self.nets, strict=settings.compile is not None)
         self._enter_stage()
         if self.batches.batch % self._shared_by():
             raise ConfigError(
@@ -650,7 +651,7 @@ class Trainer:
     def _evaluate(self) -> None:
         settings = self.config.evaluation
         if not hasattr(self, "judge"):
-            self.judge = judges.load(settings.judge, size=settings.size)
+            self.judge = judges.load(settings.judge, settings.size, self.processes.device)
         score = quick(self.model(), self.data.test, self.judge)
         self.score = score
         shown = {name: score[name] for name in ("kid", "kid_error", "mse")}
@@ -723,11 +724,18 @@ class Trainer:
         return Model(networks, info)
 
 
-def compile_networks(nets: Mapping[str, nn.Module]) -> None:
-    """Compiles the networks in place.
+def compile_networks(nets: Mapping[str, nn.Module], *, strict: bool = True) -> None:
+    """Compiles the networks in place, when they are first called.
 
     Buffers may not be donated: moves share graphs, so a backward pass keeps them for the next.
+
+    strict: raise where a part cannot be compiled; else it stays as it is, with a warning
     """
+    from torch._dynamo import config as dynamo  # which takes a second
+
     functorch.donated_buffer = False
+    dynamo.suppress_errors = not strict
+    if hasattr(functorch, "force_non_lazy_backward_lowering"):  # errors there are warnings, too
+        functorch.force_non_lazy_backward_lowering = not strict
     for net in nets.values():
-        net.compile()
+        net.compile(dynamic=False)  # its batches have few sizes

@@ -155,6 +155,25 @@ def test_a_run_goes_on_in_the_precision_it_was_begun_in(data, tmp_path, monkeypa
     assert new.engine.bf16 is not begun
 
 
+@pytest.mark.parametrize(("pays", "told", "strict"), [
+    (True, None, False), (True, True, True), (False, True, True), (True, False, None),
+    (False, None, None),
+])  # fmt: skip
+def test_networks_are_compiled_where_it_pays_or_as_told(
+    data, tmp_path, monkeypatch, pays, told, strict
+):
+    compiled: list[tuple[set[str], bool]] = []
+
+    def note(nets, *, strict):
+        compiled.append((set(nets), strict))
+
+    monkeypatch.setattr(trainer_module, "compile_networks", note)
+    monkeypatch.setattr(precision, "compiles", lambda device, seconds: pays and seconds is None)
+    train(settings(data, budget="2steps", compile=told), tmp_path / "run")
+    roles = {"encoder", "decoder", "prior", "likelihood", "generator", "discriminator"}
+    assert compiled == ([] if strict is None else [(roles, strict)])
+
+
 def test_convolutions_in_bfloat16_end_as_if_the_run_had_never_been_interrupted(tmp_path):
     """Also those whose weight's gradient is a matrix product."""
 

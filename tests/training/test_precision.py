@@ -5,13 +5,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.utils._triton
+from functorch.compile import make_boxed_func
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
 from torch.nn.functional import group_norm
 from torch.testing import assert_close
 
 from ganvae.networks.prior import MixturePrior
 from ganvae.networks.residual import norm
+from ganvae.training import precision
 from ganvae.training.precision import pays, raised, return_float32
+from ganvae.training.trainer import compile_networks
 from ganvae.types import Noise, Posterior
 
 
@@ -36,6 +41,59 @@ def test_it_pays_on_new_gpus_and_for_convolutions_on_amx(monkeypatch, device, ha
 def test_processors_that_know_nothing_of_it_use_float32(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert pays(torch.device("cpu"), [nn.Conv2d(1, 1, 1)]) is False
+
+
+@pytest.mark.parametrize(
+    ("device", "seconds", "works", "expected"),
+    [
+        ("cuda", None, True, True),
+        ("cuda", 1800, True, True),
+        ("cuda", 1799, True, False),
+        ("cuda", None, False, False),
+        ("cpu", None, True, False),
+        ("mps", 3600, True, False),
+    ],
+)
+def test_networks_are_compiled_in_long_trainings_where_kernels_can_be(
+    monkeypatch, device, seconds, works, expected
+):
+    monkeypatch.setattr(torch.utils._triton, "has_triton", lambda: works)
+    assert precision.compiles(SimpleNamespace(type=device), seconds) is expected
+
+
+class Scale(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (2 * x).sin()
+
+
+@pytest.mark.parametrize("broken", ["forward", "backward"])
+def test_what_cannot_be_compiled_stays_as_it_is_unless_it_was_asked_for(monkeypatch, broken):
+    def works(graph, inputs):
+        return make_boxed_func(graph.forward)
+
+    def fails(graph, inputs):
+        raise RuntimeError("there is no compiler")
+
+    backend = aot_autograd(
+        fw_compiler=fails if broken == "forward" else works,
+        bw_compiler=fails if broken == "backward" else works,
+    )
+    compiled = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda net, dynamic: compiled(net, backend=backend, dynamic=dynamic)
+    )
+    net, x = Scale(), torch.ones(2, requires_grad=True)
+    try:
+        compile_networks({"decoder": net})
+        with pytest.raises(Exception, match="there is no compiler"):
+            net(x).sum().backward()
+        torch.compiler.reset()
+        compile_networks({"decoder": net}, strict=False)
+        (grad,) = torch.autograd.grad(net(x).sum(), x)
+        assert_close(grad, 2 * (2 * x).cos().detach())
+    finally:
+        compile_networks({})
+        torch.compiler.reset()
 
 
 @dataclass(frozen=True)

@@ -164,9 +164,9 @@ class Trainer:
         pays = precision.pays(device, self.nets.values())
         self.bf16 = pays if settings.bf16 is None else settings.bf16
         self.average = Average(self.nets)
-        pays = precision.compiles(device, self.budget.seconds)
-        if pays if settings.compile is None else settings.compile:
-            compile_networks(self.nets, strict=settings.compile is not None)
+        told = settings.compile
+        if told or (told is None and precision.compiles(device, self.budget.seconds)):
+            compile_networks(self.nets, strict=told is True)
         self._enter_stage()
         if self.batches.batch % self._shared_by():
             raise ConfigError(

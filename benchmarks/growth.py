@@ -34,7 +34,7 @@ from benchmarks.cells import ROOT, Cell, measure
 from benchmarks.claim import finish
 from benchmarks.data import photographs
 from benchmarks.use import missed
-from ganvae import api, config, objectives
+from ganvae import api, config, files, objectives
 from ganvae.data import open_data
 from ganvae.networks import zoo
 from ganvae.training.trainer import Trainer
@@ -123,19 +123,13 @@ class Turned(Trainer):
         number = next(self.holds)
         if self.processes.first:
             told = {"seconds": self.spent, "stage": self.at.stage, **memory()}
-            _write(self.place / f"hold-{number}.json", json.dumps(told))
+            files.write_text(self.place / f"hold-{number}.json", json.dumps(told))
         self.spent = 0.0
         go, end = self.place / f"go-{number}", self.place / "end"
         while not go.exists():
             if end.exists():
                 sys.exit(0)
             time.sleep(0.005)
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".tmp-{path.name}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def take_part(given: Mapping[str, Any]) -> None:

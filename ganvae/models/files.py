@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import ganvae
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
+from ganvae.files import write as write_whole
 from ganvae.models import priors, tensors
 from ganvae.models.info import ModelInfo, parse, shown
 from ganvae.networks import zoo
@@ -339,12 +340,8 @@ def write_file(path: Path, content: bytes) -> None:
 
 def write_card(folder: Path, card: str) -> None:
     """Replace the model card in a model directory."""
-    scratch = folder / f".tmp-{uuid.uuid4().hex}"
-    try:
-        write_file(scratch, card.encode("utf-8", "replace"))
-        os.replace(scratch, folder / CARD)
-    finally:
-        scratch.unlink(missing_ok=True)
+    content = card.encode("utf-8", "replace")
+    write_whole(folder / CARD, lambda scratch: write_file(scratch, content))
 
 
 def _check_place(folder: Path) -> None:

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ganvae.telling import plain
 from ganvae.training.display import Display
 
 _SCORES = ("kid", "fid", "mse", "psnr")
@@ -187,13 +188,6 @@ class Tracker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def plain(text: str) -> str:
-    """Text without control characters, which a file name may hold and a terminal would obey."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
 
 
 def clock(seconds: float) -> str:

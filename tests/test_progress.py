@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from ganvae import progress
-from ganvae.progress import LineDisplay, LiveDisplay, Tracker, clock, plain, scores
+from ganvae.progress import LineDisplay, LiveDisplay, Tracker, clock, scores
+from ganvae.telling import plain
 
 
 def _console(terminal: bool) -> tuple[Console, io.StringIO]:

@@ -113,7 +113,7 @@ def _dispatch(tokens: list[str]) -> int:
 
 
 def _fail(text: str, code: int, debug: bool) -> int:
-    from ganvae.progress import plain
+    from ganvae.telling import plain
 
     if debug:
         traceback.print_exc()
@@ -133,7 +133,7 @@ def _note(
     line: str | None = None,
 ) -> None:
     """Shows what this package warns of; what other packages tell developers needs --debug."""
-    from ganvae.progress import plain
+    from ganvae.telling import plain
 
     if Path(filename).is_relative_to(Path(ganvae.__file__).parent):
         print(f"ganvae: note: {plain(str(message))}", file=sys.stderr)

@@ -1,0 +1,101 @@
+"""The one gate for what others made: read up to a stated number of bytes, refused in one sentence.
+
+What comes from outside, archives, arrays, YAML, JSON, may claim any size and break any parser.
+Here are the parts that every reader of such things uses: a file that ends where its budget does,
+and a place where whatever a parser raises becomes one of our errors.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ganvae.errors import DataError, GanvaeError
+from ganvae.telling import plain, redacted, short, words
+
+
+@contextmanager
+def gate(what: str, error: type[GanvaeError] = DataError, mend: str = "") -> Iterator[None]:
+    """Whatever goes wrong inside while reading ``what`` is raised as ``error``, in one sentence.
+
+    Errors of ours pass as they are, interrupts too. Running out of memory is told as such.
+    """
+    try:
+        yield
+    except GanvaeError:
+        raise
+    except MemoryError:
+        raise error(_said(what, "there is not enough memory for it", mend)) from None
+    except RecursionError:
+        raise error(_said(what, "it is nested too deeply", mend)) from None
+    except OSError as cause:
+        raise error(_said(what, cause.strerror or words(cause), mend)) from None
+    except Exception as cause:
+        raise error(_said(what, words(cause), mend)) from None
+
+
+def _said(what: str, why: str, mend: str) -> str:
+    return short(f"cannot read {plain(redacted(what))}: {why}{'; ' if mend else ''}{mend}")
+
+
+class Limited(io.RawIOBase):
+    """A stream that ends in an error once more than ``limit`` bytes were read from it.
+
+    file: anything with ``read``; what it holds may be larger than anyone can say beforehand, as
+        what is compressed is
+    what: named in the sentence
+    """
+
+    def __init__(
+        self, file: IO[bytes] | Any, limit: int, what: str, error: type[GanvaeError] = DataError
+    ):
+        self._file, self._left, self._limit = file, limit, limit
+        self._what, self._error = what, error
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to ``size`` bytes, or all. Raises ``error`` past the limit."""
+        room = self._left + 1  # one more shows that there is more
+        data: bytes = self._file.read(room if size is None or size < 0 else min(size, room))
+        self._left -= len(data)
+        if self._left < 0:
+            raise self._error(too_large(self._what, self._limit))
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """For buffered readers."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def too_large(what: str, limit: int) -> str:
+    """The sentence for what exceeds a budget."""
+    return f"{short(plain(redacted(what)), 300)} has more than the {limit:,} bytes it may have"
+
+
+def regular(path: Path, what: str, error: type[GanvaeError] = DataError) -> IO[bytes]:
+    """Opens a regular file to read, and never waits for a pipe or a device of that name."""
+    with gate(what, error):
+        handle = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise error(f"{plain(what)} is not a regular file")
+    return os.fdopen(handle, "rb")
+
+
+def read(path: Path, limit: int, what: str = "", error: type[GanvaeError] = DataError) -> bytes:
+    """The contents of a regular file of at most ``limit`` bytes. Raises ``error``."""
+    what = what or str(path)
+    with regular(path, what, error) as file, gate(what, error):
+        return Limited(file, limit, what, error).read()

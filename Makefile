@@ -1,4 +1,4 @@
-# make demo | test | test-all | lint | docs | benchmark | soak | clean
+# make demo | test | test-all | same | lint | docs | benchmark | soak | clean
 # PYTHON chooses the interpreter that makes the virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints.txt "torch==2.13.0" -e
 
-.PHONY: demo test test-all lint docs benchmark soak clean help
+.PHONY: demo test test-all same lint docs benchmark soak clean help
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -31,6 +31,10 @@ test: $(VENV)/.installed-test
 
 test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2
+
+# Before a refactoring: records. After it: says what is no longer the same, to the bit.
+same: $(VENV)/.installed-test
+	$(BIN)/python tools/same.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

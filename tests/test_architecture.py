@@ -131,12 +131,24 @@ def test_nothing_dangerous_is_imported_or_called(path: Path) -> None:
             assert called not in ("eval", "exec", "yaml.unsafe_load", "yaml.full_load")
 
 
+def _code(text: str) -> int:
+    """Lines of code: neither blank, nor a comment, nor a docstring."""
+    told = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    lines = enumerate(map(str.strip, text.splitlines()), 1)
+    return sum(bool(line) and line[0] != "#" and number not in told for number, line in lines)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "objectives").glob("*.py")), ids=_name)
 def test_an_objective_is_one_short_file_with_its_paper(path: Path) -> None:
     if path.stem in ("__init__", "base", "registry"):
         return
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 80
+    assert _code(text) <= 60
     assert "https://" in text, "name the paper"
 
 

@@ -24,9 +24,12 @@ class Bicycle(Objective):
     networks: ClassVar = ("encoder", "generator", "discriminator", "discriminator_z", "prior")
     decoder: ClassVar = "generator"
     generator: ClassVar = "generator"
-    kinds: ClassVar = {"generator": "unet", "discriminator": "pair_discriminator",
-                       "discriminator_z": "pair_discriminator",
-                       "prior": "normal_prior"}  # fmt: skip
+    kinds: ClassVar = {
+        "generator": "unet",
+        "discriminator": "pair_discriminator",
+        "discriminator_z": "pair_discriminator",
+        "prior": "normal_prior",
+    }
     halved: ClassVar = True
     classes: ClassVar = False
     paired: ClassVar = True
@@ -57,14 +60,17 @@ class Bicycle(Objective):
         """Both D; then E and G, of which λ_z moves G alone. Odd rows start from z, even from B."""
         E, G, D, D_z, prior = (nets[name] for name in self.networks)
         one, other = batch.halves() if self.adversarial else (batch, None)
-        B, A, q = one.image, one.condition, E(one.image)
+        B, A = one.image, one.condition
+        q = E(B)
         if other:
-            B_z, A_z, z = other.image, other.condition, prior.sample(other.noise)
+            B_z, A_z = other.image, other.condition
+            z = prior.sample(other.noise)
             made = G(torch.cat([q.rsample(one.noise), z]), *join(A, A_z))
             B_hat, made_z = made.split([len(B), len(B_z)])
         else:
             B_hat = G(q.rsample(one.noise), *A)
-        pixel, divergence = (B_hat - B).abs().mean(), kl(q)  # L_1^VAE, L_KL
+        pixel = (B_hat - B).abs().mean()  # L_1^VAE
+        divergence = kl(q)  # L_KL
         loss = self.pixel * pixel + self.beta * divergence
         logged = {"pixel": pixel.detach(), "kl": divergence.detach()}
         if other:

@@ -53,15 +53,21 @@ class CVAEGAN(Objective):
         z_p = [batch.noise.normal(*q.mean.shape[1:]) for _ in range(2)]  # p(z) = N(0, I)
         fakes = [G(z, *c) for z in (q.rsample(batch.noise), *z_p)]
         critic, gan, f_x_D, f_D = self.adversary.play(D, x, fakes, now, c)
+
         logits, f_x_C = C(x, features=True)
         _, f_C = frozen(C)(torch.cat(fakes), features=True)
         f_x = torch.cat([f_x_D, f_x_C.detach()], 1)  # f_D and f_C side by side
         f_x_hat, *f_p = torch.cat([torch.cat(f_D), f_C], 1).chunk(3)
         rec = 0.5 * (squared(fakes[0], x) + self.feature * squared(f_x_hat, f_x))  # L_G
         means = 0.5 * matching_means(f_x, *f_p)  # L_GD + L_GC
-        prior, named = self.beta * kl(q), cross_entropy(logits, c[0])
-        others = {"encoder": prior + rec, "discriminator": critic.loss, "classifier": named}
-        yield {"decoder": rec + self.mean_feature * means + self.adversarial * gan} | others
+        prior = self.beta * kl(q)
+        named = cross_entropy(logits, c[0])
+        yield {
+            "decoder": rec + self.mean_feature * means + self.adversarial * gan,
+            "encoder": prior + rec,
+            "discriminator": critic.loss,
+            "classifier": named,
+        }
         logged = {"kl": prior, "reconstruction": rec, "means": means, "cross_entropy": named}
         return {name: value.detach() for name, value in logged.items()} | critic.logged
 

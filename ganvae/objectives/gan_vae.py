@@ -20,13 +20,17 @@ from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 class GANVAE(Objective):
     """First E and Dec, a VAE whose prior is fitted; then G, at first a copy of Dec, against D.
 
-    | https://arxiv.org/abs/1312.6114 (E and Dec) | https://arxiv.org/abs/2501.05441 (G and D)
+    | Auto-Encoding Variational Bayes (Kingma and Welling, 2014): E and Dec
+    | https://arxiv.org/abs/1312.6114
+    | The GAN is dead; long live the GAN! A Modern Baseline GAN (Huang et al., 2024): G and D
+    | https://arxiv.org/abs/2501.05441
     """
 
     networks: ClassVar = (*VAE.networks, "generator", "discriminator")
     generator: ClassVar = "generator"
     halved: ClassVar = True
     unset: ClassVar = {"share": (0.4, 0.7), "ramp": (1500, 4000)}
+
     optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.99, final=0.05)
     """Adam and its schedule in the adversarial stage."""
     representation: VAE = VAE()
@@ -53,17 +57,23 @@ class GANVAE(Objective):
         E, _, _, prior, G, D = (nets[name] for name in self.networks)
         known, other = batch.halves()
         x, c = torch.cat([known.image, other.image]), join(known.condition, other.condition)
-        logged = {} if self.share != 0 else (yield from self.representation.step(nets, batch, now))
+        logged = {}
+        if self.share == 0:
+            logged = yield from self.representation.step(nets, batch, now)
+
         with torch.no_grad():
             z = E(known.image, *known.condition).rsample(known.noise)
-        x_hat = G(torch.cat([z, prior.sample(other.noise, *other.condition)]), *c)
+            z_p = prior.sample(other.noise, *other.condition)
+        x_hat = G(torch.cat([z, z_p]), *c)
         critic = self.adversary.discriminator(D, x, x_hat, now, c)
         yield {"discriminator": critic.loss}
+
         rise = min(1.0, (now.step + 1) / (self.ramp or 1))
+        again = x_hat[: len(z)]
         game = self.adversarial * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
-        loss = rise * game + self.pixel * squared(x_hat[: len(z)], known.image)
+        loss = rise * game + self.pixel * squared(again, known.image)
         if self.feature:
-            alike = matching(frozen(D), x_hat[: len(z)], known.image, known.condition)
+            alike = matching(frozen(D), again, known.image, known.condition)
             loss = loss + rise**2 * self.feature * alike
         yield {"generator": loss}
         return logged | critic.logged

@@ -49,10 +49,13 @@ class SoftIntroVAE(Objective):
         """E, then Dec against the E that has moved, on the same fakes: Dec has not moved yet."""
         E, Dec, _, _ = (nets[name] for name in self.networks)
         x, c = batch.image, batch.condition
-        q, both, s = E(x, *c), join(c, c), 1 / x[0].numel()
-        z, z_p = q.rsample(batch.noise), batch.noise.normal(*q.mean.shape[1:])  # N(0, I)
+        both, s = join(c, c), 1 / x[0].numel()
+        q = E(x, *c)
+        z = q.rsample(batch.noise)
+        z_p = batch.noise.normal(*q.mean.shape[1:])  # N(0, I)
         x_f = Dec(torch.cat([z, z_p]), *both)
-        reconstruction, divergence, fake = squared(x_f[: len(x)], x), kl(q), x_f.detach()
+        fake = x_f.detach()
+        reconstruction, divergence = squared(x_f[: len(x)], x), kl(q)
 
         q_f = E(fake, *both)
         again = frozen(Dec)(_sample(q_f, batch.noise), *both)

@@ -62,19 +62,21 @@ class UNIT(Objective):
         D, D_s = (Augmented(net, batch.noise, moved, 2) for net in (D, D_s))
         q_x, q_s = E(x), E(s, source=True)
         z_x, z_s = q_x.rsample(batch.noise), q_s.rsample(batch.noise)
-        pixel = (G(z_x) - x).abs().mean() + (G(z_s, source=True) - s).abs().mean()
         d = z_x.shape[1]
+        pixel = (G(z_x) - x).abs().mean() + (G(z_s, source=True) - s).abs().mean()
         loss = self.pixel * pixel + self.beta * (kl(q_x) + kl(q_s)) / d  # L_VAE
+
         x_s, s_x = G(z_s), G(z_x, source=True)  # the translations
         critic = self.adversary.discriminator(D, x, x_s, now)
         critic_s = self.adversary.discriminator(D_s, s, s_x, now)
         yield {"discriminator": critic.loss, "discriminator_source": critic_s.loss}
+
         gan = self.adversary.generator(frozen(D)(x_s), critic.real)
         gan = gan + self.adversary.generator(frozen(D_s)(s_x), critic_s.real)  # L_GAN
-        p_x, p_s = E(s_x, source=True), E(x_s)
-        cycle = (G(p_x.rsample(batch.noise)) - x).abs().mean()  # there and back again
-        cycle = cycle + (G(p_s.rsample(batch.noise), source=True) - s).abs().mean()
         loss = loss + self.adversarial * gan
+        p_x, p_s = E(s_x, source=True), E(x_s)  # there and back again
+        cycle = (G(p_x.rsample(batch.noise)) - x).abs().mean()
+        cycle = cycle + (G(p_s.rsample(batch.noise), source=True) - s).abs().mean()
         loss = loss + self.cycle * cycle + self.cycle_beta * (kl(p_x) + kl(p_s)) / d  # L_CC
         yield {"encoder": loss, "generator": loss}
         return {"pixel": pixel.detach(), "cycle": cycle.detach()} | critic.logged

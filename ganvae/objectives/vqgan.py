@@ -64,12 +64,14 @@ class VQGAN(Objective):
         codebook = squared(q.after, q.before.detach())
         loss = reconstruction + codebook + self.commitment * squared(q.before, q.after.detach())
         logged = {"reconstruction": reconstruction.detach(), "codebook": codebook.detach()}
+
         if self.balance.playing(now):
             critic = self.adversary.discriminator(D, x, x_hat, now, c)
             yield {"discriminator": critic.loss}
             gan = self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
             loss = loss + self.balance.weigh(gan, reconstruction, x[0].numel(), last_layer(Dec))
             logged |= critic.logged
+
         yield {"encoder": loss, "decoder": loss}
         return logged
 

@@ -18,10 +18,10 @@ from torch import nn
 
 from ganvae import comparison, config, files, metrics, objectives, report, tasks
 from ganvae.config import Config
-from ganvae.data import Data, open_data
+from ganvae.data import Data, Manifest, open_data
 from ganvae.data.check import Report
 from ganvae.data.check import check as check_images
-from ganvae.data.dataset import refuse_contradictions
+from ganvae.data.dataset import judged_by, refuse_contradictions
 from ganvae.data.pairs import paired as are_paired
 from ganvae.errors import ConfigError
 from ganvae.metrics.judge import load as load_judge
@@ -31,11 +31,12 @@ from ganvae.models import load as load_model
 from ganvae.models.images import grid, save_png
 from ganvae.progress import Progress
 from ganvae.tasks.pictures import scale_of
+from ganvae.telling import name_of
 from ganvae.training.display import Display
 from ganvae.training.lock import RunLock
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every
-from ganvae.training.trainer import Result, Trainer
+from ganvae.training.trainer import IMAGES, Result, Trainer
 
 RUNS = Path("runs")
 _EMPTY = {".lock"}  # what a directory may hold and still be a new run's
@@ -172,6 +173,10 @@ def complete(chosen: Config) -> Config:
 def refuse(chosen: Config) -> None:
     """Raises ConfigError for settings that cannot be, whatever the images are."""
     refuse_contradictions(chosen.data)
+    if chosen.data.test_share == 1:
+        raise ConfigError(
+            "data.test_share 1 holds all images out, and none is left to learn from; choose less"
+        )
     if chosen.data.labels and not objectives.get(chosen.objective).classes:
         objectives.refuse_classes(chosen.objective)
 
@@ -195,6 +200,7 @@ def start(
 ) -> Run:
     """Trains what :func:`settle` returned, and judges it; see :func:`train`."""
     display = display or Display()
+    refuse(chosen)
     if not resume and is_first():
         refuse_occupied(out)
     wanted = objectives.get(chosen.objective)
@@ -258,8 +264,9 @@ def assess(
             seed=chosen.training.seed,
         )  # fmt: skip
     evaluation = metrics.evaluate(
-        model, data, chosen.evaluation, judge=judge, progress=progress, seed=chosen.training.seed
-    )
+        model, data, chosen.evaluation, judge=judge, progress=progress,
+        seed=chosen.training.seed, name=name_of(chosen.data.path),
+    )  # fmt: skip
     if priors:
         evaluation["priors"] = priors
     evaluation["environment"] = environment()
@@ -280,9 +287,11 @@ def evaluate(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Judge a model on held-out images.
+    """Judge a model on images that it was not trained on.
 
-    A run that is judged on its own images has its ``evaluation.json`` and report renewed.
+    Of the images that it was trained on those held out are judged by, and a run that is judged so
+    has its ``evaluation.json`` and report renewed. Of others all are, unless ``data.test_share``
+    asks for the part that is held out of them.
 
     model: a model, a run's or a model's directory, or a Hub id
     data: the images; unset: those the run was trained on
@@ -301,7 +310,12 @@ def evaluate(
     if not own:
         base = _as_trained(base, loaded)
     chosen = config.override(base, given)
-    opened = open_data(chosen.data, paired=loaded.info.paired, progress=packing(progress))
+    pairs, packed = loaded.info.paired, packing(progress)
+    if data is not None and "data.test_share" not in given:
+        trained = loaded.info.trained.fingerprint
+        wanted = judged_by(chosen.data, trained, paired=pairs, progress=packed)
+        chosen = replace(chosen, data=wanted)
+    opened = open_data(chosen.data, paired=pairs, progress=packed)
     if opened.shape != loaded.shape:
         raise ConfigError(
             f"the images are {_size(opened.shape)}, the model makes {_size(loaded.shape)}: "
@@ -310,10 +324,14 @@ def evaluate(
     loaded.refuse_other_classes(opened.classes)
     if own and folder is not None and opened.fingerprint == loaded.info.trained.fingerprint:
         return assess(loaded, opened, chosen, folder, judge=judge, progress=progress)
-    return metrics.evaluate(
+    scores = metrics.evaluate(
         loaded, opened, chosen.evaluation, judge=judge, progress=progress,
-        seed=chosen.training.seed, training=False,
+        seed=chosen.training.seed, training=False, name=name_of(chosen.data.path),
     )  # fmt: skip
+    listed = None if folder is None else folder / IMAGES
+    if listed is not None and listed.exists():
+        scores["known"] = Manifest.load(listed).count(opened.test)
+    return scores
 
 
 def check(

@@ -44,7 +44,8 @@ class Data:
     augment: Literal["none", "diffaugment"] = "none"
     """Differentiable augmentation of what the discriminator sees."""
     test_share: float = 0.1
-    """Share of the images held out for evaluation, unless the source has its own split."""
+    """Share of the images held out for evaluation, unless the source has its own split; 1: all,
+    whatever the source says, to judge a model by."""
     max_bad: float = 0.01
     """Largest share of unreadable files that is skipped; more stops the run."""
     cache: str | None = None
@@ -165,7 +166,7 @@ The contents of ``data.path`` count by their fingerprint.
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "data.size": (1, 4096),
-    "data.test_share": (0, 0.9),
+    "data.test_share": (0, 1),
     "data.max_bad": (0, 1),
     "networks.latent": (1, 65_536),
     "networks.width": (1, 4096),

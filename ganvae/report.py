@@ -124,12 +124,17 @@ def figures(evaluation: Mapping[str, Any]) -> list[Row]:
 
 def conditions(evaluation: Mapping[str, Any]) -> str:
     """What holds for all figures, in a sentence."""
-    leaked = evaluation.get("leaked")
+    leaked, known = evaluation.get("leaked"), evaluation.get("known")
+    judged = evaluation.get("judged") or f"{evaluation.get('split', 'held-out')} images"
     parts = [
-        f"On {evaluation.get('split', 'held-out')} images with the averaged (EMA) weights",
+        f"On {judged}, with the averaged (EMA) weights",
         f"features of {evaluation.get('judge')}, {evaluation.get('resize')}",
         f"samples {evaluation.get('samples')}, seed {evaluation.get('seed')}",
         f"{leaked:,} held-out images are also training images" if leaked else "",
+        f"{known:,} of them are also among the run's own images, held out or trained on: scores on"
+        " these flatter"
+        if known
+        else "",
     ]
     return "; ".join(part for part in parts if part) + "."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 
 MOST = 500
 """Characters that a message about something foreign has at most."""
@@ -22,6 +23,11 @@ def plain(text: str) -> str:
 def redacted(text: str) -> str:
     """A text whose addresses have neither ``user:password@`` nor a query, where keys stand."""
     return _ADDRESS.sub(r"\1\3", text)
+
+
+def name_of(path: str) -> str:
+    """The last part of a path or an address, fit to be shown."""
+    return plain(PurePath(redacted(path)).name or path)
 
 
 def short(text: str, most: int = MOST) -> str:

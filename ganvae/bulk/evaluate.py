@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +23,7 @@ from ganvae.bulk.parts import Done, need
 from ganvae.bulk.units import Piece, absolute
 from ganvae.config import Config
 from ganvae.data import Data, Images, open_data
+from ganvae.data.dataset import judged_by
 from ganvae.errors import ConfigError, DataError
 from ganvae.metrics import cache
 from ganvae.metrics import judge as judges
@@ -31,6 +32,7 @@ from ganvae.metrics.sampling import CHUNK, rows
 from ganvae.models import Model, load
 from ganvae.models.images import to_tensor
 from ganvae.tasks.pictures import Progress, write_json
+from ganvae.telling import name_of
 
 
 def evaluate(
@@ -54,7 +56,8 @@ def evaluate(
     process, which also takes reconstructions and likelihoods.
 
     model: of a task other than to generate: ConfigError
-    data: the images; None: those the run was trained on
+    data: the images, of which all are judged by unless ``data.test_share`` is set or they are the
+        run's own; None: those the run was trained on
     samples: images on each side; unset: ``evaluation.samples``
     settings: by dotted name, for example ``{"evaluation.size": 64}``
     training: also look at training images, see :func:`ganvae.metrics.evaluate`; unset: where the
@@ -70,7 +73,11 @@ def evaluate(
             f"this model was trained to {loaded.info.task} images, and in bulk only models that "
             f"generate are judged; use ganvae evaluate"
         )
-    chosen = _settled(place, loaded, data, dict(settings or {}), samples, seed)
+    given = dict(settings or {})
+    chosen = _settled(place, loaded, data, given, samples, seed)
+    if data is not None and "data.test_share" not in given:
+        wanted = judged_by(chosen.data, loaded.info.trained.fingerprint)
+        chosen = replace(chosen, data=wanted)
     opened = open_data(chosen.data)
     _refuse(loaded, opened, chosen)
     if training is None:
@@ -84,7 +91,7 @@ def evaluate(
     found = metrics.evaluate(
         Drawn(loaded, made.parts, chosen.training.seed),
         opened, chosen.evaluation, training=training, progress=progress,
-        seed=chosen.training.seed, judge=judge,
+        seed=chosen.training.seed, judge=judge, name=name_of(chosen.data.path),
     )  # fmt: skip
     write_json(out / "evaluation.json", found)
     return found

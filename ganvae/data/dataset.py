@@ -91,8 +91,7 @@ class Data:
             names = [f"{pairs.TARGET}/{name}" for name in names]
             names += [f"{pairs.SOURCE}/{name}" for name in self.sources.names()]
             hashes = np.concatenate([hashes, self.sources.hashes()])
-        content = np.ascontiguousarray(hashes[:, :8]).view(np.uint64)[:, 0]
-        return Manifest(_name_keys(names), content)
+        return Manifest(_name_keys(names), _content_keys(hashes))
 
 
 @dataclass(frozen=True)
@@ -116,6 +115,10 @@ class Manifest:
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the list of images {path}: {error}") from None
         return Manifest(names, contents)
+
+    def count(self, images: Images) -> int:
+        """How many of some images have the content of one that is listed."""
+        return int(np.isin(_content_keys(images.hashes()), self.contents).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +163,11 @@ def difference(old: Manifest | Path, new: Manifest) -> Difference:
     )
 
 
+def _content_keys(hashes: np.ndarray) -> np.ndarray:
+    keys: np.ndarray = np.ascontiguousarray(hashes[:, :8]).view(np.uint64)[:, 0]
+    return keys
+
+
 def _name_keys(names: list[str]) -> np.ndarray:
     keys = b"".join(
         blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest() for name in names
@@ -202,10 +210,39 @@ def open_data(
     return data
 
 
+def judged_by(
+    chosen: config.Data,
+    trained: str,
+    *,
+    paired: bool | None = None,
+    progress: Progress | None = None,
+) -> config.Data:
+    """The setting of images that somebody names to judge a model by, without saying how many.
+
+    Those that the model was trained on are divided as they were; of others all are held out, but
+    of shards that are read while training, of which there is but a sample.
+
+    trained: fingerprint of the images that the model was trained on
+    """
+    if chosen.stream:
+        return chosen
+    try:
+        divided = open_data(chosen, paired=paired, progress=progress)
+    except DataError:  # nothing can have been trained on it; what else is wrong is said later
+        divided = None
+    own = divided is not None and divided.fingerprint == trained
+    return chosen if own else replace(chosen, test_share=1.0)
+
+
 def refuse_contradictions(chosen: config.Data) -> None:
     """Raises ConfigError for settings of the data that cannot be, whatever the images are."""
     if not 0 <= chosen.max_bad <= 1:
         raise ConfigError(f"data.max_bad must be between 0 and 1, got {chosen.max_bad}")
+    if chosen.stream and chosen.test_share == 1:
+        raise ConfigError(
+            "data.test_share 1 holds all images out, and of data.stream only a sample is packed;"
+            " leave out one of them"
+        )
     if chosen.origin != "given" and chosen.task != "translate":
         raise ConfigError(
             f"data.origin {chosen.origin} is what a translation starts from, and data.task is"
@@ -405,7 +442,7 @@ def together(source: Store, target: Store, share: float) -> tuple[Sides, Sides]:
     hashes = target.hashes()
     hashes[partner >= 0] = source.hashes()[partner[partner >= 0]]
     parts = [part[partner[part] >= 0] for part in split(target, share, hashes)]
-    if not all(len(part) for part in parts):
+    if not len(parts[1]) or (share < 1 and not len(parts[0])):
         raise DataError(
             f"too few pairs with {target.meta['source']['path']} can be read: one is needed to"
             " learn from, and another one to hold out"
@@ -504,7 +541,7 @@ def _report(
         "images": len(store),
         "train": len(train),
         "test": len(test),
-        "split": "the source's own" if own else f"by content, {chosen.test_share:.0%} held out",
+        "split": _split_in_words(chosen, own),
         "shape": list(store.shape),
         "resize": chosen.resize,
         "background": chosen.background,
@@ -519,6 +556,12 @@ def _report(
         "duplicates": len(store) - store.meta["distinct"],
         "leaks": len(leaked),
     }
+
+
+def _split_in_words(chosen: config.Data, own: bool) -> str:
+    if chosen.test_share == 1:
+        return "all held out"
+    return "the source's own" if own else f"by content, {chosen.test_share:.0%} held out"
 
 
 def _notes(report: dict[str, Any], chosen: config.Data) -> list[str]:

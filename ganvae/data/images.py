@@ -102,6 +102,10 @@ class Images:
         for start in range(0, len(self), size):
             yield self.images(np.arange(start, min(start + size, len(self))))
 
+    def hashes(self) -> np.ndarray:
+        """Content hash of every image: uint8 (N, 16)."""
+        return self._store.hashes()[self._rows]
+
     def names(self) -> list[str]:
         """Name of every image within its source; read from disk at each call."""
         names = self._store.names()

@@ -54,17 +54,19 @@ def evaluate(
     seed: int = 0,
     judge: Judge | nn.Module | None = None,
     cache_folder: Path | None = None,
+    name: str = "",
 ) -> dict[str, Any]:
     """Every score of a model that its kind allows, against held-out images; JSON-able.
 
     model: see :class:`ganvae.metrics.protocols.Model`; without an encoder there are no
         reconstruction figures, without a likelihood no bounds
-    data: training and held-out images
+    data: training and held-out images; without any to train on, all of them are judged by
     training: also look at training images: the real-against-real reference and the check for
         copies. They cost their features once; these are kept on disk
     progress: called with (what, done, total)
     judge: a module to judge by, instead of the one the settings name
     cache_folder: where features of real images are kept; unset: :func:`cache.folder`
+    name: what the data is called in words
 
     Returns "figures" and "reference" (key → fields of :class:`Figure`), "memorisation" (pairs of
     suspicious sample and training row, worst first; None where not looked for) and the conditions.
@@ -93,6 +95,7 @@ def evaluate(
         translation.measure(run)
     run.progress("judged", 1, 1)
     return {
+        "judged": _in_words(run, name),
         **_conditions(run),
         "seconds": round(time.perf_counter() - start, 3),
         "figures": run.figures,
@@ -101,13 +104,22 @@ def evaluate(
     }
 
 
+def _in_words(run: Record, name: str) -> str:
+    """Which images were judged by: "all of NAME, 1,200 images", "120 held-out images of NAME"."""
+    every, of = len(run.data.test), f" of {name}" if name else ""
+    some = f"{run.n:,} of " if run.n < every else ""
+    if run.split == "held-out":
+        return f"{some}{every:,} held-out images{of}"
+    return f"{some}all {every:,} images{of}" if some or not of else f"all{of}, {every:,} images"
+
+
 def _conditions(run: Record) -> dict[str, Any]:
     """What was judged, by what."""
     data = run.data
     return {
         "judge": run.judge.name,
         "resize": run.judge.resize,
-        "split": "held-out",
+        "split": run.split,
         "seed": run.seed,
         "n_generated": run.n,
         "n_heldout": run.n,

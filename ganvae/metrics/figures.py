@@ -69,6 +69,11 @@ class Record:
         """Images on each side of a comparison."""
         return min(self.settings.samples, len(self.data.test))
 
+    @property
+    def split(self) -> str:
+        """Which images are judged by: "held-out" ones, or "all" where none is trained on."""
+        return "held-out" if len(self.data.train) else "all"
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Figures added inside carry the seconds it took."""
@@ -82,7 +87,7 @@ class Record:
     def add(self, key: str, *, reference: bool = False, **fields: Any) -> None:
         """Record a figure; what is not a finite number becomes None."""
         fields["value"], fields["error"] = finite(fields["value"]), finite(fields.get("error"))
-        figure = Figure(split="held-out", seed=self.seed, **fields)
+        figure = Figure(split=self.split, seed=self.seed, **fields)
         (self.reference if reference else self.figures)[key] = asdict(figure)
 
     def labels(self) -> dict[str, str]:

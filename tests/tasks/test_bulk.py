@@ -386,7 +386,7 @@ def test_evaluate_says_what_the_single_machine_one_says(model, folder, tmp_path)
     )
     expected = metrics.evaluate(
         model, open_data(chosen.data), chosen.evaluation, seed=5,
-        cache_folder=tmp_path / "fresh",
+        cache_folder=tmp_path / "fresh", name=data.name,
     )  # fmt: skip
     assert figures(found) == figures(expected)
     assert found["figures"]["kid"]["value"] is not None

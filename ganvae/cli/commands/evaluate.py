@@ -26,9 +26,10 @@ def evaluate(
     json: Json = False,
     overrides: Overrides,
 ) -> None:
-    """Judge a model on held-out images.
+    """Judge a model on images that it was not trained on.
 
-    A run that is judged on its own images has its evaluation.json and report.html renewed.
+    A run that is judged on its own images has its evaluation.json and report.html renewed. Other
+    images are all judged by, unless --data.test-share asks for the part that is held out of them.
     """
     from ganvae import api
 

@@ -2,13 +2,14 @@
 
 Two sieves. The coarse one compares perceptual hashes, 8x8 grey thumbnails without their mean, of
 ten slightly cropped views of each image with those of all whole images. What passes is aligned in
-scale and place, and both the picture and its fine detail must then agree.
+scale and place, and the picture, its fine detail and its colours must then agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +18,15 @@ from torch import Tensor
 
 from ganvae.data.store import Store
 
-SIDE, HASH_SIDE = 32, 8
+SIDE, HASH_SIDE, COLOUR_SIDE = 32, 8, 8
 COARSE = 0.93
 """Least correlation of two hashes to be looked at more closely."""
 ALIGNED, IN_PLACE = (0.95, 0.8), (0.985, 0.96)
 """Least correlation of two thumbnails and of their detail, aligned or as they are."""
+APART, TINGE = 0.12, 0.04
+"""Most squared distance of two images' colours, over the sum of their squares (twice the noise of
+jpeg and of clipped highlights; red and dark red are .16 apart, red and blue 1.5), and the root
+mean square of colours that counts as none."""
 FLAT, NOISE = 0.004, 0.0015
 """Standard deviation below which an image shows nothing, and that of compression noise."""
 CROWD = 12
@@ -39,6 +44,33 @@ class Pair:
     similarity: float
 
 
+class Thumbnails(NamedTuple):
+    """Some images, small.
+
+    grey: shape (n, 1, 32, 32), in [0, 1]
+    colour: what distinguishes them from grey, R-G and R+G-2B, both of unit length: (n, 2, 8, 8)
+    """
+
+    grey: Tensor
+    colour: Tensor
+
+    def take(self, rows: Tensor) -> Thumbnails:
+        """Some of them."""
+        return Thumbnails(self.grey[rows], self.colour[rows])
+
+
+class Likeness(NamedTuple):
+    """How alike two batches of thumbnails are, (n,) each.
+
+    whole, detail: correlations, of the pictures and of their detail
+    apart: squared distance of the colours, over the sum of their squares
+    """
+
+    whole: Tensor
+    detail: Tensor
+    apart: Tensor
+
+
 def near_duplicates(
     store: Store, rows: np.ndarray, progress: Progress | None = None
 ) -> tuple[list[Pair], list[str]]:
@@ -51,11 +83,12 @@ def near_duplicates(
         notes.append(f"near-duplicates were looked for among the first {MOST_IMAGES:,} images")
         rows = rows[:MOST_IMAGES]
     thumbs = thumbnails(store, rows)
-    lively = (thumbs.flatten(1).std(1) > FLAT).nonzero()[:, 0] if len(rows) else torch.zeros(0)
+    contrast = thumbs.grey.flatten(1).std(1) if len(rows) else torch.zeros(0)
+    lively = (contrast > FLAT).nonzero()[:, 0]
     if len(lively) < 2:
         return [], notes
-    thumbs, rows = thumbs[lively], rows[lively.numpy()]
-    pairs, complete = _candidates(thumbs, progress)
+    thumbs, rows = thumbs.take(lively), rows[lively.numpy()]
+    pairs, complete = _candidates(thumbs.grey, progress)
     if not complete:
         notes.append("so many images are alike that only the likeliest near-duplicates are listed")
     partners = torch.bincount(pairs.flatten(), minlength=len(rows))
@@ -74,49 +107,62 @@ def near_duplicates(
 
 
 def _confirmed(
-    thumbs: Tensor,
+    thumbs: Thumbnails,
     pairs: Tensor,
-    compare: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    compare: Callable[[Thumbnails, Thumbnails], Likeness],
     least: tuple[float, float],
 ) -> list[Pair]:
-    """The candidates whose thumbnails and detail agree."""
+    """The candidates whose thumbnails, detail and colours agree."""
     found = []
     for part in pairs.split(1024) if len(pairs) else ():
-        one, other = thumbs[part[:, 0]], thumbs[part[:, 1]]
-        whole, detail = compare(one, other)
-        enough = least[1] * torch.minimum(_clarity(one), _clarity(other))
-        for k in ((whole > least[0]) & (detail > enough)).nonzero()[:, 0].tolist():
+        one, other = thumbs.take(part[:, 0]), thumbs.take(part[:, 1])
+        alike = compare(one, other)
+        enough = least[1] * torch.minimum(_clarity(one.grey), _clarity(other.grey))
+        same = (alike.whole > least[0]) & (alike.detail > enough) & (alike.apart < APART)
+        for k in same.nonzero()[:, 0].tolist():
             first, second = sorted(part[k].tolist())
-            found.append(Pair(first, second, round(float(whole[k]), 4)))
+            found.append(Pair(first, second, round(float(alike.whole[k]), 4)))
     return found
 
 
-def thumbnails(store: Store, rows: np.ndarray) -> Tensor:
-    """Grey thumbnails of rows: shape (n, 1, 32, 32), in [0, 1]."""
-    parts = [torch.zeros(0, 1, SIDE, SIDE)]
+def thumbnails(store: Store, rows: np.ndarray) -> Thumbnails:
+    """Thumbnails of rows."""
+    grey, colour = [torch.zeros(0, 1, SIDE, SIDE)], [torch.zeros(0, 2, *[COLOUR_SIDE] * 2)]
     step = max(1, 2**24 // store.row)
     for start in range(0, len(rows), step):
-        pixels = torch.from_numpy(store.read(rows[start : start + step]))
-        grey = pixels.permute(0, 3, 1, 2).float().mean(1, keepdim=True) / 255
-        size = (SIDE, SIDE)
-        parts.append(F.interpolate(grey, size, mode="bilinear", antialias=True))
-    return torch.cat(parts)
+        x = torch.from_numpy(store.read(rows[start : start + step])).permute(0, 3, 1, 2).float()
+        x /= 255
+        grey.append(_shrunk(x.mean(1, keepdim=True), SIDE))
+        if x.shape[1] == 1:
+            colour.append(torch.zeros(1).expand(len(x), *colour[0].shape[1:]))
+            continue
+        red, green, blue = _shrunk(x, COLOUR_SIDE).unbind(1)
+        opposed = (red - green) / 2**0.5, (red + green - 2 * blue) / 6**0.5
+        colour.append(torch.stack(opposed, 1))
+    return Thumbnails(torch.cat(grey), torch.cat(colour))
 
 
-def agreement(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlation of two batches of thumbnails, aligned either way, and that of their detail.
-
-    a, b: shape (n, 1, 32, 32); returns two tensors of shape (n,)
-    """
-    whole_a, detail_a = _aligned(a, b)
-    whole_b, detail_b = _aligned(b, a)
-    better = whole_a > whole_b
-    return torch.where(better, whole_a, whole_b), torch.where(better, detail_a, detail_b)
+def _shrunk(images: Tensor, side: int) -> Tensor:
+    return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
 
 
-def in_place(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlation of two batches of thumbnails as they are, and that of their detail."""
-    return (_unit(a) * _unit(b)).sum(1), (_unit(_detail(a)) * _unit(_detail(b))).sum(1)
+def agreement(a: Thumbnails, b: Thumbnails) -> Likeness:
+    """How alike two batches of n thumbnails are, aligned either way."""
+    one, other = _aligned(a, b), _aligned(b, a)
+    better = one.whole > other.whole
+    return Likeness(*(torch.where(better, *both) for both in zip(one, other, strict=True)))
+
+
+def in_place(a: Thumbnails, b: Thumbnails) -> Likeness:
+    """How alike two batches of n thumbnails are as they are."""
+    detail = (_unit(_detail(a.grey)) * _unit(_detail(b.grey))).sum(1)
+    return Likeness((_unit(a.grey) * _unit(b.grey)).sum(1), detail, _apart(a.colour, b.colour))
+
+
+def _apart(a: Tensor, b: Tensor) -> Tensor:
+    """How different colours (n, 2, 8, 8) are: 0 where they are equal, 1 where one has none."""
+    both = sum(x.flatten(1).square().sum(1) for x in (a, b))
+    return (a - b).flatten(1).square().sum(1) / (both + TINGE**2 * a[0].numel())
 
 
 def _candidates(thumbs: Tensor, progress: Progress | None) -> tuple[Tensor, bool]:
@@ -189,26 +235,26 @@ def _clarity(thumbs: Tensor) -> Tensor:
     return energy / (energy + NOISE**2)
 
 
-def _aligned(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Best correlation of b with a crop of a, found by descent from ten crops; and of detail."""
-    goal = _unit(b)
-    best = torch.full((len(a),), -2.0)
-    views = torch.zeros(len(a), 4)
+def _aligned(a: Thumbnails, b: Thumbnails) -> Likeness:
+    """How alike b is to the crop of a that correlates most, found by descent from ten crops."""
+    goal, count = _unit(b.grey), len(b.grey)
+    best = torch.full((count,), -2.0)
+    views = torch.zeros(count, 4)
 
     def attempt(tried: Tensor) -> None:
         nonlocal best, views
-        score = (_unit(_crop(a, tried)) * goal).sum(1)
+        score = (_unit(_crop(a.grey, tried)) * goal).sum(1)
         better = score > best
         best = torch.where(better, score, best)
         views = torch.where(better[:, None], tried, views)
 
     for view in _views((0.92, 0.84)):
-        attempt(view.expand(len(a), 4))
+        attempt(view.expand(count, 4))
     for step in (0.06, 0.06, 0.03, 0.03, 0.015, 0.008):
         for axis in (2, 3, 0, 1):
             for change in (-step, step):
                 tried = views.clone()
                 tried[:, axis] += change
                 attempt(tried)
-    detail = (_unit(_detail(_crop(a, views))) * _unit(_detail(b))).sum(1)
-    return best, detail
+    detail = (_unit(_detail(_crop(a.grey, views))) * _unit(_detail(b.grey))).sum(1)
+    return Likeness(best, detail, _apart(_crop(a.colour, views), b.colour))

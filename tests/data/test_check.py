@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance
 
 from ganvae import cli, config
 from ganvae.data import near, open_data
@@ -222,3 +222,54 @@ def test_flat_images_and_crowds_do_not_drown_the_rest(
     assert any("resemble more than" in note for note in report.notes)
     monkeypatch.setattr(near, "MOST_IMAGES", 30)
     assert any("first 30 images" in note for note in check(setting(tmp_path, size=32)).notes)
+
+
+# -- colours --------------------------------------------------------------------------------------
+
+
+def drawing(seed: int, colour: str, side: int = 64) -> Image.Image:
+    """Some discs and boxes of one colour on nearly white."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", (side, side), "gainsboro")
+    draw = ImageDraw.Draw(image)
+    for shape in (draw.ellipse, draw.rectangle, draw.ellipse):
+        x, y, size = random.integers((4, 4, 12), (40, 40, 24)).tolist()
+        shape((x, y, x + size, y + size), fill=colour)
+    return image
+
+
+def stripes(*colours: str, side: int = 60) -> Image.Image:
+    """A flag of upright stripes."""
+    image = Image.new("RGB", (side, side))
+    for number, colour in enumerate(colours):
+        image.paste(colour, (number * side // 3, 0, (number + 1) * side // 3, side))
+    return image
+
+
+def test_the_same_shape_in_another_colour_is_no_copy(tmp_path: Path, setting: Setting) -> None:
+    for number in range(6):
+        for colour in ("red", "blue", "black", "darkred"):
+            drawing(number, colour).save(tmp_path / f"{colour}{number}.png")
+    flags = {"nigeria": ("green", "white", "green"), "peru": ("crimson", "white", "crimson")}
+    flags |= {"italy": ("green", "white", "crimson"), "france": ("navy", "white", "red")}
+    for name, colours in flags.items():
+        stripes(*colours).save(tmp_path / f"{name}.png")
+    report = check(setting(tmp_path, size=64))
+    assert report.near_duplicates == [] and report.leaks == []
+
+
+@pytest.mark.parametrize("change", [recompressed, resized, cropped, brightened])
+def test_copies_in_the_same_colour_are_found(
+    change: Callable[..., Image.Image], tmp_path: Path, setting: Setting
+) -> None:
+    random = np.random.default_rng(0)
+    for number in range(12):
+        for colour in ("crimson", "mediumblue"):
+            image = drawing(number, colour, side=96)
+            image.save(tmp_path / f"{colour}{number}.png")
+            change(image, random).save(tmp_path / f"{colour}{number}-copy.png")
+    report = check(setting(tmp_path, size=64))
+    found = {(a, b) for a, b, _ in report.near_duplicates}
+    names = [f"{colour}{number}" for number in range(12) for colour in ("crimson", "mediumblue")]
+    assert len(found & {(f"{name}-copy.png", f"{name}.png") for name in names}) >= 23
+    assert all(a[0] == b[0] for a, b in found)  # red is with red, blue with blue

@@ -16,7 +16,8 @@ from ganvae.data.decode import colour
 from ganvae.errors import ConfigError, RangeError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
-from ganvae.tasks.exact import Picture, find_hole, read
+from ganvae.tasks.exact import Picture, read
+from ganvae.tasks.holes import find_hole
 from ganvae.tasks.pictures import (
     Progress,
     about,
@@ -40,6 +41,7 @@ def complete(
     mask: str | Path | np.ndarray | None = None,
     mask_colour: str | None = None,
     mask_alpha: bool = False,
+    invert_mask: bool = False,
     variants: int = 4,
     context: float = 2.0,
     seed: int = 0,
@@ -53,7 +55,8 @@ def complete(
 
     out: a folder for 00.png, 01.png, … (variant), sheet.png (the picture, then the variants) and
         index.json; or, for one variant, a .png
-    mask, mask_colour, mask_alpha: one of them, see :func:`ganvae.tasks.exact.find_hole`
+    mask, mask_colour, mask_alpha: one of them, see :func:`ganvae.tasks.holes.find_hole`
+    invert_mask: fill in what is not marked
     variants: how many; number v of a seed does not depend on how many
     context: how much of a larger picture is shown to the model around a hole, over the hole's
         thickness; see :func:`ganvae.tasks.regions.regions`
@@ -71,7 +74,7 @@ def complete(
     if single and variants > 1:
         raise ConfigError(f"{out} is one file for {variants} variants: give a folder")
     picture = data if isinstance(data, Picture) else read(data)
-    hole = find_hole(picture, mask, mask_colour, mask_alpha)
+    hole = find_hole(picture, mask, mask_colour, mask_alpha, invert_mask)
     parts = regions(hole, model.shape[1:], context)
     box = common([part.box for part in parts])
     made = fill(model, picture, hole, parts, variants, seed=seed, batch=batch, progress=progress)

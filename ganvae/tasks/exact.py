@@ -1,4 +1,4 @@
-"""Pictures read as they are, to the last bit, and the holes that are marked in them."""
+"""Pictures read as they are, and written so, to the last bit."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ganvae.data.decode import FORMATS, MAX_PIXELS, as_srgb
-from ganvae.errors import ConfigError, DataError
+from ganvae.errors import DataError
 from ganvae.tasks.pictures import write
 
-NEAR = 48
-"""Of 255 levels: by how much JPEG blurs a colour that was marked."""
 LUMA = (0.299, 0.587, 0.114)
 KEPT = ("L", "LA", "RGB", "RGBA", "I;16")
 """Modes that a picture keeps; others are converted, or refused where that loses something."""
@@ -178,74 +176,3 @@ def _plain(image: Image.Image, path: Path) -> Image.Image:
     if image.mode == "CMYK":  # a profile of inks says nothing of the result's colours
         return as_srgb(image)
     return image.convert(mode)
-
-
-# -- holes ---------------------------------------------------------------------------------------
-
-
-def find_hole(
-    picture: Picture,
-    mask: str | Path | np.ndarray | None = None,
-    colour: str | None = None,
-    alpha: bool = False,
-) -> np.ndarray:
-    """What is to be filled in, bool (H, W): by exactly one of three ways.
-
-    mask: an image of the same size, white where to fill in; or an array, true there
-    colour: every pixel of it, #rrggbb or a name
-    alpha: every pixel that is not wholly opaque
-
-    Raises ConfigError for none or several of them, DataError for a mask of another size, and for
-    one that is empty or full.
-    """
-    if (mask is not None) + (colour is not None) + alpha != 1:
-        raise ConfigError(
-            "mark what is to be filled in by one of: a mask image (--mask), a colour "
-            "(--mask-colour), or transparency (--mask-alpha)"
-        )
-    if mask is not None:
-        hole, name = _by_image(mask, picture.size)
-    elif colour is not None:
-        hole, name = _by_colour(picture, colour), f"the colour {colour}"
-    elif picture.alpha is None:
-        raise DataError(f"the picture has no transparency ({picture.mode}): give it a mask")
-    else:
-        hole, name = picture.alpha < picture.most, "the transparency"
-    if not hole.any():
-        lossy = colour is not None and not picture.exact
-        more = "; a JPEG does not keep colours exactly" if lossy else ""
-        raise DataError(f"{name} marks nothing to fill in{more}")
-    if hole.all():
-        raise DataError(f"{name} marks the whole picture: some pixels must be known")
-    return hole
-
-
-def _by_image(mask: str | Path | np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, str]:
-    if isinstance(mask, np.ndarray):
-        found, name = mask.astype(bool), "the mask"
-    else:
-        black = (0, 0, 0)
-        found, name = read(mask, quiet=True).tensor(1, black)[0].numpy() > 0, f"the mask {mask}"
-    if found.shape != size:
-        shown = "x".join(map(str, found.shape[::-1]))
-        raise DataError(f"{name} is {shown} pixels, the picture {size[1]}x{size[0]}")
-    return found, name
-
-
-def _by_colour(picture: Picture, colour: str) -> np.ndarray:
-    try:
-        wanted: tuple[int, ...] = ImageColor.getrgb(colour)
-    except ValueError:
-        wanted = ()
-    if len(wanted) != 3:
-        raise ConfigError(f"{colour!r} is no colour; give a name such as red, or #rrggbb")
-    values = np.array(wanted, np.int64) * picture.most // 255
-    distance = abs(picture.colours.astype(np.int64) - values).max(2)
-    nearly = int((distance <= NEAR * picture.most // 255).sum() - (distance == 0).sum())
-    if nearly and not picture.exact and (distance == 0).any():
-        warnings.warn(
-            f"{nearly:,} pixels are nearly {colour} and are kept: a JPEG does not keep colours "
-            f"exactly; mark the hole in a PNG, or give a mask",
-            stacklevel=3,
-        )
-    return distance == 0

@@ -14,6 +14,7 @@ from PIL import Image
 from ganvae import tasks
 from ganvae.errors import ConfigError, DataError
 from ganvae.tasks import exact
+from ganvae.tasks.holes import find_hole
 from ganvae.tasks.regions import common, enlarge, regions, shrink
 
 
@@ -237,8 +238,8 @@ def test_a_mask_is_white_where_to_fill_in(tmp_path):
         mask.save(tmp_path / f"{name}.png")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert np.array_equal(exact.find_hole(picture, tmp_path / f"{name}.png"), hole), name
-    assert np.array_equal(exact.find_hole(picture, hole), hole)
+            assert np.array_equal(find_hole(picture, tmp_path / f"{name}.png"), hole), name
+    assert np.array_equal(find_hole(picture, hole), hole)
 
 
 def test_a_colour_is_a_hole():
@@ -249,18 +250,18 @@ def test_a_colour_is_a_hole():
         exact.Picture(pixels, "RGB"),
         exact.Picture(np.dstack([pixels, noise(9, 7, 1)]), "RGBA"),
     ):
-        assert np.array_equal(exact.find_hole(picture, colour="#ff00ff"), hole)
-        assert np.array_equal(exact.find_hole(picture, colour="magenta"), hole)
+        assert np.array_equal(find_hole(picture, colour="#ff00ff"), hole)
+        assert np.array_equal(find_hole(picture, colour="magenta"), hole)
     deep = (hole * 65535).astype(np.uint16)[:, :, None]
-    assert np.array_equal(exact.find_hole(exact.Picture(deep, "I;16"), colour="white"), hole)
+    assert np.array_equal(find_hole(exact.Picture(deep, "I;16"), colour="white"), hole)
     with pytest.raises(DataError, match=r"the colour red marks nothing to fill in$"):
-        exact.find_hole(exact.Picture(deep, "I;16"), colour="red")
+        find_hole(exact.Picture(deep, "I;16"), colour="red")
     with pytest.raises(DataError, match=r"marks nothing.*JPEG does not keep"):
-        exact.find_hole(exact.Picture(deep, "I;16", exact=False), colour="red")
+        find_hole(exact.Picture(deep, "I;16", exact=False), colour="red")
     with pytest.raises(ConfigError, match="'#ff00ff80' is no colour"):
-        exact.find_hole(picture, colour="#ff00ff80")
+        find_hole(picture, colour="#ff00ff80")
     with pytest.raises(ConfigError, match="'reddish' is no colour"):
-        exact.find_hole(picture, colour="reddish")
+        find_hole(picture, colour="reddish")
 
 
 def test_a_colour_that_a_jpeg_blurred_is_told(tmp_path):
@@ -271,21 +272,21 @@ def test_a_colour_that_a_jpeg_blurred_is_told(tmp_path):
     image.save(tmp_path / "blurred.jpg", quality=60)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert exact.find_hole(exact.read(tmp_path / "exact.png"), colour="#ff00ff").sum() == 256
+        assert find_hole(exact.read(tmp_path / "exact.png"), colour="#ff00ff").sum() == 256
     picture = exact.read(tmp_path / "blurred.jpg")
     assert not picture.exact
     colour = "#{:02x}{:02x}{:02x}".format(*picture.pixels[12, 12])
     with pytest.warns(UserWarning, match=r"\d+ pixels are nearly .* are kept: a JPEG"):
-        assert exact.find_hole(picture, colour=colour)[12, 12]
+        assert find_hole(picture, colour=colour)[12, 12]
 
 
 def test_transparency_is_a_hole():
     hole = box(9, 7, 1, 2, 5, 6)
     alpha = np.where(hole, 100, 255).astype(np.uint8)
     picture = exact.Picture(np.dstack([noise(9, 7, 3), alpha]), "RGBA")
-    assert np.array_equal(exact.find_hole(picture, alpha=True), hole)
+    assert np.array_equal(find_hole(picture, alpha=True), hole)
     with pytest.raises(DataError, match="no transparency"):
-        exact.find_hole(exact.Picture(noise(9, 7, 3), "RGB"), alpha=True)
+        find_hole(exact.Picture(noise(9, 7, 3), "RGB"), alpha=True)
 
 
 def test_masks_that_do_not_fit_are_refused(completion, tmp_path):
@@ -317,6 +318,100 @@ def test_one_file_is_for_one_variant(completion, tmp_path):
     for wrong in ({"variants": 0}, {"context": 1.0}, {"context": float("nan")}):
         with pytest.raises(ValueError, match="must be"):
             tasks.complete(completion, tmp_path / "in.png", tmp_path / "o", **wrong)
+
+
+MARKED = box(9, 7, 1, 2, 5, 6)
+
+
+def masks() -> dict[str, Image.Image]:
+    """Masks as people make them, all of one hole."""
+    light = MARKED.astype(np.uint8)
+    black, white, red = (0, 0, 0), (255, 255, 255), (220, 30, 40)
+
+    def painted(mark: tuple[int, ...], ground: tuple[int, ...]) -> Image.Image:
+        return Image.fromarray(np.where(MARKED[..., None], mark, ground).astype(np.uint8))
+
+    soft = np.where(MARKED, 180, 70).astype(np.uint8)
+    soft[5, 2:6], soft[1, 2:6] = 120, 140  # a blurred edge: below half, and above
+    framed = np.dstack([light * 255] * 3 + [np.full((9, 7), 255, np.uint8)])
+    framed[0, 0, 3] = framed[8, 6, 3] = 0
+    return {
+        "0 and 1": Image.fromarray(light),
+        "0 and 1 of 16 bits": Image.fromarray(light.astype(np.uint16)),
+        "soft edges": Image.fromarray(soft),
+        "black in alpha": painted((*black, 255), (*black, 0)),
+        "black on clear white": painted((*black, 255), (*white, 0)),
+        "soft black in alpha": painted((*black, 200), (*black, 90)),
+        "grey in alpha": painted((90, 90, 90, 255), (0, 0, 0, 0)),
+        "red in alpha": painted((*red, 255), (0, 0, 0, 0)),
+        "black and white with clear corners": Image.fromarray(framed),
+        "red on white": painted(red, white),
+        "red on black": painted(red, black),
+        "blue on grey": painted((20, 40, 230), (128, 128, 128)),
+    }
+
+
+@pytest.mark.parametrize("name", masks())
+def test_what_marks_a_hole_is_found(tmp_path, name):
+    picture = exact.Picture(noise(9, 7, 3), "RGB")
+    masks()[name].save(tmp_path / "mask.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find_hole(picture, tmp_path / "mask.png")
+        rest = find_hole(picture, tmp_path / "mask.png", invert=True)
+    assert np.array_equal(found, MARKED) and np.array_equal(rest, ~MARKED)
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+def test_a_jpeg_is_a_mask_with_soft_edges(tmp_path, quality):
+    hole = box(48, 64, 8, 16, 32, 40)
+    save_mask(hole, tmp_path / "mask.jpg")
+    Image.fromarray((hole * 255).astype(np.uint8)).save(tmp_path / "mask.jpg", quality=quality)
+    assert np.array_equal(
+        find_hole(exact.Picture(noise(48, 64, 3), "RGB"), tmp_path / "mask.jpg"), hole
+    )
+
+
+def test_arrays_mark_as_images_do():
+    picture = exact.Picture(noise(9, 7, 3), "RGB")
+    for mask in (
+        MARKED, MARKED.astype(np.uint8), MARKED.astype(np.int64), MARKED * np.uint16(40000),
+        MARKED * 0.6 + 0.2, (MARKED * 180 + 20).astype(np.uint8),
+    ):  # fmt: skip
+        assert np.array_equal(find_hole(picture, mask), MARKED), mask.dtype
+    with pytest.raises(DataError, match=r"an array \(H, W\), got the shape \(9, 7, 1\)"):
+        find_hole(picture, MARKED[..., None])
+
+
+def test_a_mask_of_nothing_or_of_nearly_everything_says_why(tmp_path):
+    picture = exact.Picture(noise(20, 20, 3), "RGB")
+    labels = np.zeros((20, 20), np.uint8)
+    labels[3:5, 3:5], labels[9:12, 9:12] = 1, 2
+    with pytest.raises(DataError, match=r"marks nothing to fill in \(its values run from 0 to 2"):
+        find_hole(picture, labels)
+    with pytest.raises(DataError, match=r"whole picture \(its values run from 255 to 255"):
+        find_hole(picture, np.full((20, 20), 255, np.uint8))
+    most = save_mask(~box(20, 20, 5, 5, 10, 10), tmp_path / "most.png")
+    with pytest.warns(UserWarning, match=r"marks 94% .* light marks\); .* add --invert-mask"):
+        assert find_hole(picture, most).mean() > 0.9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find_hole(picture, most, invert=True).sum() == 25
+    some = save_mask(box(20, 20, 5, 5, 10, 10), tmp_path / "some.png")
+    with pytest.warns(UserWarning, match=r"inverted, marks 94% .*leave out --invert-mask"):
+        find_hole(picture, some, invert=True)
+    clear = np.dstack([np.zeros((20, 20, 3)), ~box(20, 20, 5, 5, 10, 10) * 255]).astype(np.uint8)
+    Image.fromarray(clear).save(tmp_path / "clear.png")  # a hole that was erased
+    with pytest.warns(UserWarning, match=r"some of it is transparent, and what is opaque marks"):
+        find_hole(picture, tmp_path / "clear.png")
+
+
+def test_a_mask_is_inverted_by_an_option(completion, tmp_path):
+    Image.fromarray(noise(16, 16, 3)).save(tmp_path / "in.png")
+    mask = save_mask(~box(16, 16, 2, 3, 8, 7), tmp_path / "mask.png")
+    *_, index = tasks.complete(completion, tmp_path / "in.png", tmp_path / "out", variants=2,
+                               mask=mask, invert_mask=True)  # fmt: skip
+    assert json.loads(index.read_text())["complete"]["filled"] == 24
 
 
 # -- which regions are shown -----------------------------------------------------------------
@@ -430,6 +525,7 @@ def test_a_later_region_knows_what_was_filled_in_before(completion, tmp_path, mo
     assert not torch.equal(seen[1][0][0], seen[1][0][1])  # each variant goes on from its own
 
 
+@pytest.mark.filterwarnings("ignore:the mask marks 95%")
 def test_a_region_waits_until_something_in_it_is_known(completion, tmp_path):
     Image.fromarray(noise(20, 200, 3)).save(tmp_path / "in.png")
     hole = box(20, 200, 0, 0, 20, 190)

@@ -21,11 +21,13 @@ class Options(Group):
     """Where the hole is, and what is put there."""
 
     mask: str | None = None
-    """An image of the same size, white where to fill in."""
+    """An image of the same size, white (or opaque, or coloured) where to fill in."""
     mask_colour: str | None = None
     """Instead: fill in every pixel of this colour, #rrggbb or a name."""
     mask_alpha: bool = False
     """Instead: fill in every pixel that is not opaque."""
+    invert_mask: bool = False
+    """Fill in what is not marked, and keep what is."""
     variants: int = 4
     """How many different ones."""
     context: float = 2.0
@@ -50,6 +52,7 @@ def complete(
             mask=options.mask,
             mask_colour=options.mask_colour,
             mask_alpha=options.mask_alpha,
+            invert_mask=options.invert_mask,
             variants=options.variants,
             context=options.context,
             seed=options.seed,

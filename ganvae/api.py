@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganvae import comparison, config, files, metrics, objectives, report, tasks
 from ganvae.config import Config
@@ -25,7 +25,7 @@ from ganvae.data.dataset import judged_by, refuse_contradictions
 from ganvae.data.pairs import paired as are_paired
 from ganvae.errors import ConfigError
 from ganvae.metrics.judge import load as load_judge
-from ganvae.metrics.sampling import made_of_sources
+from ganvae.metrics.sampling import made_of_sources, spread
 from ganvae.models import Model
 from ganvae.models import load as load_model
 from ganvae.models.images import grid, save_png
@@ -388,11 +388,23 @@ def pictures(model: Model, data: Data, out: Path) -> None:
         return _translations(model, data, out / "samples.png")
     tasks.generate(model, 64, out / "samples.png", columns=8)
     _by_prior(model, out / "priors.png")
-    encodes = "encoder" in model.networks
-    if encodes:
-        tasks.reconstruct(model, data.test, out / "reconstructions.png", n=16)
-    ends = data.test if encodes and len(data.test) > 1 else None
-    tasks.interpolate(model, ends, out / "interpolation.png")
+    if "encoder" in model.networks:
+        x, label = _spread(model, data, 16)
+        tasks.reconstruct(model, x, out / "reconstructions.png", label=label)
+    if "encoder" in model.networks and len(data.test) > 1:
+        x, label = _spread(model, data, 9)
+        tasks.interpolate(model, x, out / "interpolation.png", label=label)
+    else:
+        tasks.interpolate(model, None, out / "interpolation.png")
+
+
+def _spread(model: Model, data: Data, n: int) -> tuple[Tensor, Tensor | None]:
+    """Held-out images from all over the set, and their classes where the model knows some."""
+    rows, labels = spread(len(data.test), n), data.test.labels
+    told = None
+    if model.info.classes and labels is not None:
+        told = torch.from_numpy(labels[rows].astype(np.int64))
+    return data.test.images(rows), told
 
 
 def _by_prior(model: Model, path: Path) -> None:
@@ -406,7 +418,7 @@ def _by_prior(model: Model, path: Path) -> None:
 
 def _translations(model: Model, data: Data, path: Path) -> None:
     """A sheet with a held-out source a row, four images that the model makes of it, its target."""
-    rows = np.arange(min(12, len(data.test)))
+    rows = spread(len(data.test), 12)
     made = next(made_of_sources(model, data.test, rows, 0, variants=4))
     source, target = data.test.sources(rows).cpu(), data.test.images(rows)
     channels = model.shape[0]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganvae import __version__, config, files, page, report
+from ganvae import __version__, config, files, page, report, scores
 from ganvae.data import Data, open_data
 from ganvae.errors import ConfigError, GanvaeError
 from ganvae.metrics import sampling
@@ -21,12 +21,11 @@ from ganvae.models import Model, load
 from ganvae.models.images import grid
 from ganvae.page import Cell, Curves, shown
 from ganvae.tasks.pictures import scale_of
+from ganvae.telling import name_of
 
 SAMPLES, COLUMNS = 36, 6
 HELD_OUT = 8
 """Images that every run's reconstructions are shown of."""
-APART = 2.0
-"""Standard errors that two scores must differ by, for one to be called better."""
 _QUIET = ("stage", "kid", "mse", "kid_error", "n_generated", "n_heldout", "seed")
 
 Progress = Callable[[str, int, int | None], None]
@@ -143,11 +142,13 @@ def verdict(sides: Sequence[Side]) -> str:
     if len(order) < 2 or not _comparable(sides) or len(set(map(_kind, figures))) > 1:
         return ""
     best = figures[0]
-    ties = [side for side, other in zip(order, figures, strict=True) if not _apart(other, best)]
+    ties = [
+        side for side, other in zip(order, figures, strict=True) if not scores.apart(other, best)
+    ]
     if len(ties) == 1:
         return (
-            f"Best by {best['name']}: {order[0].name} with {report.measured(best)}, then "
-            f"{order[1].name} with {report.measured(figures[1])}."
+            f"Best by {best['name']}: {order[0].name} with {scores.measured(best)}, then "
+            f"{order[1].name} with {scores.measured(figures[1])}."
         )
     names = " and ".join(side.name for side in ties)
     return f"Best by {best['name']}: {names}, which their errors do not tell apart."
@@ -225,17 +226,38 @@ def _scores(sides: Sequence[Side]) -> str:
         kinds |= {_kind(figure): figure for figure in side.figures.values()}
     if not kinds:
         return ""
-    rows = []
+    rows, sets = [], _sets(sides)
     for kind, known in kinds.items():
         found = [_of_kind(side.figures, kind) for side in sides]
-        real = [_of_kind(side.left.evaluation.get("reference") or {}, kind) for side in sides]
-        floor = next((report.measured(figure) for figure in real if figure), "")
-        rows.append([known["name"], known["better"], *_cells(found, _comparable(sides)), floor])
-    titles = ["score", "better", *(side.name for side in sides), "real images"]
-    about = (
-        "Bold: the best, and what their errors do not tell from it." if _comparable(sides) else ""
-    )
+        if any(figure is not None and figure["value"] is not None for figure in found):
+            real = [_real(sides, data, kind) for data in sets]
+            rows.append([known["name"], known["better"], *_cells(found, len(sets) < 2), *real])
+    titles = ["score", "better", *(side.name for side in sides), *sets.values()]
+    about = "Bold: the best, and what their errors do not tell from it." if len(sets) < 2 else ""
     return page.table(titles, rows, numbers=True) + page.sentences(about)
+
+
+def _sets(sides: Sequence[Side]) -> dict[str, str]:
+    """The title of each set's real images, by its fingerprint."""
+    known: dict[str, list[Side]] = {}
+    for side in sides:
+        if side.data:
+            known.setdefault(side.data, []).append(side)
+    if len(known) < 2:
+        return dict.fromkeys(known, "real images")
+    names = [name_of(several[0].left.config.data.path) for several in known.values()]
+    if len(set(names)) < len(names):  # of the same name: told apart by their runs
+        names = [" and ".join(side.name for side in several) for several in known.values()]
+    return {data: f"real images of {name}" for data, name in zip(known, names, strict=True)}
+
+
+def _real(sides: Sequence[Side], data: str, kind: tuple[str, str, str]) -> str:
+    """What real images of a set score; empty where no run on it says so."""
+    for side in sides:
+        figure = _of_kind(side.left.evaluation.get("reference") or {}, kind)
+        if side.data == data and figure is not None and figure["value"] is not None:
+            return scores.measured(figure)
+    return ""
 
 
 def _kind(figure: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -251,12 +273,12 @@ def _of_kind(
 
 def _cells(found: Sequence[Mapping[str, Any] | None], comparable: bool) -> list[str | Cell]:
     measured = [figure for figure in found if figure is not None and figure["value"] is not None]
-    texts = ["" if figure is None else report.measured(figure) for figure in found]
+    texts = ["" if figure is None else scores.measured(figure) for figure in found]
     if not comparable or len(measured) < 2:
         return list(texts)
     sign = 1 if measured[0]["better"] == "lower" else -1
     best = min(measured, key=lambda figure: sign * figure["value"])
-    good = [figure for figure in measured if not _apart(figure, best)]
+    good = [figure for figure in measured if not scores.apart(figure, best)]
     return [
         Cell(text) if figure in good else text for text, figure in zip(texts, found, strict=True)
     ]
@@ -265,12 +287,6 @@ def _cells(found: Sequence[Mapping[str, Any] | None], comparable: bool) -> list[
 def _value(figure: Mapping[str, Any] | None, missing: Any = None) -> Any:
     found = None if figure is None else figure.get("value")
     return missing if found is None else found
-
-
-def _apart(figure: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
-    """Whether a figure differs from the best one by more than their errors."""
-    errors = [one.get("error") or 0.0 for one in (figure, best)]
-    return bool(abs(figure["value"] - best["value"]) > APART * math.hypot(*errors))
 
 
 def _differences(sides: Sequence[Side]) -> str:
@@ -316,7 +332,7 @@ def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, told:
 
 def _captioned(side: Side) -> str:
     kid = side.figures.get("kid")
-    score = f", {kid['name']} {report.measured(kid)}" if kid else ""
+    score = f", {kid['name']} {scores.measured(kid)}" if kid else ""
     return f"{side.name}: {side.left.config.objective}{score}"
 
 

@@ -10,6 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ganvae.telling import number
+
 POINTS = 400
 """Points a curve is drawn with; longer ones are averaged down to as many."""
 
@@ -46,6 +48,11 @@ def section(title: str, content: str) -> str:
 def sentences(*texts: str) -> str:
     """Each a paragraph of its own, smaller than the rest."""
     return "".join(f'<p class="about">{escape(text)}</p>' for text in texts if text)
+
+
+def alarms(*texts: str) -> str:
+    """Each a paragraph of its own that is not overlooked."""
+    return "".join(f'<p class="alarm">{escape(text)}</p>' for text in texts)
 
 
 def facts(rows: Iterable[tuple[str, Any]]) -> str:
@@ -121,7 +128,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return number(value, 4)
     if isinstance(value, (list, tuple)):
         return ", ".join(shown(item) for item in value)
     return str(value)
@@ -195,6 +202,7 @@ h2 { font-size: 1.1rem; border-bottom: 1px solid var(--line); padding-bottom: .2
      margin-top: 2rem; }
 p.about, figcaption { color: var(--quiet); font-size: .85rem; margin: .2rem 0;
                       overflow-wrap: anywhere; }
+p.alarm { border-left: 4px solid #d1242f; background: var(--block); padding: .4rem .8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top;

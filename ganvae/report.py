@@ -8,15 +8,18 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from ganvae import __version__, config, files, page
+from ganvae import __version__, config, files, objectives, page, scores
 from ganvae.config import Config
 from ganvae.errors import DataError
-from ganvae.page import Curves, shown
+from ganvae.page import Curves
+from ganvae.telling import duration
 from ganvae.training import log
 
 PREVIEWS = 12
 """Samples over time that are shown, spread evenly."""
 EVENTS = 200
+FEW = 1000
+"""Held-out images below which choosing a prior by them flatters it enough to be said."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def html(left: Left) -> str:
         "Held-out scores": _scores(left.evaluation),
         "Samples": page.file(run / "samples.png", SAMPLES[chosen.data.task]),
         "Priors": _priors(left),
-        "Samples over time": _previews(run / "previews", lines),
+        "Samples over time": _previews(left),
         "Reconstructions": page.file(
             run / "reconstructions.png", "Held-out images above, reconstructions below"
         ),
@@ -82,69 +85,6 @@ def html(left: Left) -> str:
         "Environment": page.facts(page.flatten(left.evaluation.get("environment") or {})),
     }
     return page.document(title, _about(lines), [page.section(*item) for item in sections.items()])
-
-
-@dataclass(frozen=True)
-class Row:
-    """A figure as a line of the table of scores, all of it text."""
-
-    name: str
-    value: str
-    better: str
-    """Which direction is: "lower" or "higher"."""
-    real: str
-    """The same figure of real training images, a floor; empty where there is none."""
-    counts: str
-    """How many images were compared."""
-    how: str
-    """Judge and note."""
-
-
-def figures(evaluation: Mapping[str, Any]) -> list[Row]:
-    """The table of an evaluation's scores."""
-    reference = evaluation.get("reference") or {}
-    counts = {"n_generated": "generated", "n_heldout": "held-out", "n_train": "training"}
-    rows = []
-    for key, figure in (evaluation.get("figures") or {}).items():
-        real = reference.get(key, {}).get("value")
-        sizes = [f"{figure[n]:,} {what}" for n, what in counts.items() if figure.get(n)]
-        how = "; ".join(str(part) for part in (figure.get("judge"), figure.get("note")) if part)
-        rows.append(
-            Row(
-                str(figure["name"]),
-                measured(figure),
-                str(figure["better"]),
-                "" if real is None else shown(real),
-                " / ".join(sizes),
-                how,
-            )
-        )
-    return rows
-
-
-def conditions(evaluation: Mapping[str, Any]) -> str:
-    """What holds for all figures, in a sentence."""
-    leaked, known = evaluation.get("leaked"), evaluation.get("known")
-    judged = evaluation.get("judged") or f"{evaluation.get('split', 'held-out')} images"
-    parts = [
-        f"On {judged}, with the averaged (EMA) weights",
-        f"features of {evaluation.get('judge')}, {evaluation.get('resize')}",
-        f"samples {evaluation.get('samples')}, seed {evaluation.get('seed')}",
-        f"{leaked:,} held-out images are also training images" if leaked else "",
-        f"{known:,} of them are also among the run's own images, held out or trained on: scores on"
-        " these flatter"
-        if known
-        else "",
-    ]
-    return "; ".join(part for part in parts if part) + "."
-
-
-def measured(figure: Mapping[str, Any]) -> str:
-    """The value of a figure with its error, "-" where it has none."""
-    if figure.get("value") is None:
-        return "-"
-    error = figure.get("error")
-    return shown(figure["value"]) + ("" if error is None else f" ± {error:.2g}")
 
 
 # -- curves ---------------------------------------------------------------------------------------
@@ -191,11 +131,12 @@ def charts(lines: Sequence[Mapping[str, Any]]) -> list[Curves]:
 
 
 def _scores(evaluation: Mapping[str, Any]) -> str:
-    rows = figures(evaluation)
-    if not rows:
+    if not evaluation.get("figures"):
         return ""
-    titles = ("score", "value", "better", "real images", "compared", "how")
-    return page.table(titles, map(astuple, rows)) + page.sentences(conditions(evaluation))
+    titles = ("score", "value", "better", "real images", "reading", "compared", "how")
+    table = page.table(titles, map(astuple, scores.rows(evaluation)))
+    about = scores.conditions(evaluation), *scores.missing(evaluation)
+    return page.alarms(*scores.alarms(evaluation)) + table + page.sentences(*about)
 
 
 def _priors(left: Left) -> str:
@@ -204,8 +145,8 @@ def _priors(left: Left) -> str:
     rows = [
         (
             page.Cell(name, best=line["chosen"]),
-            measured({"value": line["kid"], "error": line["kid_error"]}),
-            shown(line["seconds"]),
+            scores.measured({"value": line["kid"], "error": line["kid_error"]}),
+            duration(line["seconds"]),
             "; ".join(
                 word
                 for word, holds in (
@@ -218,18 +159,23 @@ def _priors(left: Left) -> str:
     ]  # fmt: skip
     if not rows:
         return ""
+    count = left.evaluation.get("heldout_images") or 0
     told = page.sentences(
         "Fitted to the encoder's z of training images. The least KID against held-out images "
         "decides what is sampled; where the prior trained with is within its standard error of "
-        "that, it stays. The likelihood bounds above are of the prior sampled."
+        "that, it stays. The likelihood bounds above are of the prior sampled.",
+        f"The same {count:,} held-out images chose the prior and judge its samples, so that with "
+        "so few the KID of the one chosen is a little too good."
+        if 0 < count < FEW
+        else "",
     )
     names = ", ".join(str(line["name"]) for line in lines)
     grid = page.file(left.path / "priors.png", f"New images from the same seed, by row: {names}")
-    return page.table(("prior", "KID", "seconds", ""), rows) + told + grid
+    return page.table(("prior", "KID", "time", ""), rows) + told + grid
 
 
-def _previews(folder: Path, lines: Sequence[Mapping[str, Any]]) -> str:
-    paths = sorted(folder.glob("step-*.png"))
+def _previews(left: Left) -> str:
+    paths, lines = sorted((left.path / "previews").glob("step-*.png")), left.lines
     last = len(paths) - 1
     chosen = (
         sorted({round(i * last / max(1, PREVIEWS - 1)) for i in range(PREVIEWS)}) if paths else []
@@ -239,9 +185,26 @@ def _previews(folder: Path, lines: Sequence[Mapping[str, Any]]) -> str:
     for position in chosen:
         step = int(paths[position].stem.removeprefix("step-"))
         near = min(seconds, key=lambda s: abs(s - step), default=None)
-        when = f", {seconds[near] / 60:.1f} min" if near is not None else ""
+        when = f", {duration(seconds[near])}" if near is not None else ""
         pictures.append(page.file(paths[position], f"step {step:,}{when}"))
-    return page.strip(pictures)
+    return page.sentences(_rows_of_previews(left.config) if pictures else "") + page.strip(
+        pictures
+    )
+
+
+def _rows_of_previews(chosen: Config) -> str:
+    """Which row of a preview is what, in words; see :func:`ganvae.training.previews.write`."""
+    wanted = objectives.get(chosen.objective)
+    if wanted.task != "generate":
+        return (
+            "Rows of each from above: held-out sources, their targets (of unpaired sets, some of "
+            "the other set), then four different images made of each source."
+        )
+    again = " their reconstructions," if "encoder" in wanted.networks else ""
+    return (
+        f"Rows of each from above: held-out images,{again} then new images from the model, "
+        "always of the same random numbers."
+    )
 
 
 def _events(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -255,8 +218,8 @@ def _about(lines: Sequence[Mapping[str, Any]]) -> str:
         return f"ganvae {__version__}"
     end = timed[-1]
     return (
-        f"{end['step']:,} steps, {end['images']:,} images, {end['seconds'] / 60:.1f} minutes of "
-        f"training · ganvae {__version__}"
+        f"{end['step']:,} steps, {end['images']:,} images, {duration(end['seconds'])} of training "
+        f"· ganvae {__version__}"
     )
 
 

@@ -133,3 +133,19 @@ def test_nothing_is_learnt_from_what_is_held_out_whole(place: Path, tmp_path: Pa
 def test_what_is_wrong_with_others_is_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images"):
         api.evaluate(run, fill(tmp_path / "empty", range(0)))
+
+
+def test_pictures_are_of_all_over_the_held_out_set(run: Path, place: Path) -> None:
+    """Reconstructions of a folder that is sorted by class show all classes."""
+    folder = place / "sorted"
+    for kind, level in (("dark", 20), ("grey", 120), ("light", 220)):
+        for number in range(30):
+            pixels = np.random.default_rng(number).integers(-9, 9, (16, 16)) + level
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / kind / f"{number}.png")
+    opened = open_data(config.Data(path=str(folder), size=16, test_share=0.5))
+    api.pictures(ganvae.load(run), opened, place)
+    with Image.open(place / "reconstructions.png") as sheet:
+        pixels = np.asarray(sheet)[::4, ::4]  # 16 px are shown four times as large
+    levels = [pixels[10 + 36 * row, 10 + 18 * column] for row in (0, 1) for column in range(8)]
+    assert {round(int(level) / 100) for level in levels} == {0, 1, 2}

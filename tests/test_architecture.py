@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "progress": {"training.display"},
     "page": set(),
+    "scores": set(),
 }
 TOP = {"api", "cli", "comparison", "contest", "report", "__init__", "__main__"}
 TORCH_FREE = [
@@ -53,6 +54,7 @@ TORCH_FREE = [
     ".errors",
     ".files",
     ".telling",
+    ".scores",
     ".foreign",
     ".cli",
     ".progress",

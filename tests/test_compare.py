@@ -216,6 +216,14 @@ def test_runs_of_other_images_and_unfinished_ones_are_shown_with_a_word(
     assert "both/vae" in words  # two of the same name are told apart
     assert "<b>begun has no scores" in words and "it is not finished" in words
     assert words.count("held-out images") >= 2  # those of either
+    both = comparison.open_runs([run_of(done, "vae"), tmp_path / "vae"])
+    table = comparison._scores(both)
+    for name, side in zip(("photos", "others"), both, strict=True):  # real images have their set
+        assert f"<th>real images of {name}</th>" in table
+        floor = comparison.scores.measured(side.left.evaluation["reference"]["kid"])
+        assert f"<td>{floor}</td>" in table
+    assert "<th>real images</th>" in comparison._scores(both[:1] * 2)
+    assert "FID" not in table
 
 
 def test_a_run_whose_images_have_changed_is_compared_without_them(

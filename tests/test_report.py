@@ -85,7 +85,7 @@ def test_the_report_is_complete_and_asks_no_network(run: Path) -> None:
         "Curves", "Events", "Configuration", "Environment",
     ):  # fmt: skip
         assert title in words
-    for part in ("KID-EffLite0", "2.5 ± 0.04", "0.004", "needs 5,000 images", "budget: 3m"):
+    for part in ("KID-EffLite0", "2.50 ± 0.04", "0.004", "needs 5,000 images", "budget: 3m"):
         assert part in words
     assert "3 held-out images are also training images" in words
     assert "1,499 steps" in words or "1,400 steps" in words
@@ -117,7 +117,35 @@ def test_the_pictures_decode_and_the_curves_are_drawn(run: Path) -> None:
 
 def test_previews_run_from_the_first_to_the_last(run: Path) -> None:
     words = " ".join(Page(html(run)).words)
-    assert "step 0," in words and "step 1,450, 2.4 min" in words
+    assert "step 0, 0.1 s" in words and "step 1,450, 2.4 min" in words
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("vae", "held-out images, their reconstructions, then new images"),
+        ("gan", "held-out images, then new images"),
+        ("completion", "held-out sources, their targets"),
+    ],
+)
+def test_it_is_said_which_row_of_a_preview_is_what(run: Path, objective: str, said: str) -> None:
+    task = "complete" if objective == "completion" else "generate"
+    changes = {"objective": objective, "data.task": task}
+    (run / "config.yaml").write_text(config.dump(config.override(config.Config(), changes)))
+    assert f"Rows of each from above: {said}" in html(run)
+
+
+def test_suspected_copies_are_an_alarm(run: Path) -> None:
+    assert 'class="alarm"' not in html(run)
+    memory = {"share": 0.5, "allowed": 0.01, "n_heldout": 31}
+    (run / "evaluation.json").write_text(json.dumps(EVALUATION | {"memorisation": memory}))
+    assert '<p class="alarm">The model seems to repeat training images: 50%' in html(run)
+
+
+def test_scores_without_a_value_are_said_below_the_table(run: Path) -> None:
+    section = html(run).split("Held-out scores</h2>")[1].split("</section>")[0]
+    table, below = section.split("</table>")
+    assert "FID" not in table and "Without FID-EffLite0: needs 5,000 images." in below
 
 
 def test_a_run_without_an_evaluation_has_a_report_too(run: Path) -> None:
@@ -142,7 +170,15 @@ def test_thinning_keeps_the_mean_and_the_length() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (True, "yes"), (12345, "12,345"), (0.000123456, "0.0001235"), ([1, 2], "1, 2")],
+    [
+        (None, "-"),
+        (True, "yes"),
+        (12345, "12,345"),
+        (0.000123456, "0.0001235"),
+        ([1, 2], "1, 2"),
+        (16234.56, "16,235"),
+        (2e-4, "0.0002"),
+    ],
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
     assert page.shown(value) == text
@@ -162,6 +198,9 @@ def test_priors_are_shown_where_they_were_judged(run: Path):
     Image.new("L", (8, 8)).save(run / "priors.png")
     text = report.write(run).read_text()
     section = text.split("<h2>Priors</h2>")[1].split("</section>")[0]
-    assert "1.5 ± 0.05" in section and "trained with" in section and "<img" in section
+    assert "1.50 ± 0.05" in section and "trained with" in section and "<img" in section
     assert section.count("<strong>") == 1 and section.count("sampled") >= 1
-    assert EVIL not in section
+    assert EVIL not in section and "held-out images chose the prior" not in section
+    few = evaluation | {"heldout_images": 31}
+    (run / "evaluation.json").write_text(json.dumps(few))
+    assert "The same 31 held-out images chose the prior" in report.write(run).read_text()

@@ -78,7 +78,7 @@ def _tell_ranking(runs: Sequence[Run]) -> None:
     from rich.table import Table
 
     from ganvae.progress import clock, console
-    from ganvae.report import measured
+    from ganvae.scores import measured
 
     names = {
         key: figure["name"]

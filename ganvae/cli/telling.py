@@ -19,16 +19,19 @@ def tell_scores(scores: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     from ganvae.progress import console
-    from ganvae.report import conditions, figures
+    from ganvae.scores import alarms, conditions, missing, rows
 
-    table = Table("score", "value", "better", "real images", "compared", box=box.SIMPLE_HEAD)
-    table.columns[0].no_wrap = True
-    for row in figures(scores):
-        why = row.how.rpartition("; ")[2] if row.value == "-" else row.counts
-        table.add_row(row.name, row.value, row.better, row.real, why)
+    table = Table("score", "value", "better", "real images", "reading", box=box.SIMPLE_HEAD)
+    for column in table.columns[:2]:
+        column.no_wrap = True
+    for row in rows(scores):
+        table.add_row(row.name, row.value, row.better, row.real, row.reading)
     out = console("stdout")
     out.print(table)
-    out.print(conditions(scores), style="dim")
+    for sentence in (conditions(scores), *missing(scores)):
+        out.print(sentence, style="dim", markup=False)
+    for sentence in alarms(scores):
+        out.print(sentence, style="bold", markup=False)
 
 
 def tell_files(paths: Sequence[Path], as_json: bool) -> None:

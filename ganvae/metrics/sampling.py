@@ -23,6 +23,14 @@ def rows(total: int, n: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(total)[:n])
 
 
+def spread(total: int, n: int) -> np.ndarray:
+    """n of ``total`` row numbers (all if there are fewer), evenly from the first to the last.
+
+    To be looked at: of a folder that is sorted by class they are of all classes.
+    """
+    return np.unique(np.linspace(0, total - 1, min(n, total)).round().astype(np.int64))
+
+
 def read(images: Images, numbers: np.ndarray) -> Iterator[Tensor]:
     """The images of some rows, in batches (B, C, H, W) in [-1, 1]."""
     return (x for x, *_ in read_with_labels(images, numbers))

@@ -12,6 +12,7 @@ from typing import Any
 
 import ganvae
 from ganvae.models.info import ModelInfo
+from ganvae.telling import measured
 
 MAX_CLASSES, MAX_WORD = 100, 200
 
@@ -151,10 +152,10 @@ def _figures(scores: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[
     yield from ("", "| score | value | better | |", "|---|---|---|---|")
     for figure in figures.values():
         if figure["value"] is not None:
-            error = "" if figure["error"] is None else f" ± {figure['error']:.2g}"
             words = (figure["name"], figure["better"], figure["note"])
             name, better, note = (word(str(text)) for text in words)
-            yield f"| {name} | {_cell(figure['value'])}{error} | {better} | {note} |"
+            value = measured(figure["value"], figure["error"])
+            yield f"| {name} | {value} | {better} | {note} |"
     n, real = scores["n_generated"], scores["n_heldout"]
     yield ""
     yield (

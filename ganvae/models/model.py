@@ -279,6 +279,7 @@ class Model(hub.HubMixin):
         """
         if steps < 2:
             raise RangeError(f"an interpolation needs at least 2 steps, got {steps}")
+        _refuse_others(a, b)
         if a.shape != b.shape or a.ndim not in (1, 2, 3, 4):
             raise ValueError(f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}")
         if a.ndim in (1, 3):
@@ -445,6 +446,7 @@ class Model(hub.HubMixin):
             )
 
     def _source(self, x: Tensor, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+        _refuse_others(x)
         if x.ndim != 4 or x.shape[1] != channels or size not in (None, tuple(x.shape[2:])):
             wanted = ", ".join(map(str, size or ("H", "W")))
             raise ValueError(
@@ -487,6 +489,7 @@ class Model(hub.HubMixin):
         return torch.cat(made)
 
     def _check_shape(self, x: Tensor) -> None:
+        _refuse_others(x)
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(
                 f"this model takes images of shape (B, {', '.join(map(str, self.shape))}), got "
@@ -498,6 +501,7 @@ class Model(hub.HubMixin):
         return _in_range(x)
 
     def _latents(self, z: Tensor) -> Tensor:
+        _refuse_others(z)
         if z.ndim != 2 or z.shape[1] != self.latent:
             raise ValueError(
                 f"this model takes latents of shape (B, {self.latent}), got {tuple(z.shape)}"
@@ -547,8 +551,8 @@ class Model(hub.HubMixin):
             raise ConfigError(f"this model has no {role}")
         if self.info.paired:
             self._starts_from_nothing()
-        net, c = self.networks[role], self._told(label, len(z))
-        parts = [net(part, *told) for part, told in _split(self._latents(z), batch, c)]
+        net, z = self.networks[role], self._latents(z)
+        parts = [net(part, *told) for part, told in _split(z, batch, self._told(label, len(z)))]
         for part in parts:
             if tuple(part.shape[1:]) != self.shape:
                 raise ConfigError(
@@ -605,6 +609,17 @@ def _device(modules: Any) -> torch.device:
     return torch.device("cpu")
 
 
+def _refuse_others(*given: object) -> None:
+    """Raises ConfigError for what is no tensor: paths, pictures, arrays."""
+    for value in given:
+        if not isinstance(value, Tensor):
+            raise ConfigError(
+                f"a model takes tensors, got {type(value).__name__}: ganvae.tasks has the same "
+                "verbs for files, and ganvae.models.images.to_tensor makes images in [-1, 1] of "
+                "8-bit arrays (B, H, W, C)"
+            )
+
+
 def _in_range(x: Tensor) -> Tensor:
     if not x.is_floating_point():
         raise ValueError(f"images must be floating point in [-1, 1], got {x.dtype}")
@@ -618,6 +633,7 @@ def _in_range(x: Tensor) -> Tensor:
 
 def _hole(mask: Tensor, x: Tensor) -> Tensor:
     """The mask as booleans. Raises ValueError where it does not fit the images or is all alike."""
+    _refuse_others(mask, x)
     wanted = (len(x), 1, *x.shape[2:])
     if x.ndim != 4 or tuple(mask.shape) != wanted:
         raise ValueError(

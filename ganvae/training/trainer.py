@@ -26,6 +26,7 @@ from ganvae.errors import ConfigError, DivergedError
 from ganvae.losses.augmentation import Augmented
 from ganvae.metrics import judge as judges
 from ganvae.metrics import quick
+from ganvae.metrics.sampling import spread
 from ganvae.models import Model, ModelInfo
 from ganvae.networks import zoo
 from ganvae.objectives.base import Objective
@@ -631,7 +632,7 @@ class Trainer:
         if self.objective.task != "generate":
             return self._preview_sources()
         model = self.model()
-        rows = np.arange(min(8, len(self.data.test)))
+        rows = spread(len(self.data.test), 8)
         real = self.data.test.images(rows).to(self.processes.device)
         labels = self.data.test.labels
         label = None if labels is None else torch.from_numpy(labels[rows])

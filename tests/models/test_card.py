@@ -58,7 +58,7 @@ def test_an_evaluation_is_a_row_a_figure(model: Model):
     assert rows == [
         "| score | value | better | |",
         "| KID\\-EffLite0 | 0.251 ± 0.012 | lower | all pairs |",
-        "| PSNR | 21.46 | higher |  |",
+        "| PSNR | 21.5 | higher |  |",
     ]
     assert "EffLite0\\@64, bilinear; 5,000 images against 400 held-out ones; seed 3." in found
     assert "python" not in found

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -331,3 +332,23 @@ def test_info_is_frozen_and_consistent(model: Model):
     with pytest.raises(ConfigError, match="latent"):
         ModelInfo(**{**vars(model.info), "shape": Shape(channels=1, height=8, width=8, latent=5)})
     assert model.info.classes == () and model.info.trained.seed == 0
+
+
+# -- what is no tensor -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [np.zeros((2, 1, 8, 8), np.float32), Image.new("L", (8, 8)), ["a.png"], "a.png", None],
+)
+def test_files_pictures_and_arrays_are_refused_in_a_sentence(model: Model, given_):
+    x = pictures(2)
+    for ask in (
+        lambda: model.encode(given_), lambda: model.reconstruct(given_),
+        lambda: model.decode(given_), lambda: model.render(given_),
+        lambda: model.log_likelihood(given_, torch.zeros(2, 4)),
+        lambda: model.log_likelihood(x, given_),
+        lambda: model.interpolate(given_, given_), lambda: model.interpolate(x[0], given_),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=r"takes tensors, got \w+: ganvae\.tasks"):
+            ask()

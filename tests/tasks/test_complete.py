@@ -311,6 +311,13 @@ def test_a_model_of_another_task_is_refused(model, make_translation, tmp_path):
             tasks.complete(other, "absent.png", tmp_path / "out", mask_alpha=True)
 
 
+def test_the_model_itself_takes_tensors(completion):
+    x = torch.zeros(1, 3, 16, 16)
+    for given_ in (("in.png", x[:, :1]), (x, box(16, 16, 0, 0, 3, 3)[None, None])):
+        with pytest.raises(ConfigError, match="takes tensors, got"):
+            completion.complete(*given_)
+
+
 def test_one_file_is_for_one_variant(completion, tmp_path):
     Image.fromarray(noise(16, 16, 3)).save(tmp_path / "in.png")
     with pytest.raises(ConfigError, match="one file for 4 variants"):

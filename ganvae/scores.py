@@ -1,0 +1,195 @@
+"""What an evaluation says: a row a figure, what it means beside real images, and alarms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ganvae import telling
+
+APART = 2.0
+"""Standard errors by which two scores must differ to be told apart."""
+ALARM = 3.0
+"""Times as many suspected copies as chance makes among unseen images, for an alarm."""
+FEW = 0.05
+"""Share of suspected copies that chance alone makes from which the check tells little."""
+SHARES = ("precision", "recall", "coverage")
+"""Figures that are a share of the images compared, so that their error follows from the count."""
+ANCHORS = {
+    "mse": "0: perfect",
+    "mse_best": "0: perfect",
+    "psnr": "100: perfect",
+    "ssim": "1: perfect",
+    "perceptual": "0: perfect",
+    "elbo_bits": "8: without a model",
+    "iwae_bits": "8: without a model",
+    "variety": "0: z is ignored",
+    "kid": "around 0: as if real",
+    "fid": "0: as if real",
+    "diversity": "1: as various as real images",
+}
+"""What a figure is compared with where nothing was measured for it, by key."""
+
+Fields = Mapping[str, Any]
+"""A figure's fields, see :class:`ganvae.metrics.figures.Figure`."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure as a line of the table of scores, all of it text."""
+
+    name: str
+    value: str
+    better: str
+    """Which direction is: "lower" or "higher"."""
+    real: str
+    """The same figure of real training images, a floor; empty where there is none."""
+    reading: str
+    """What the value means beside that; see :func:`reading`."""
+    counts: str
+    """How many images were compared."""
+    how: str
+    """Judge and note."""
+
+
+def rows(evaluation: Fields) -> list[Row]:
+    """The table of an evaluation's scores, without those that have no value."""
+    reference = evaluation.get("reference") or {}
+    counts = {"n_generated": "generated", "n_heldout": "held-out", "n_train": "training"}
+    found = []
+    for key, figure in _figures(evaluation).items():
+        if figure.get("value") is None:
+            continue
+        real = reference.get(key)
+        sizes = [f"{figure[n]:,} {what}" for n, what in counts.items() if figure.get(n)]
+        how = "; ".join(str(part) for part in (figure.get("judge"), figure.get("note")) if part)
+        found.append(
+            Row(
+                str(figure["name"]),
+                measured(figure),
+                str(figure["better"]),
+                "" if real is None or real.get("value") is None else measured(real),
+                _of_copies(evaluation) if key == "copies" else reading(key, figure, real),
+                " / ".join(sizes),
+                how,
+            )
+        )
+    return found
+
+
+def measured(figure: Fields) -> str:
+    """The value of a figure with its error, "-" where it has none."""
+    if figure.get("value") is None:
+        return "-"
+    return telling.measured(figure["value"], figure.get("error"))
+
+
+def reading(key: str, figure: Fields, real: Fields | None) -> str:
+    """What a figure means beside the same one of real training images.
+
+    Within :data:`APART` standard errors of theirs the two are not told apart. Else it is so many
+    standard errors away (KID), or such a share of theirs. Without theirs: what is perfect.
+    """
+    known = real is not None and real.get("value") is not None
+    if real is None or not known or key not in ("kid", "fid", "density", "diversity", *SHARES):
+        return ANCHORS.get(key, "")
+    value, floor = figure["value"], real["value"]
+    error = math.hypot(*(_error(key, one) or 0.0 for one in (figure, real)))
+    if error and abs(value - floor) <= APART * error:
+        return "not told from real images"
+    if key == "kid":
+        side = "above" if value > floor else "below"
+        return f"{abs(value - floor) / error:,.0f} standard errors {side}" if error else ""
+    if not floor:
+        return ANCHORS.get(key, "")
+    return f"{telling.number(value / floor)} times theirs" if key == "fid" else (
+        f"{value / floor:.0%} of theirs"
+    )  # fmt: skip
+
+
+def apart(figure: Fields, other: Fields) -> bool:
+    """Whether two figures differ by more than their errors explain."""
+    error = math.hypot(*(one.get("error") or 0.0 for one in (figure, other)))
+    return bool(abs(figure["value"] - other["value"]) > APART * error)
+
+
+def _error(key: str, figure: Fields) -> float | None:
+    """Its standard error; of a share, that of so many independent images."""
+    count = figure.get("n_heldout")
+    if figure.get("error") is None and key in SHARES and count:
+        share = min(max(figure["value"], 0.0), 1.0)
+        return float(math.sqrt(share * (1 - share) / count))
+    return figure.get("error")
+
+
+def missing(evaluation: Fields) -> list[str]:
+    """Why figures have no value, a sentence a reason."""
+    reasons: dict[str, list[str]] = {}
+    for figure in _figures(evaluation).values():
+        if figure.get("value") is None:
+            reasons.setdefault(str(figure.get("note") or "not finite"), []).append(
+                str(figure["name"])
+            )
+    return [f"Without {', '.join(names)}: {why}." for why, names in reasons.items()]
+
+
+def conditions(evaluation: Fields) -> str:
+    """What holds for all figures, in a sentence."""
+    leaked, known = evaluation.get("leaked"), evaluation.get("known")
+    judged = evaluation.get("judged") or f"{evaluation.get('split', 'held-out')} images"
+    parts = [
+        f"On {judged}, with the averaged (EMA) weights",
+        f"features of {evaluation.get('judge')}, {evaluation.get('resize')}",
+        f"samples {evaluation.get('samples')}, seed {evaluation.get('seed')}",
+        f"{leaked:,} held-out images are also training images" if leaked else "",
+        f"{known:,} of them are also among the run's own images, held out or trained on: scores on"
+        " these flatter"
+        if known
+        else "",
+    ]
+    return "; ".join(part for part in parts if part) + "."
+
+
+# -- copies ---------------------------------------------------------------------------------------
+
+
+def alarms(evaluation: Fields) -> list[str]:
+    """What a reader must not miss, a sentence each."""
+    memory = evaluation.get("memorisation")
+    if not memory or memory["share"] <= memory["allowed"]:
+        return []
+    chance, share = _by_chance(memory), f"{memory['share']:.0%}"
+    if memory["share"] > ALARM * chance:
+        return [
+            f"The model seems to repeat training images: {share} of its samples are suspected "
+            f"copies, where unseen images give about {chance:.0%}. The worst pairs are in "
+            "evaluation.json under memorisation; more images, data.augment or a shorter training "
+            "make fewer."
+        ]
+    if chance > FEW:
+        return [
+            f"Whether samples are copies cannot be told: {share} are suspected, but with only "
+            f"{memory['n_heldout']:,} held-out images chance alone makes about {chance:.0%}; hold "
+            "out more with data.test_share."
+        ]
+    return []
+
+
+def _by_chance(memory: Fields) -> float:
+    """The share of unseen images that is suspected, on average.
+
+    Beside what is allowed: a new image is below the least ratio of n held-out ones with
+    probability 1 / (n + 1), in pixels and again in features.
+    """
+    return float(memory["allowed"] + 2 / (memory["n_heldout"] + 1))
+
+
+def _of_copies(evaluation: Fields) -> str:
+    memory = evaluation.get("memorisation")
+    return f"unseen images: {_by_chance(memory):.0%}" if memory else ""
+
+
+def _figures(evaluation: Fields) -> Mapping[str, Fields]:
+    return evaluation.get("figures") or {}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae.data.decode import colour
-from ganvae.errors import ConfigError, RangeError
+from ganvae.data.pairs import key
+from ganvae.data.sources import Folder
+from ganvae.errors import ConfigError, DataError, RangeError
 from ganvae.models import Model
 from ganvae.models.images import grid, save_png
 from ganvae.tasks.exact import Picture, read
@@ -53,8 +58,11 @@ def complete(
     Each variant is a PNG of the picture's size and mode. Every pixel outside the hole has the
     value it had; those in the hole are opaque.
 
+    data: a picture, or a folder of them
     out: a folder for 00.png, 01.png, … (variant), sheet.png (the picture, then the variants) and
-        index.json; or, for one variant, a .png
+        index.json; or, for one variant, a .png. Of a folder of pictures each has such a folder of
+        its name in ``out``, or, for one variant, a .png of its name
+    mask: of a folder of pictures one for all, or a folder of them by the pictures' names
     mask, mask_colour, mask_alpha: one of them, see :func:`ganvae.tasks.holes.find_hole`
     invert_mask: fill in what is not marked
     variants: how many; number v of a seed does not depend on how many
@@ -62,9 +70,16 @@ def complete(
         thickness; see :func:`ganvae.tasks.regions.regions`
 
     Returns the files written. Raises ConfigError for a model that was not trained for it,
-    DataError for a picture that cannot be read or kept exactly, and for a mask that does not fit.
+    DataError for a picture that cannot be read or kept exactly, and for a mask that does not fit;
+    such pictures of a folder are left out with a warning, unless there are no others.
     """
     require(model, "complete")
+    if not isinstance(data, Picture) and str(data) and Path(data).expanduser().is_dir():
+        one = partial(
+            complete, model, mask_colour=mask_colour, mask_alpha=mask_alpha,
+            invert_mask=invert_mask, variants=variants, context=context, seed=seed, batch=batch,
+        )  # fmt: skip
+        return _each(one, Path(data).expanduser(), Path(out), mask, variants == 1, progress)
     out = Path(out)
     single = is_sheet(out, ".png")
     if variants < 1:
@@ -92,6 +107,55 @@ def complete(
         "regions": [_facts(part) for part in parts],
     }
     return write_index(place, written, {"model": about(model), "complete": told})
+
+
+def _each(
+    one: Callable[..., list[Path]],
+    root: Path,
+    out: Path,
+    mask: str | Path | np.ndarray | None,
+    single: bool,
+    progress: Progress | None,
+) -> list[Path]:
+    """The files that ``one`` writes for each picture of a folder, by the pictures' names."""
+    if is_sheet(out, ".png"):
+        raise ConfigError(f"{out} is one file for a folder of pictures: give a folder")
+    if out.resolve() == root.resolve():
+        raise ConfigError(f"{out} holds the pictures to complete: give another folder")
+    names = Folder(str(root), root).index().names
+    if not names:
+        raise DataError(f"there are no images in {root}")
+    masks = _masks(mask)
+    alike = Counter(map(key, names))
+    written: list[Path] = []
+    failed: list[DataError] = []
+    for done, name in enumerate(names, 1):
+        place = out / (key(name) if alike[key(name)] == 1 else name)
+        try:
+            chosen = mask if masks is None else masks.get(key(name))
+            if masks is not None and chosen is None:
+                raise DataError(f"{mask} holds no mask named as {name}")
+            target = place.with_name(f"{place.name}.png") if single else place
+            written += one(root / name, target, mask=chosen)
+        except DataError as error:
+            failed.append(error)
+        if progress:
+            progress("pictures completed", done, len(names))
+    if not written:
+        raise failed[0]
+    if failed:
+        warnings.warn(
+            f"{len(failed):,} of {len(names):,} pictures were left out: {failed[0]}", stacklevel=3
+        )
+    return written
+
+
+def _masks(mask: str | Path | np.ndarray | None) -> dict[str, Path] | None:
+    """The masks of a folder by their names without endings; None where it is no folder."""
+    if mask is None or isinstance(mask, np.ndarray) or not Path(mask).expanduser().is_dir():
+        return None
+    root = Path(mask).expanduser()
+    return {key(name): root / name for name in Folder(str(root), root).index().names}
 
 
 def fill(

@@ -421,6 +421,60 @@ def test_a_mask_is_inverted_by_an_option(completion, tmp_path):
     assert json.loads(index.read_text())["complete"]["filled"] == 24
 
 
+# -- folders ---------------------------------------------------------------------------------
+
+
+def test_a_folder_of_pictures_is_completed_by_name(completion, tmp_path):
+    for name, side in (("a", 16), ("deep/b", 16), ("c", 20)):
+        path = tmp_path / "in" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(side, side, 3)).save(path)
+    Image.fromarray(noise(16, 16, 3)).save(tmp_path / "in" / "c.bmp")
+    (tmp_path / "in" / "cut.png").write_bytes(b"\x89PNG")
+    mask = save_mask(box(16, 16, 2, 3, 8, 7), tmp_path / "mask.png")
+    seen = []
+    with pytest.warns(UserWarning, match=r"2 of 5 pictures were left out: .*20x20"):
+        files = tasks.complete(completion, tmp_path / "in", tmp_path / "out", mask=mask,
+                               variants=1, progress=lambda *told: seen.append(told))  # fmt: skip
+    names = sorted(str(f.relative_to(tmp_path / "out")) for f in files)
+    assert names == ["a.png", "c.bmp.png", "deep/b.png"]
+    assert seen[-1] == ("pictures completed", 5, 5)
+    (alone,) = tasks.complete(completion, tmp_path / "in" / "a.png", tmp_path / "one.png",
+                              mask=mask, variants=1)  # fmt: skip
+    assert (tmp_path / "out" / "a.png").read_bytes() == alone.read_bytes()
+
+
+def test_a_folder_of_masks_is_taken_by_name(completion, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "masks").mkdir()
+    for number in range(2):
+        Image.fromarray(noise(16, 16, 3)).save(tmp_path / "in" / f"{number}.png")
+        save_mask(box(16, 16, 2, 2, 5 + number, 7), tmp_path / "masks" / f"{number}.bmp")
+    files = tasks.complete(completion, tmp_path / "in", tmp_path / "out", variants=2,
+                           mask=tmp_path / "masks")  # fmt: skip
+    told = [json.loads(f.read_text())["complete"] for f in files if f.name == "index.json"]
+    assert [one["filled"] for one in told] == [15, 20]
+    (tmp_path / "masks" / "1.bmp").unlink()
+    with pytest.warns(UserWarning, match="1 of 2 .* holds no mask named as 1.png"):
+        tasks.complete(completion, tmp_path / "in", tmp_path / "less", mask=tmp_path / "masks")
+
+
+def test_folders_that_cannot_be_completed_are_one_sentence(completion, tmp_path):
+    (tmp_path / "in").mkdir()
+    for out, error, sentence in (
+        (tmp_path / "o.png", ConfigError, "one file for a folder of pictures"),
+        (tmp_path / "in" / ".", ConfigError, "holds the pictures to complete"),
+        (tmp_path / "out", DataError, "there are no images in"),
+    ):
+        with pytest.raises(error, match=sentence):
+            tasks.complete(completion, tmp_path / "in", out, mask_colour="red", variants=1)
+    Image.fromarray(noise(16, 16, 3)).save(tmp_path / "in" / "a.png")
+    with pytest.raises(DataError, match="the colour red marks nothing"):
+        tasks.complete(completion, tmp_path / "in", tmp_path / "out", mask_colour="red")
+    with pytest.raises(ConfigError, match="by one of"):
+        tasks.complete(completion, tmp_path / "in", tmp_path / "out")
+
+
 # -- which regions are shown -----------------------------------------------------------------
 
 PLACES = st.lists(

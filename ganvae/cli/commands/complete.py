@@ -13,7 +13,7 @@ from ganvae.cli.telling import tell_files
 from ganvae.cli.work import loaded
 
 Model = Annotated[str, Parameter(help=f"{MODEL}; trained with --task complete.")]
-Image = Annotated[str, Parameter(help="The picture, of any size.")]
+Image = Annotated[str, Parameter(help="The picture, of any size, or a folder of them.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Options(Group):
     """Where the hole is, and what is put there."""
 
     mask: str | None = None
-    """An image of the same size, white (or opaque, or coloured) where to fill in."""
+    """An image of the same size, white (or opaque, or coloured) where to fill in; of a folder of
+    pictures one for all, or a folder of masks of their names."""
     mask_colour: str | None = None
     """Instead: fill in every pixel of this colour, #rrggbb or a name."""
     mask_alpha: bool = False
@@ -35,7 +36,8 @@ class Options(Group):
     seed: int = 0
     """Variant v of a seed is always the same."""
     out: Path = Path("completions")
-    """A folder: a PNG a variant, sheet.png and index.json; for one variant also a .png."""
+    """A folder: a PNG a variant, sheet.png and index.json; for one variant also a .png. Of a
+    folder of pictures: such a folder, or for one variant a PNG, of each one's name."""
 
 
 def complete(

@@ -43,6 +43,7 @@ class Report:
     sources: of a set to translate to, the report of the set to translate from
     paired: whether the two are in pairs
     unmatched: names without a partner, where others have one
+    packed: folder that the packed images are in, made again where it is deleted; and its bytes
     """
 
     source: str
@@ -64,6 +65,7 @@ class Report:
     sources: Report | None = None
     paired: bool | None = None
     unmatched: list[str] = field(default_factory=list)
+    packed: tuple[str, int] | None = None
 
     @property
     def ok(self) -> bool:
@@ -94,6 +96,9 @@ class Report:
         ]
         text += [f"  class {printable(name)}: {count:,}" for name, count in self.classes.items()]
         text += [f"  {count:,} {said}" for said, count in self.policies.items()]
+        if self.packed is not None:
+            place, size = self.packed
+            text.append(f"  packed in {place}, {size / 1e6:,.1f} MB, which may be deleted")
         if self.ignored:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.ignored.items())
             text.append(f"  other files: {kinds}")
@@ -217,6 +222,7 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         leaks=_leaks(names, test, groups, pairs),
         problems=problems,
         notes=[*index.notes, *notes],
+        packed=(str(store.folder), sum(f.stat().st_size for f in store.folder.iterdir())),
     )
 
 

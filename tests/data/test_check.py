@@ -196,6 +196,10 @@ def test_reports_of_little_and_of_nothing(make: Make, setting: Setting, tmp_path
     assert report.images == 1 and "only one image" in report.problems[0]
     good = check(setting(make(12, "good")))
     assert good.ok and good.problems == []
+    assert good.packed is not None
+    place, size = good.packed
+    assert Path(place).is_dir() and size >= 12 * 16 * 16 * 3
+    assert any(f"packed in {place}" in line for line in good.lines())
 
 
 def test_classes_are_counted(make: Make, setting: Setting) -> None:

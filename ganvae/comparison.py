@@ -162,6 +162,7 @@ def _cautions(sides: Sequence[Side]) -> Iterator[str]:
         if not side.figures:
             again = f"ganvae train --resume --out {side.left.path}"
             yield f"{side.name} has no scores: it was not judged yet; `{again}` ends with them."
+        yield from (f"{side.name}: {alarm}" for alarm in scores.alarms(side.left.evaluation))
     if not _comparable(sides):
         yield (
             "The runs saw different images (contents, size or split), so their scores, losses "

@@ -28,7 +28,7 @@ ANCHORS = {
     "variety": "0: z is ignored",
     "kid": "around 0: as if real",
     "fid": "0: as if real",
-    "diversity": "1: as various as real images",
+    "diversity": "1: as various as real",
 }
 """What a figure is compared with where nothing was measured for it, by key."""
 

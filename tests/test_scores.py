@@ -29,7 +29,7 @@ def figure(value: float | None, error: float | None = None, **more: Any) -> dict
         ("precision", figure(0.78), figure(0.80), "not told from real images"),
         ("coverage", figure(0.5, n_heldout=10), figure(0.8, n_heldout=10), "not told from real"),
         ("density", figure(1.2), figure(0.8), "150% of theirs"),
-        ("diversity", figure(0.5), figure(0.0), "1: as various as real images"),
+        ("diversity", figure(0.5), figure(0.0), "1: as various as real"),
         ("mse", figure(0.02, 0.001), None, "0: perfect"),
         ("elbo", figure(-900.0, 20.0), None, ""),
     ],

@@ -117,7 +117,10 @@ def test_a_process_ends_with_a_sentence_and_a_code(
     command = [sys.executable, "-m", "ganvae", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=place)
     assert done.returncode == 65 and done.stdout == ""
-    assert done.stderr == "ganvae: the mask empty.png marks nothing to fill in\n"
+    assert done.stderr == (
+        "ganvae: the mask empty.png marks nothing to fill in (its values run from 0 to 0 of 255, "
+        "and what is light marks)\n"
+    )
     assert not (place / "nothing").exists()
 
 

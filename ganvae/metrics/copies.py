@@ -58,7 +58,7 @@ def check(
     compared = len(train[0]) + len(extra)
     suspicious = pixels.suspicious | features.suspicious
     share = float(suspicious.double().mean())
-    note = f"share nearer to a training image than unseen images are (these: {allowed:.0%})"
+    note = "share nearer to a training image than unseen images are"
     run.add("copies", value=share, n_train=compared, note=note, **about)
     return {
         "share": share,

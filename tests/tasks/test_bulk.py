@@ -393,6 +393,9 @@ def test_evaluate_says_what_the_single_machine_one_says(model, folder, tmp_path)
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == found
     with pytest.raises(ConfigError, match="with seed 5, not 6"):
         bulk.evaluate(folder, data, tmp_path / "out", **options | {"seed": 6}, part=128, actors=0)
+    sizes = {"evaluation.size": 16, "evaluation.importance": 2}  # no share: all of other images
+    whole = bulk.evaluate(folder, data, tmp_path / "all", settings=sizes, samples=24, actors=0)
+    assert whole["judged"] == f"24 of all 80 images of {data.name}" and not whole["reference"]
     image = parquet.read_table(tmp_path / "out" / "samples" / "part-000000.parquet")["image"]
     kept = np.asarray(Image.open(io.BytesIO(image[3].as_py())))[None, :, :, None]
     torch.testing.assert_close(

@@ -76,6 +76,22 @@ class Limited(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
+    def renew(self, limit: int) -> None:
+        """From here on so many bytes may be read."""
+        self._left = self._limit = limit
+
+    def seekable(self) -> bool:
+        """Whether the file is."""
+        return bool(self._file.seekable())
+
+    def tell(self) -> int:
+        """Where the file is."""
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Going elsewhere costs nothing of the budget."""
+        return int(self._file.seek(offset, whence))
+
 
 def too_large(what: str, limit: int) -> str:
     """The sentence for what exceeds a budget."""

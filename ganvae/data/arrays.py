@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import struct
+import sys
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from ganvae.data.sources import TEST, TRAIN, Index, Source, files_digest
-from ganvae.data.workers import Item
+from ganvae.data.workers import IMAGE_BYTES, KINDS, LABEL_BYTES, Item
 from ganvae.errors import DataError
+from ganvae.foreign import Limited, gate, regular
+from ganvae.telling import plain, short, words
 
-ROWS = 256
+ROWS, CHUNK_BYTES = 256, 2**23
+"""Rows of an array that are read at once, unless they take more bytes."""
+HEADER_BYTES, DIRECTORY_BYTES = 2**16, 2**21
+"""What tells shape and type of an array takes at most, and the list of arrays of an .npz."""
 _IDX = re.compile(r"(?:(.+)-)?(images|labels)[.-]idx(\d)-ubyte(?:\.gz)?", re.IGNORECASE)
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _IMAGES = {"images", "image", "imgs", "img", "x", "data"}
 _LABELS = {"labels", "label", "y", "targets", "target"}
+
+
+Head = tuple[tuple[int, ...], np.dtype]
+"""The shape of an array, and of what."""
 
 
 @dataclass(frozen=True)
@@ -36,39 +48,54 @@ class Table:
     """
 
     name: str
-    open: Callable[[], IO[bytes]]
-    head: Callable[[IO[bytes], str], tuple[tuple[int, ...], np.dtype]]
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
+    head: Callable[[IO[bytes], str], Head]
 
-    def describe(self) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype."""
-        with self._opened() as file:
-            return self.head(file, self.name)
+    def describe(self) -> Head:
+        """Shape and dtype. Raises DataError, also for rows that are too large to be read."""
+        with self.open() as file:
+            return self._head(file)
+
+    def _head(self, file: IO[bytes]) -> Head:
+        limited: Any = Limited(file, HEADER_BYTES, f"the header of {self.name}")
+        shape, dtype = self.head(limited, self.name)
+        if not shape:
+            raise DataError(f"{self.name} is a single number, not an array of images")
+        size = math.prod(shape[1:]) * dtype.itemsize
+        if min(shape) < 0 or not dtype.itemsize:
+            raise DataError(f"{self.name} has shape {shape} of {dtype}, which cannot be")
+        if size > IMAGE_BYTES:
+            raise DataError(
+                f"each row of {self.name} has {size:,} bytes, more than the {IMAGE_BYTES:,} that"
+                " an image of an array may have; save such images as files"
+            )
+        return shape, dtype
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """The rows in order, at most ``ROWS`` at a time. Raises DataError where it is cut off."""
-        with self._opened() as file:
-            shape, dtype = self.head(file, self.name)
-            size = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-            for start in range(0, shape[0], ROWS):
-                rows = min(ROWS, shape[0] - start)
-                try:
-                    data = file.read(rows * size)
-                except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-                    raise DataError(f"{self.name} is damaged: {error}") from None
-                if len(data) != rows * size:
+        """The rows in order, some at a time. Raises DataError where it is cut off."""
+        with self.open() as file:
+            shape, dtype = self._head(file)
+            size = math.prod(shape[1:]) * dtype.itemsize
+            most = max(1, min(ROWS, CHUNK_BYTES // max(1, size)))
+            for start in range(0, shape[0], most):
+                rows = min(most, shape[0] - start)
+                data = bytearray(rows * size)
+                with gate(self.name):
+                    whole = _fill(file, data)
+                if not whole:
                     raise DataError(f"{self.name} is cut off: {shape[0]} rows were promised")
                 yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
 
-    def all(self) -> np.ndarray:
-        """The whole array; for small ones, such as labels."""
-        shape, dtype = self.describe()
-        return np.concatenate([np.zeros((0, *shape[1:]), dtype), *self.chunks()])
 
-    def _opened(self) -> IO[bytes]:
-        try:
-            return self.open()
-        except (OSError, zipfile.BadZipFile, KeyError) as error:
-            raise DataError(f"cannot read {self.name}: {error}") from None
+def _fill(file: IO[bytes], data: bytearray) -> bool:
+    """Whether there was enough. What unpacks at once what it is asked for is asked for little."""
+    left = memoryview(data)
+    while left:
+        read = file.readinto(left[: 2**18])  # type: ignore[attr-defined]
+        if not read:
+            return False
+        left = left[read:]
+    return True
 
 
 @dataclass(frozen=True)
@@ -85,8 +112,18 @@ class Arrays(Source):
 
     kind = "array"
 
-    def __init__(self, path: str, files: list[Path], parts: list[Part], identity: str = ""):
+    def __init__(
+        self,
+        path: str,
+        files: list[Path],
+        parts: list[Part],
+        identity: str = "",
+        unused: Sequence[str] = (),
+    ):
         self.path, self._files, self._parts = path, files, parts
+        self._unused = {f"array {plain(name)}": 1 for name in unused[:KINDS]}
+        if len(unused) > KINDS:
+            self._unused["other arrays"] = len(unused) - KINDS
         self.identity = identity or "\0".join(str(file.resolve()) for file in files)
 
     def index(self) -> Index:
@@ -110,12 +147,17 @@ class Arrays(Source):
             channels_first = _layout(part.images)[2]
             row = 0
             for chunk in part.images.chunks():
+                chunk = _scaled(chunk, scale)
                 chunk = chunk.transpose(0, 2, 3, 1) if channels_first else chunk
-                for image in np.ascontiguousarray(scale(chunk)):
+                for image in np.ascontiguousarray(chunk):
                     name = f"{part.split}/{row}" if part.split else str(row)
-                    label = labels[row] if labels else None
+                    label = next(labels)
                     yield Item(name=name, image=image, label=label, split=part.split)
                     row += 1
+
+    def unused(self) -> dict[str, int]:
+        """Arrays beside those of images and labels."""
+        return self._unused
 
 
 def _layout(table: Table) -> tuple[int, int, bool]:
@@ -133,21 +175,27 @@ def _layout(table: Table) -> tuple[int, int, bool]:
     )
 
 
-def _labels(part: Part) -> list[str] | None:
+def _labels(part: Part) -> Iterator[str | None]:
+    """The class of every image, read beside the images. Raises DataError where they do not fit."""
     if part.labels is None:
-        return None
-    values = part.labels.all()
-    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        return repeat(None)
     count = part.images.describe()[0][0]
-    if values.shape != (count,):
+    shape, dtype = part.labels.describe()
+    if shape not in ((count,), (count, 1)):
         raise DataError(
-            f"{part.labels.name} has shape {values.shape} for {count} images; it must have one"
+            f"{part.labels.name} has shape {shape} for {count} images; it must have one"
             " label an image"
         )
-    return [
+    if dtype.kind not in "biufSU" or dtype.itemsize > LABEL_BYTES:
+        raise DataError(
+            f"{part.labels.name} holds {dtype}; labels must be numbers or names of at most"
+            f" {LABEL_BYTES:,} bytes"
+        )
+    values = (value for chunk in part.labels.chunks() for value in chunk.ravel().tolist())
+    return (
         value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        for value in values.tolist()
-    ]
+        for value in values
+    )
 
 
 Scale = Callable[[np.ndarray], np.ndarray]
@@ -177,6 +225,16 @@ def _scale(table: Table) -> Scale:
     )
 
 
+def _scaled(chunk: np.ndarray, scale: Scale) -> np.ndarray:
+    """All numbers of a chunk scaled, some at a time: on the way they take a multiple."""
+    if chunk.dtype == np.uint8:
+        return chunk
+    numbers, made = chunk.reshape(-1), np.empty(chunk.size, np.uint8)
+    for start in range(0, chunk.size, 2**20):
+        made[start : start + 2**20] = scale(numbers[start : start + 2**20])
+    return made.reshape(chunk.shape)
+
+
 def _range(table: Table) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for chunk in table.chunks():
@@ -191,7 +249,7 @@ def _range(table: Table) -> tuple[float, float]:
 # ------------------------------------------------------------------------------- file formats
 
 
-def _npy_head(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
+def _npy_head(file: IO[bytes], name: str) -> Head:
     try:
         version = np.lib.format.read_magic(file)
         read = {
@@ -199,44 +257,88 @@ def _npy_head(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read(file)
-    except (ValueError, KeyError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{name} is no .npy array: {error}") from None
+    except DataError:
+        raise
+    except Exception as error:  # the header is Python, which breaks in every way
+        raise DataError(f"{plain(name)} is no .npy array: {words(error)}") from None
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects (pickle), which are never loaded")
     if fortran and len(shape) > 1:
         raise DataError(
             f"{name} is in Fortran order; save it after numpy.ascontiguousarray(array)"
         )
-    if not shape:
-        raise DataError(f"{name} is a single number, not an array of images")
     return shape, dtype
 
 
-def _idx_head(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
-    try:
+def _idx_head(file: IO[bytes], name: str) -> Head:
+    with gate(name):
         magic = file.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or not magic[3]:
             raise DataError(f"{name} is no idx file (its first bytes are {magic.hex()})")
-        sizes = file.read(4 * magic[3])
-        shape = struct.unpack(f">{magic[3]}I", sizes)
-    except (struct.error, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{name} is a damaged idx file: {error}") from None
+        shape = struct.unpack(f">{magic[3]}I", file.read(4 * magic[3]))
     return shape, np.dtype(_IDX_TYPES[magic[2]])
 
 
-def _opener(path: Path) -> Callable[[], IO[bytes]]:
-    def unpack() -> IO[bytes]:
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-
-    return unpack if path.suffix.lower() == ".gz" else lambda: path.open("rb")
-
-
-def _member(path: Path, key: str) -> Callable[[], IO[bytes]]:
-    def unpack() -> IO[bytes]:
-        with zipfile.ZipFile(path) as archive:
-            return archive.open(f"{key}.npy")  # the member keeps the archive's file open
+def _opener(path: Path) -> Callable[[], AbstractContextManager[IO[bytes]]]:
+    @contextmanager
+    def unpack() -> Iterator[IO[bytes]]:
+        with regular(path, str(path)) as file:
+            if path.suffix.lower() != ".gz":
+                yield file
+                return
+            with gzip.GzipFile(fileobj=file) as inner:
+                yield inner  # type: ignore[misc]
 
     return unpack
+
+
+@contextmanager
+def _archive(path: Path, name: str) -> Iterator[zipfile.ZipFile]:
+    """An .npz. Its list of arrays is read at once, so it must not be large."""
+    with regular(path, name) as file:
+        limited = Limited(file, DIRECTORY_BYTES, f"the list of arrays in {name}")
+        with gate(name):
+            archive = zipfile.ZipFile(limited)
+        limited.renew(sys.maxsize)
+        yield archive
+
+
+@contextmanager
+def _array(archive: zipfile.ZipFile, member: str, name: str) -> Iterator[IO[bytes]]:
+    """An array of an .npz, at its beginning."""
+    with gate(name):
+        info = archive.getinfo(member)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # others are unpacked without a limit
+            raise DataError(f"{name} is packed as numpy does not; save it with numpy.savez")
+        file = archive.open(info)
+    with file:
+        yield file
+
+
+def _member(path: Path, key: str, name: str) -> Callable[[], AbstractContextManager[IO[bytes]]]:
+    @contextmanager
+    def unpack() -> Iterator[IO[bytes]]:
+        with _archive(path, name) as archive, _array(archive, f"{key}.npy", name) as file:
+            yield file
+
+    return unpack
+
+
+def load(path: Path, limit: int) -> dict[str, np.ndarray]:
+    """All arrays of an .npz, never an object. Raises DataError.
+
+    limit: bytes that they may have together
+    """
+    found: dict[str, np.ndarray] = {}
+    with _archive(path, str(path)) as archive, gate(str(path)):
+        for member in archive.namelist():
+            with _array(archive, member, str(path)) as file:
+                limited: Any = Limited(file, limit, str(path))
+                array = np.lib.format.read_array(limited, allow_pickle=False)
+            limit -= array.nbytes
+            found[member.removesuffix(".npy")] = array
+    return found
 
 
 def file(path: str, local: Path) -> Arrays | None:
@@ -245,7 +347,8 @@ def file(path: str, local: Path) -> Arrays | None:
     if name.endswith((".npy", ".npy.gz")):
         return Arrays(path, [local], [Part(Table(path, _opener(local), _npy_head))])
     if name.endswith(".npz"):
-        return Arrays(path, [local], _npz_parts(path, local))
+        parts, unused = _npz_parts(path, local)
+        return Arrays(path, [local], parts, unused=unused)
     if match := _IDX.fullmatch(local.name):
         if match[2].lower() == "labels":
             raise DataError(f"{path} holds labels; give the file of the images, or the folder")
@@ -297,12 +400,10 @@ def idx_folder(path: str, folder: Path) -> Arrays | None:
     return Arrays(path, files, parts)
 
 
-def _npz_parts(path: str, local: Path) -> list[Part]:
-    try:
-        with zipfile.ZipFile(local) as archive:
-            keys = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read {path}: {error}") from None
+def _npz_parts(path: str, local: Path) -> tuple[list[Part], list[str]]:
+    """The arrays of images with their labels, and the names of those that are neither."""
+    with _archive(local, path) as archive:
+        keys = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
     images: dict[str, str] = {}
     labels: dict[str, str] = {}
     for key in keys:
@@ -317,15 +418,19 @@ def _npz_parts(path: str, local: Path) -> list[Part]:
         images = {"": keys[0]}
     if not images:
         raise DataError(
-            f"{path} has no array of images among {', '.join(keys) or 'none'}; name it images,"
-            " or x_train and x_test"
+            f"{path} has no array of images among {short(plain(', '.join(keys)), 200) or 'none'};"
+            " name it images, or x_train and x_test"
         )
 
     def table(key: str) -> Table:
-        return Table(f"{path}[{key}]", _member(local, key), _npy_head)
+        name = f"{path}[{key}]"
+        return Table(name, _member(local, key, name), _npy_head)
 
     split_names = {split.rstrip("+") for split in images} - {""}
     own = split_names == {"train", "test"}
+    if own:
+        images.pop("", None)
+    used = {*images.values(), *(labels[split] for split in images if split in labels)}
     return [
         Part(
             table(key),
@@ -333,8 +438,7 @@ def _npz_parts(path: str, local: Path) -> list[Part]:
             split.rstrip("+") or None if own else None,
         )
         for split, key in sorted(images.items(), key=lambda item: "train" not in item[0])
-        if split or not own
-    ]
+    ], [key for key in keys if key not in used]
 
 
 # --------------------------------------------------------------------------- embedded digits

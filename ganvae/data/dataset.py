@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -503,7 +504,7 @@ def _refuse_bad(store: Store, chosen: config.Data) -> None:
 def _refuse_empty(store: Store, index: sources.Index, chosen: config.Data) -> None:
     if len(store):
         return
-    found = ", ".join(f"{count:,} {kind}" for kind, count in [*index.ignored.items()][:5])
+    found = kinds(dict([*unused(store, index).items()][:5]))
     listed = [f"; not taken: {printable(name)} ({why})" for name, why in index.listed[:1]]
     raise DataError(
         f"no images in {chosen.path} (found {found or 'nothing'}"
@@ -519,6 +520,16 @@ def refuse_unlabelled(store: Store, chosen: config.Data) -> None:
             f"labels were asked for, but {without:,} of {len(store):,} images"
             f" in {chosen.path} have none; put each into a sub-folder named after its class"
         )
+
+
+def unused(store: Store, index: sources.Index) -> dict[str, int]:
+    """What a source has beside its images: how many of each kind, the most frequent first."""
+    return dict((Counter(index.ignored) + Counter(store.meta["unused"])).most_common())
+
+
+def kinds(counts: Mapping[str, int]) -> str:
+    """Counts by kind in words."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
 
 
 def printable(name: str) -> str:
@@ -552,7 +563,7 @@ def _report(
             "examples": bad[:EXAMPLES],
         },
         "listed": {"count": len(index.listed), "examples": index.listed[:EXAMPLES]},
-        "ignored": index.ignored,
+        "ignored": unused(store, index),
         "duplicates": len(store) - store.meta["distinct"],
         "leaks": len(leaked),
     }
@@ -569,6 +580,8 @@ def _notes(report: dict[str, Any], chosen: config.Data) -> list[str]:
     if skipped := report["skipped"]["count"]:
         reasons = ", ".join(f"{n:,} {why}" for why, n in report["skipped"]["reasons"].items())
         notes.append(f"{skipped:,} images skipped: {reasons}")
+    if report["ignored"]:
+        notes.append(f"not used of {chosen.path}: {kinds(report['ignored'])}")
     if listed := report["listed"]["count"]:
         name, why = report["listed"]["examples"][0]
         notes.append(f"{listed:,} entries need a look, for example {printable(name)}: {why}")

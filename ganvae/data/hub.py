@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from ganvae.data import shards
-from ganvae.data.shards import IMAGES, LABELS, Shard, cell, class_name, line, need
+from ganvae.data.shards import (
+    IMAGES,
+    LABELS,
+    PATH_ALONE,
+    Shard,
+    cell,
+    class_name,
+    count,
+    line,
+    need,
+)
 from ganvae.data.sources import TEST, TRAIN, Index, Offline, Source, files_digest
 from ganvae.data.workers import Item
 from ganvae.errors import DataError
+from ganvae.foreign import gate
+from ganvae.telling import plain
 
 
 class Dataset(Source):
@@ -29,6 +43,7 @@ class Dataset(Source):
         head, _, self._subset = path.partition(":")
         self._repository, _, self._revision = head.partition("@")
         self._classes: list[str] | None = None
+        self._unused = Counter[str]()
         self.identity = f"hub:{path}"
 
     def index(self) -> Index:
@@ -44,10 +59,11 @@ class Dataset(Source):
             ) from None
         except Exception as error:
             raise Offline(f"{type(error).__name__}") from None
-        return Index(digest=blake2b(found.sha.encode(), digest_size=16).hexdigest())
+        return Index(digest=blake2b(f"{found.sha}".encode(), digest_size=16).hexdigest())
 
     def items(self, index: Index) -> Iterator[Item]:
         """Every row of every split."""
+        self._unused.clear()
         datasets = need("datasets", self.path)
         splits = self._load(datasets)
         kinds = {name: _kind(name) for name in splits}
@@ -59,6 +75,10 @@ class Dataset(Source):
     def classes(self) -> list[str] | None:
         """The names that the data set gives its classes, once it was read."""
         return self._classes
+
+    def unused(self) -> dict[str, int]:
+        """Cells of other columns."""
+        return dict(self._unused)
 
     def _load(self, datasets: Any) -> dict[str, Any]:
         try:
@@ -74,32 +94,32 @@ class Dataset(Source):
             raise DataError(f"cannot open {self.path}: {line(error)}") from None
 
     def _rows(self, datasets: Any, rows: Any, name: str, split: str | None) -> Iterator[Item]:
-        first = next(iter(rows.take(1)), None)
-        if first is None:
-            return
-        features = rows.features or {}
-        image = _column(first, IMAGES, features, datasets.Image)
-        label = _column(first, LABELS, features, datasets.ClassLabel)
-        if image is None:
-            raise DataError(
-                f"{self.path} has no column of images among {', '.join(first)}; name it image"
-            )
-        if features and isinstance(features[image], datasets.Image):
-            rows = rows.cast_column(image, datasets.Image(decode=False))
-        names = getattr(features.get(label), "names", None) if label else None
-        self._classes = names or self._classes
-        try:
+        with gate(self.path):
+            first = next(iter(rows.take(1)), None)
+            if first is None:
+                return
+            features = rows.features or {}
+            image = _column(first, IMAGES, features, datasets.Image)
+            label = _column(first, LABELS, features, datasets.ClassLabel)
+            if image is None:
+                raise DataError(
+                    f"{self.path} has no column of images among {', '.join(first)}; name it image"
+                )
+            if features and isinstance(features[image], datasets.Image):
+                rows = rows.cast_column(image, datasets.Image(decode=False))
+            names = getattr(features.get(label), "names", None) if label else None
+            self._classes = names or self._classes
+            others = [f"cells of {plain(name)}" for name in first if name not in (image, label)]
             for number, row in enumerate(rows):
+                for kind in others:
+                    count(self._unused, kind)
+                made = cell(row[image])
                 yield Item(
                     name=f"{name}/{number}",
-                    image=cell(row[image]),
+                    image=PATH_ALONE if isinstance(made, str) else made,
                     label=class_name(row[label] if label else None, names),
                     split=split,
                 )
-        except DataError:
-            raise
-        except Exception as error:
-            raise DataError(f"cannot read {self.path}: {line(error)}") from None
 
 
 def _kind(split: str) -> str:
@@ -134,20 +154,20 @@ class Shards(Source):
             files = self._expanded(path)
         self._files = files or []
         self.identity = path if self._remote else "\0".join(str(f.resolve()) for f in self._files)
+        self._unused = Counter[str]()
         self.shards: list[Shard] = []
         """As they were when they were listed last, those to train on first."""
 
     def _expanded(self, path: str) -> list[Path]:
-        patterns = need("braceexpand", path).braceexpand(path)
-        expanded = map(os.path.expanduser, patterns)
-        found = [name for each in expanded for name in sorted(glob.glob(each))]
-        paths = [Path(name) for name in found]
+        patterns = map(os.path.expanduser, shards.expanded(path))
+        paths = [Path(name) for each in patterns for name in sorted(glob.glob(each))]
         if not paths:
             raise DataError(f"{path} does not exist; give a tar file, a folder of them or a URL")
         return paths
 
     def index(self) -> Index:
         """Sizes and times, or what a store far away says in their place. Raises Offline."""
+        self._unused.clear()
         if self._remote:
             self.shards = shards.listed(self.path)
         else:
@@ -162,9 +182,19 @@ class Shards(Source):
         return index
 
     def items(self, index: Index) -> Iterator[Item]:
-        """Every sample that has an image, of shards that :meth:`index` has listed."""
-        for shard in self.shards:
-            yield from (item for _, _, item in shards.together([shard]))
+        """Every picture of the shards that :meth:`index` has listed."""
+        yield from self.read(self.shards, 1)
+
+    def read(self, some: Sequence[Shard], at_once: int) -> Iterator[Item]:
+        """The pictures of some of the shards, so many of which are read at once."""
+        for first in range(0, len(some), at_once):
+            group = some[first : first + at_once]
+            # map, because a loop's variable would keep an image while the next one is read
+            yield from map(itemgetter(2), shards.together(group, unused=self._unused))
+
+    def unused(self) -> dict[str, int]:
+        """Members of tar files that are no pictures, cells of other columns."""
+        return dict(self._unused)
 
     def classes(self) -> list[str] | None:
         """The names that Parquet files give their classes."""

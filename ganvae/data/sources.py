@@ -74,6 +74,10 @@ class Source(ABC):
         """Names of the classes in the source's own order; None: sorted names."""
         return None
 
+    def unused(self) -> dict[str, int]:
+        """What :meth:`items` has met so far and not taken: how many of each kind."""
+        return {}
+
 
 class Folder(Source):
     """Image files in a folder of any depth; classes are the first sub-folders.

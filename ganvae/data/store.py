@@ -36,7 +36,7 @@ try:
 except ImportError:  # not POSIX: what is open cannot be deleted there
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = 2
+FORMAT = 3
 HASH = 16
 SPLITS = {None: -1, "train": 0, "test": 1}
 Progress = Callable[[int, int | None], None]
@@ -431,7 +431,8 @@ def _build(
             writer.add(item, outcome)
             if progress and (number % 256 == 0 or number == total):
                 progress(number, total)
-        writer.finish(source.classes(), {"source": {"kind": source.kind, "path": source.path}})
+        facts = {"source": {"kind": source.kind, "path": source.path}, "unused": source.unused()}
+        writer.finish(source.classes(), facts)
         final = home / index.digest
         if final.exists():  # a damaged one
             shutil.rmtree(final)

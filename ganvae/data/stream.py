@@ -73,7 +73,7 @@ class Sample(Source):
         parts = [[s for s in self.shards.shards if s.split == kind] for kind in SPLITS]
         for part in filter(None, parts):
             sides = {True, False} if part[0].split is None else {part[0].split == "test"}
-            some = islice(_spread(part), SAMPLE * LOOKED_AT)
+            some = islice(self._spread(part), SAMPLE * LOOKED_AT)
             for item, made in prepare_all(some, self._how, self._workers):
                 if isinstance(made, Bad):
                     if not dropped:  # or their share would not be that of what is kept
@@ -89,17 +89,18 @@ class Sample(Source):
                 if all(counts[side] == SAMPLE for side in sides):
                     break
 
+    def _spread(self, some: list[Shard]) -> Iterator[Item]:
+        """Images from many shards, wherever in the set these are."""
+        order = np.argsort(bits(np.arange(len(some)), 0, _SHARDS), kind="stable").tolist()
+        return self.shards.read([some[place] for place in order], SAMPLED_AT_ONCE)
+
     def classes(self) -> list[str] | None:
         """Their names where Parquet files have them."""
         return self.shards.classes()
 
-
-def _spread(shards: list[Shard]) -> Iterator[Item]:
-    """Images from many shards, wherever in the set these are."""
-    order = np.argsort(bits(np.arange(len(shards)), 0, _SHARDS), kind="stable").tolist()
-    for first in range(0, len(order), SAMPLED_AT_ONCE):
-        some = [shards[place] for place in order[first : first + SAMPLED_AT_ONCE]]
-        yield from (item for _, _, item in files.together(some))
+    def unused(self) -> dict[str, int]:
+        """What was passed over beside the images that were looked at."""
+        return self.shards.unused()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, repeat
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
@@ -34,9 +34,15 @@ from ganvae.data.decode import (
     prepare_array,
 )
 
-FEW = 512
+FEW, FEW_BYTES = 512, 2**24
 """Up to so many images are decoded in this process; starting others would take longer."""
 CHUNK, CHUNK_BYTES = 32, 2**22
+IMAGE_BYTES = 2**25
+"""What one image of an archive or an array takes at most as it is stored there: 32 MiB."""
+LABEL_BYTES = 2**10
+"""What the name of its class takes at most."""
+KINDS = 30
+"""Kinds of what is not taken of a source that are told apart."""
 Image = str | bytes | np.ndarray | Prepared | Bad
 """A path, the bytes of a file, uint8 pixels, or something that is finished already."""
 
@@ -77,15 +83,35 @@ def prepare_all(
     """
     items = iter(items)
     count = min(cores(), 16) if workers is None else workers
-    first = list(islice(items, FEW if workers is None else 1))
-    here = len(first) < FEW and workers is None
-    if count < (2 if workers is None else 1) or here or _is_array(first):
-        yield from (_alone(item, how) for item in chain(first, items))
-        return
-    yield from _pooled(chain(first, items), how, count)
+    first, more = _first(items, FEW if workers is None else 1)
+    here = workers is None and not more
+    alone = count < (2 if workers is None else 1) or here or _is_array(first)
+    items = chain(_emptied(first), items)
+    # map, because a loop's variable would keep an image while the next one is read
+    yield from map(_alone, items, repeat(how)) if alone else _pooled(items, how, count)
 
 
-def _is_array(items: list[Item]) -> bool:
+def _first(items: Iterator[Item], most: int) -> tuple[deque[Item], bool]:
+    """Up to ``most`` items, fewer where these are large, and whether there may be more."""
+    first, size = deque[Item](), 0
+    for item in items:
+        first.append(item)
+        size += _bytes(item)
+        if len(first) >= most or size > FEW_BYTES:
+            return first, True
+    return first, False
+
+
+def _emptied(items: deque[Item]) -> Iterator[Item]:
+    while items:
+        yield items.popleft()
+
+
+def _bytes(item: Item) -> int:
+    return len(item.image) if isinstance(item.image, bytes) else 0
+
+
+def _is_array(items: deque[Item]) -> bool:
     return bool(items) and isinstance(items[0].image, np.ndarray)
 
 
@@ -114,15 +140,16 @@ def _pooled(items: Iterator[Item], how: Preparation, count: int) -> Iterator[Out
         finally:
             free.put(worker)
 
-    threads = ThreadPoolExecutor(count)
-    waiting: deque[Future[list[Outcome]]] = deque()
+    threads, most = ThreadPoolExecutor(count), 2 * count
+    waiting: deque[tuple[int, Future[list[Outcome]]]] = deque()
     try:
         for chunk in _chunks(items, max(1, min(CHUNK, CHUNK_BYTES // (how.height * how.width)))):
-            waiting.append(threads.submit(run, chunk))
-            if len(waiting) > 2 * count:
-                yield from waiting.popleft().result()
+            waiting.append((sum(map(_bytes, chunk)), threads.submit(run, chunk)))
+            del chunk  # or its images would stay while the next ones are read
+            while len(waiting) > most or sum(size for size, _ in waiting) > most * CHUNK_BYTES:
+                yield from waiting.popleft()[1].result()
         while waiting:
-            yield from waiting.popleft().result()
+            yield from waiting.popleft()[1].result()
     finally:
         for worker in workers:
             worker.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,18 @@ import torch
 from torch import Tensor
 
 from ganvae import config
+from ganvae.data.arrays import load
 from ganvae.errors import ConfigError, DataError
 from ganvae.models import Model
 from ganvae.models.files import state_of
 from ganvae.tasks.pictures import write
+from ganvae.telling import words
 from ganvae.types import Posterior
 
 Kind = Literal["difference", "class", "principal"]
 FORMAT = 1
-_MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
+FILE_BYTES = 2**25
+"""What the arrays of a file take together at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,19 +88,12 @@ class Directions:
     @staticmethod
     def load(path: str | Path) -> Directions:
         """Read what :meth:`save` wrote; nothing in it is ever executed. Raises DataError."""
+        if not Path(path).exists():
+            raise DataError(f"{path} does not exist; `ganvae direction` writes such files")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-            made = _parsed(found)
-        except FileNotFoundError:
-            raise DataError(
-                f"{path} does not exist; `ganvae direction` writes such files"
-            ) from None
-        except (OSError, EOFError, zipfile.BadZipFile, *_MALFORMED) as bad:
-            # what is neither .npy nor .npz is a pickle to numpy, which would advise to load it
-            why = "it is no .npz file" if "pickle" in str(bad) else bad
-            raise DataError(f"{path} holds no directions of latents: {why}") from None
-        return made
+            return _parsed(load(Path(path), FILE_BYTES))
+        except Exception as bad:  # whatever somebody else's arrays may be
+            raise DataError(f"{path} holds no directions of latents: {words(bad)}") from None
 
     def check(self, model: Model) -> str:
         """A warning where the model was trained further since, else "".
@@ -122,17 +117,22 @@ class Directions:
 
 
 def _parsed(found: dict[str, np.ndarray]) -> Directions:
-    vectors = torch.from_numpy(found["vectors"])
+    given = [found[name] for name in ("vectors", "spread", "distance")]
+    if odd := [array.dtype for array in given if array.dtype not in (np.float32, np.float64)]:
+        raise ValueError(f"vectors of {odd[0]} where they are of float32")
+    shape = given[0].shape
+    if len(shape) != 2 or any(a.shape != shape[:1] for a in (*given[1:], found["names"])):
+        raise ValueError(f"names, spreads and distances do not fit vectors of shape {shape}")
+    if not all(shape):
+        raise ValueError("there are none in it")
+    vectors, spread, distance = map(torch.from_numpy, given)
     names = tuple(str(name) for name in found["names"])
-    spread, distance = torch.from_numpy(found["spread"]), torch.from_numpy(found["distance"])
     kind, number = str(found["kind"]), int(found["format"])
     if number != FORMAT or kind not in get_args(Kind):
         raise ValueError(f"format {number}, kind {kind!r} is not known")
-    if vectors.ndim != 2 or not spread.shape == distance.shape == (len(vectors),) == (len(names),):
-        raise ValueError(f"{len(names)} names for arrays of shape {tuple(vectors.shape)}")
-    if not vectors.is_floating_point() or not bool(torch.isfinite(vectors).all()):
-        raise ValueError("some vectors are not finite numbers")
-    if not bool(((spread > 0) & (distance >= 0)).all()):  # NaN is neither
+    if not all(bool(torch.isfinite(part).all()) for part in (vectors, spread, distance)):
+        raise ValueError("some numbers are not finite")
+    if not bool(((spread > 0) & (distance >= 0)).all()):
         raise ValueError("some spreads or distances are not positive numbers")
     if not torch.allclose(vectors.norm(dim=1), torch.ones(len(vectors)), atol=1e-3):
         raise ValueError("some vectors are not of length 1")

@@ -232,6 +232,11 @@ def test_a_lost_connection_is_made_again(
                 raise ConnectionResetError("the line is dead")
             return super().read(size)
 
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+            data = self.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+
     def opened(path: str) -> Failing:
         file = Failing(path)
         file.left = next(reads)

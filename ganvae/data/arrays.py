@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,7 +84,10 @@ class Table:
                     whole = _fill(file, data)
                 if not whole:
                     raise DataError(f"{self.name} is cut off: {shape[0]} rows were promised")
-                yield np.frombuffer(data, dtype).reshape(rows, *shape[1:])
+                made = np.frombuffer(data, dtype).reshape(rows, *shape[1:])
+                del data  # or it would stay while the next ones are read
+                yield made
+                del made
 
 
 def _fill(file: IO[bytes], data: bytearray) -> bool:
@@ -143,21 +146,25 @@ class Arrays(Source):
         """Every image as uint8 (H, W) or (H, W, C), named by its split and row."""
         for part in self._parts:
             labels = _labels(part)
-            scale = _scale(part.images)
-            channels_first = _layout(part.images)[2]
-            row = 0
-            for chunk in part.images.chunks():
-                chunk = _scaled(chunk, scale)
-                chunk = chunk.transpose(0, 2, 3, 1) if channels_first else chunk
-                for image in np.ascontiguousarray(chunk):
-                    name = f"{part.split}/{row}" if part.split else str(row)
-                    label = next(labels)
-                    yield Item(name=name, image=image, label=label, split=part.split)
-                    row += 1
+            for row, image in enumerate(_images(part.images)):
+                name = f"{part.split}/{row}" if part.split else str(row)
+                yield Item(name=name, image=image, label=next(labels), split=part.split)
+                del image  # or it would stay while the next one is read
 
     def unused(self) -> dict[str, int]:
         """Arrays beside those of images and labels."""
         return self._unused
+
+
+def _images(table: Table) -> Iterator[np.ndarray]:
+    """The images as uint8 (H, W) or (H, W, C)."""
+    scale, channels_first = _scale(table), _layout(table)[2]
+
+    def pixels(chunk: np.ndarray) -> np.ndarray:
+        made = _scaled(chunk, scale)
+        return np.ascontiguousarray(made.transpose(0, 2, 3, 1) if channels_first else made)
+
+    return chain.from_iterable(map(pixels, table.chunks()))
 
 
 def _layout(table: Table) -> tuple[int, int, bool]:

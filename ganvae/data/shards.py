@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import import_module
 from itertools import islice
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ BLOCK = 2**23
 """Bytes asked for at once; a request to an object store takes as long as some of them."""
 HEADER_BYTES = 2**18
 """What stands before a member of a tar file takes at most: its name, and what else is told."""
-GROUP_BYTES, INFLATED = 2**24, 4
+GROUP_BYTES, INFLATED = IMAGE_BYTES // 2, 4
 """A group of rows of a Parquet file takes so many bytes in memory, or so many times its own."""
 NAMES = 100_000
 """Shards that the braces of an address may stand for."""
@@ -322,9 +323,9 @@ def _tar(file: Any, shard: Shard, unused: Counter[str]) -> Iterator[Item]:
         if member.isdir():
             continue
         folder, slash, base = member.name.rpartition("/")
-        stem, _, ending = base.rpartition(".")
+        stem, dot, ending = base.rpartition(".")
         key = f"{folder}{slash}{stem}"
-        if why := _passed_over(member, ending.lower()):
+        if why := _passed_over(member, ending.lower() if dot else ""):
             count(unused, why)
             continue
         if (root := _WORDS.sub("", key)) != sample.root:
@@ -458,9 +459,10 @@ def _parquet(file: Any, shard: Shard, start: int, unused: Counter[str]) -> Itera
         if number + rows <= start:
             number += rows
             continue
-        most = max(1, min(32, IMAGE_BYTES // max(1, largest)))
-        for table in parquet.iter_batches(most, row_groups=[group], columns=wanted):
-            for row in table.to_pylist():
+        most = max(1, min(32, GROUP_BYTES // max(1, largest)))  # each may be the largest one
+        tables = parquet.iter_batches(most, row_groups=[group], columns=wanted)
+        for some in map(methodcaller("to_pylist"), tables):
+            for row in some:
                 if number >= start:
                     yield columns.item(row, number, shard)
                 number += 1

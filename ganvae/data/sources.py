@@ -18,6 +18,7 @@ import numpy as np
 from ganvae.data.decode import EXTENSIONS
 from ganvae.data.workers import Item
 from ganvae.errors import DataError
+from ganvae.foreign import gate
 
 DIGITS = "digits"
 """The data that are the embedded digits, whatever lies in the folder of that name."""
@@ -241,11 +242,12 @@ def find(path: str) -> Source:
         return arrays.digits()
     if "\0" in path or not path:
         raise DataError("the data path is empty or has a null character; give a folder of images")
-    local = Path(path).expanduser()
-    if local.is_dir():
-        return _folder(path, local)
-    if local.exists():
-        return _file(path, local)
+    with gate(path, mend="give a folder of images"):
+        local = Path(path).expanduser()
+        if local.is_dir():
+            return _folder(path, local)
+        if local.exists():
+            return _file(path, local)
     if "://" in path or path.startswith("pipe:") or SHARD.search(path):
         return hub.Shards(path)
     if _HUB.fullmatch(path) and not path.lower().endswith(EXTENSIONS):

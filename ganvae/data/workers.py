@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,8 +37,8 @@ from ganvae.data.decode import (
 FEW, FEW_BYTES = 512, 2**24
 """Up to so many images are decoded in this process; starting others would take longer."""
 CHUNK, CHUNK_BYTES = 32, 2**22
-IMAGE_BYTES = 2**25
-"""What one image of an archive or an array takes at most as it is stored there: 32 MiB."""
+IMAGE_BYTES = 24 * 2**20
+"""What one image of an archive or an array takes at most as it is stored there."""
 LABEL_BYTES = 2**10
 """What the name of its class takes at most."""
 KINDS = 30
@@ -65,6 +65,7 @@ class Item:
 
 
 Outcome = tuple[Item, Prepared | Bad]
+"""An item, what it came with left out, and what was made of it."""
 
 
 def cores() -> int:
@@ -118,13 +119,18 @@ def _is_array(items: deque[Item]) -> bool:
 def _alone(item: Item, how: Preparation) -> Outcome:
     image = item.image
     if isinstance(image, (Prepared, Bad)):
-        return item, image
+        return _outcome(item, image)
     try:
         if isinstance(image, np.ndarray):
-            return item, prepare_array(image, how)
-        return item, prepare(image, how)
+            return _outcome(item, prepare_array(image, how))
+        return _outcome(item, prepare(image, how))
     except Bad as bad:
-        return item, bad
+        return _outcome(item, Bad(str(bad)))  # the one that was raised keeps the whole image
+
+
+def _outcome(item: Item, made: Prepared | Bad) -> Outcome:
+    """The item keeps no more than what was made of its image, which may have been large."""
+    return replace(item, image=made), made
 
 
 def _pooled(items: Iterator[Item], how: Preparation, count: int) -> Iterator[Outcome]:
@@ -193,9 +199,8 @@ class _Worker:
                 raise
             answers = iter([self._ask_one(item) for item in there])
         return [
-            (
-                item,
-                item.image if isinstance(item.image, (Prepared, Bad)) else next(answers),
+            _outcome(
+                item, item.image if isinstance(item.image, (Prepared, Bad)) else next(answers)
             )
             for item in chunk
         ]

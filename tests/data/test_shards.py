@@ -9,6 +9,8 @@ import http.server
 import io
 import tarfile
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,8 @@ import pytest
 
 from ganvae import config
 from ganvae.data import Data, difference, open_data, shards
+from ganvae.data.check import check
+from ganvae.data.decode import Bad
 from ganvae.data.shards import Shard
 from ganvae.data.sources import find
 from ganvae.errors import DataError
@@ -299,15 +303,174 @@ def test_what_reads_ahead_ends_when_nobody_takes(tmp_path: Path) -> None:
     assert not any(thread.is_alive() for thread in started)
 
 
-def test_what_is_no_sample_is_passed_over(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for name in ("a/1.png", "a/1.cls", "a/1.json", "__meta__.json", "README", ".hidden.png"):
-            content = {"png": encoded(1), "cls": b"cat\n"}.get(name[-3:], b"{}")
+def write_tar(path: Path, files: dict[str, bytes | None]) -> Shard:
+    """A tar file; pictures are made where no content is given."""
+    with tarfile.open(path, "w") as archive:
+        for number, (name, content) in enumerate(files.items()):
+            content = encoded(number) if content is None else content
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    (item,) = shards.read(Shard(str(tmp_path / "a.tar"), ""))
-    assert (item.name, item.label, item.image) == ("a.tar/a/1.png", "cat", encoded(1))
+    return Shard(str(path), "")
+
+
+def taken(path: Path, names: list[str], **options: bytes) -> tuple[dict[str, str], dict[str, int]]:
+    """The pictures that are read off a tar file with their classes, and what is not used of it."""
+    unused = Counter[str]()
+    files = dict.fromkeys(names) | {name: b"cat\n" for name in names if name.endswith(".cls")}
+    shard = write_tar(path / "a.tar", files)
+    items = list(shards.read(shard, unused=unused))
+    for item in items:
+        assert item.image == encoded(names.index(item.name.removeprefix("a.tar/")))
+    return {item.name.removeprefix("a.tar/"): item.label or "" for item in items}, dict(unused)
+
+
+BESIDE = "beside a sample's own picture (KEY.WORD.png)"
+AGAIN = "of a name that was there before"
+
+
+@pytest.mark.parametrize(
+    ("names", "pictures", "unused"),
+    [
+        ([f"Screenshot 2024-03-01 at 09.1{n}.05.png" for n in range(6)], None, {}),
+        ([f"2024.03.{n:02d}.png" for n in range(1, 31)], None, {}),
+        (["2024.03/a.b/1.png", "2024.03/a.b/2.png", "with\na line/1.png", "./3.PNG"], None, {}),
+        ([f"frame.{n:06d}.jpg" for n in range(12)] + ["v1.0 final. really.png"], None, {}),
+        (["img.000.png", "img.000.cls", "img.001.cls", "img.001.png"],
+         {"img.000.png": "cat", "img.001.png": "cat"}, {}),
+        (["01.seg.png", "01.jpg.png", "02.seg.png"], None, {}),
+        (["01.cls", "01.left.png", "01.right.png"],
+         {"01.left.png": "cat", "01.right.png": "cat"}, {}),
+        (["01.cls", "01.depth.png", "01.jpg", "01.json", "01.seg.png", "02.jpg", "02.seg_map.png"],
+         {"01.jpg": "cat", "02.jpg": ""}, {BESIDE: 3, ".json": 1}),
+        (["x.jpg", "x.1.jpg", "x.2.jpg"], None, {}),
+        (["01.jpg", "01.png", "02.png"], {"01.jpg": "", "02.png": ""}, {AGAIN: 1}),
+        ([f"x.{letter}.png" for letter in "abcdefghijklmnop"], None, {}),
+        (["1.cls", "2.png"], {"2.png": ""}, {"classes without a picture": 1}),
+        (["1.png", "._1.png", "__MACOSX/2.png", ".git/3.png", "__meta__.json", "README", "a.zip",
+          "b.tar", "c.this is a name.", "d.JSON"],
+         {"1.png": ""},
+         {"hidden": 3, ".json": 2, "without an ending": 2, "archives within (zip)": 1,
+          "archives within (tar)": 1}),
+    ],
+)  # fmt: skip
+def test_an_ending_leaves_the_key_and_what_is_not_taken_is_counted(
+    names: list[str],
+    pictures: dict[str, str] | None,
+    unused: dict[str, int],
+    tmp_path: Path,
+) -> None:
+    found, counted = taken(tmp_path, names)
+    assert found == (dict.fromkeys(names, "") if pictures is None else pictures)
+    assert counted == unused
+
+
+def test_links_and_folders_are_no_pictures(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            member = tarfile.TarInfo("a.png")
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+    unused = Counter[str]()
+    assert not list(shards.read(Shard(str(tmp_path / "a.tar"), ""), unused=unused))
+    assert unused == {"links": 2, "no regular files": 1}
+
+
+def test_kinds_of_what_is_not_taken_are_few(tmp_path: Path) -> None:
+    unused = Counter[str]()
+    shard = write_tar(tmp_path / "a.tar", {f"x.a{n}": b"" for n in range(500)})
+    assert not list(shards.read(shard, unused=unused))
+    assert unused.total() == 500 and len(unused) <= 31
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_not_used_is_told_of_a_training(
+    stream: bool, tmp_path: Path, setting: Setting
+) -> None:
+    (tmp_path / "set").mkdir()
+    for shard in range(2):
+        files: dict[str, bytes | None] = {f"{shard} at {n}.{n}.png": None for n in range(10)}
+        files |= {f"{shard}.{n}.txt": b"a caption" for n in range(10)}
+        write_tar(tmp_path / "set" / f"{shard}.tar", files | {"old.zip": b""})
+    for _ in range(2):  # packed, and found packed
+        data = open_data(setting(tmp_path / "set", size=8, stream=stream))
+        assert len(data.train) + len(data.test) == 20
+        assert data.report["ignored"] == {".txt": 20, "archives within (zip)": 2}
+        (told,) = [note for note in data.notes if "not used" in note]
+        assert "20 .txt, 2 archives within (zip)" in told
+    report = check(setting(tmp_path / "set", size=8))
+    assert report.ignored == {".txt": 20, "archives within (zip)": 2}
+    write_tar(tmp_path / "b.tar", {"a.zip": b"", "b.zip": b""})
+    with pytest.raises(DataError, match=r"no images .*found 2 archives within \(zip\)"):
+        open_data(setting(tmp_path / "b.tar"))
+
+
+def test_other_columns_are_told(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet as files
+
+    columns = {"image": [encoded(n) for n in range(9)], "mask": [b""] * 9, "text": ["x"] * 9}
+    files.write_table(pyarrow.table(columns), tmp_path / "a.parquet", row_group_size=4)
+    for start in (0, 5):
+        unused = Counter[str]()
+        items = shards.read(Shard(str(tmp_path / "a.parquet"), ""), start, unused)
+        assert len(list(items)) == 9 - start
+        assert unused == {"cells of mask": 9, "cells of text": 9}
+
+
+def test_s7_rows_name_no_file_outside_their_folder(tmp_path: Path, setting: Setting) -> None:
+    import pyarrow
+    from pyarrow import parquet as files
+
+    (tmp_path / "set" / "deep").mkdir(parents=True)
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(encoded(1))
+    (tmp_path / "set" / "deep" / "2.png").write_bytes(encoded(2))
+    (tmp_path / "set" / "3.png").write_bytes(encoded(3))
+    (tmp_path / "set" / "link.png").symlink_to(secret)
+    (tmp_path / "set" / "up").symlink_to(tmp_path)
+    own = ["deep/2.png", str(tmp_path / "set" / "3.png"), "deep/../3.png"]
+    others = [str(secret), "../secret.png", "link.png", "up/secret.png", "a\0b"]
+    rows = [{"bytes": None, "path": path} for path in own + others]
+    files.write_table(pyarrow.table({"image": rows}), tmp_path / "set" / "a.parquet")
+    items = list(shards.read(Shard(str(tmp_path / "set" / "a.parquet"), "")))
+    assert [Path(str(item.image)).name for item in items[:3]] == ["2.png", "3.png", "3.png"]
+    for item in items[3:]:
+        assert isinstance(item.image, Bad) and "path" in str(item.image)
+    data = open_data(setting(tmp_path / "set" / "a.parquet", size=8, max_bad=0.9))
+    assert pictures(data) == made(range(2, 4))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{a,b}" * 40 + ".tar",
+        "s3://bucket/" + "{a,b}" * 40 + ".tar",
+        "x{1..1000000000000}.tar",
+        "{x,{a,b}{1..100000}}.tar",
+        "{" * 3000 + ".tar",
+        "{a" * 300 + "}" * 300 + ".tar",
+        "{a,b.tar",
+        "~nosuchuser/photos",
+        "a" * 5000,
+        "reference://x.tar",
+        "github://a.tar",
+        "zip://a.tar::file:///nowhere.zip",
+        "zip://",
+        "tar://x",
+        "jlab:///*.tar",
+        "data:,hello.tar",
+        "memory://nothing.tar",
+        "http://[::1",
+        "://a.tar",
+        "\ud800.tar",
+    ],
+)
+def test_odd_addresses_are_refused_in_a_sentence(path: str, setting: Setting) -> None:
+    began = time.monotonic()
+    with pytest.raises(DataError) as refused:
+        open_data(setting(path))
+    assert time.monotonic() - began < 5 and "\n" not in str(refused.value)
 
 
 def test_addresses_are_shards() -> None:

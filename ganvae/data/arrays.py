@@ -61,9 +61,10 @@ class Table:
         shape, dtype = self.head(limited, self.name)
         if not shape:
             raise DataError(f"{self.name} is a single number, not an array of images")
+        if not 0 <= min(shape) <= max(shape) < 2**48 or len(shape) > 8 or not dtype.itemsize:
+            what = short(f"shape {shape} of {dtype}", 200)
+            raise DataError(f"{self.name} has {what}, which cannot be")
         size = math.prod(shape[1:]) * dtype.itemsize
-        if min(shape) < 0 or not dtype.itemsize:
-            raise DataError(f"{self.name} has shape {shape} of {dtype}, which cannot be")
         if size > IMAGE_BYTES:
             raise DataError(
                 f"each row of {self.name} has {size:,} bytes, more than the {IMAGE_BYTES:,} that"

@@ -13,13 +13,12 @@ from ganvae.data import near, pairs
 from ganvae.data.dataset import (
     PackedSet,
     Sides,
-    kinds,
+    beside,
     of_sets,
     packed,
     printable,
     refuse_unlabelled,
     together,
-    unused,
 )
 from ganvae.data.split import as_keys, duplicates, split
 from ganvae.data.store import Progress, Store
@@ -35,7 +34,7 @@ class Report:
 
     defects: images that cannot be read, with the reason
     listed: entries that were not taken or need a look, with the reason
-    ignored: what is no image, or is not taken, by kind
+    ignored: other files by kind
     policies: how many images were converted or resized, and how
     duplicates: groups of images of equal content
     near_duplicates: pairs (name, name, correlation) that show the same picture
@@ -102,7 +101,8 @@ class Report:
             place, size = self.packed
             text.append(f"  packed in {place}, {size / 1e6:,.1f} MB, which may be deleted")
         if self.ignored:
-            text.append(f"  not used: {kinds(self.ignored)}")
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.ignored.items())
+            text.append(f"  other files: {kinds}")
         text += _listing("unreadable", [f"{printable(n)}: {why}" for n, why in self.defects], most)
         text += _listing("to look at", [f"{printable(n)}: {why}" for n, why in self.listed], most)
         groups = [" = ".join(map(printable, group[:5])) for group in self.duplicates]
@@ -216,7 +216,7 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         classes=_classes(store),
         defects=[(name, why) for name, why in bad],
         listed=index.listed,
-        ignored=unused(store, index),
+        ignored=beside(store, index),
         policies=store.meta["policies"],
         duplicates=[[names[row] for row in group] for group in groups],
         near_duplicates=[(names[p.first], names[p.second], p.similarity) for p in pairs],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -504,7 +503,8 @@ def _refuse_bad(store: Store, chosen: config.Data) -> None:
 def _refuse_empty(store: Store, index: sources.Index, chosen: config.Data) -> None:
     if len(store):
         return
-    found = kinds(dict([*unused(store, index).items()][:5]))
+    ignored = beside(store, index)
+    found = ", ".join(f"{count:,} {kind}" for kind, count in [*ignored.items()][:5])
     listed = [f"; not taken: {printable(name)} ({why})" for name, why in index.listed[:1]]
     raise DataError(
         f"no images in {chosen.path} (found {found or 'nothing'}"
@@ -522,14 +522,12 @@ def refuse_unlabelled(store: Store, chosen: config.Data) -> None:
         )
 
 
-def unused(store: Store, index: sources.Index) -> dict[str, int]:
-    """What a source has beside its images: how many of each kind, the most frequent first."""
+def beside(store: Store, index: sources.Index) -> dict[str, int]:
+    """What a source has beside its images, listed or met while they were read: each kind's number.
+
+    The most frequent kinds come first.
+    """
     return dict((Counter(index.ignored) + Counter(store.meta["unused"])).most_common())
-
-
-def kinds(counts: Mapping[str, int]) -> str:
-    """Counts by kind in words."""
-    return ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
 
 
 def printable(name: str) -> str:
@@ -563,7 +561,7 @@ def _report(
             "examples": bad[:EXAMPLES],
         },
         "listed": {"count": len(index.listed), "examples": index.listed[:EXAMPLES]},
-        "ignored": unused(store, index),
+        "ignored": beside(store, index),
         "duplicates": len(store) - store.meta["distinct"],
         "leaks": len(leaked),
     }
@@ -580,8 +578,10 @@ def _notes(report: dict[str, Any], chosen: config.Data) -> list[str]:
     if skipped := report["skipped"]["count"]:
         reasons = ", ".join(f"{n:,} {why}" for why, n in report["skipped"]["reasons"].items())
         notes.append(f"{skipped:,} images skipped: {reasons}")
-    if report["ignored"]:
-        notes.append(f"not used of {chosen.path}: {kinds(report['ignored'])}")
+    ignored = {kind: count for kind, count in report["ignored"].items() if kind != "hidden"}
+    if ignored:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in ignored.items())
+        notes.append(f"files that are not used: {kinds}")
     if listed := report["listed"]["count"]:
         name, why = report["listed"]["examples"][0]
         notes.append(f"{listed:,} entries need a look, for example {printable(name)}: {why}")

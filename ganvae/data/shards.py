@@ -36,6 +36,8 @@ BLOCK = 2**23
 """Bytes asked for at once; a request to an object store takes as long as some of them."""
 HEADER_BYTES = 2**18
 """What stands before a member of a tar file takes at most: its name, and what else is told."""
+NAME_LENGTH = 4096
+"""Characters of the name of a member, as of a path."""
 GROUP_BYTES, INFLATED = IMAGE_BYTES // 2, 4
 """A group of rows of a Parquet file takes so many bytes in memory, or so many times its own."""
 NAMES = 100_000
@@ -328,7 +330,7 @@ def _tar(file: Any, shard: Shard, unused: Counter[str]) -> Iterator[Item]:
         if why := _passed_over(member, ending.lower() if dot else ""):
             count(unused, why)
             continue
-        if (root := _WORDS.sub("", key)) != sample.root:
+        if (root := f"{folder}{slash}{_root(stem)}") != sample.root:
             yield from sample.finish()
             sample = _Sample(shard, root, unused)
         if ending.lower() == "cls":
@@ -339,9 +341,12 @@ def _tar(file: Any, shard: Shard, unused: Counter[str]) -> Iterator[Item]:
     yield from sample.finish()
 
 
-_WORDS = re.compile(r"(\.[^\W\d]\w*)+\Z")
-"""What follows the key of a sample in the name of one of its files, for example ``.seg``."""
-_ARCHIVE = re.compile(r"tar|tgz|gz|bz2|xz|zst|zip|7z|rar|parquet|npz|npy|h5|hdf5|lmdb")
+def _root(stem: str) -> str:
+    """The key of a sample in the name of one of its files: without words such as ``.seg``."""
+    parts = stem.split(".")
+    while len(parts) > 1 and re.fullmatch(r"[^\W\d]\w*", parts[-1]):
+        parts.pop()
+    return ".".join(parts)
 
 
 def _passed_over(member: tarfile.TarInfo, ending: str) -> str:
@@ -349,6 +354,8 @@ def _passed_over(member: tarfile.TarInfo, ending: str) -> str:
     parts = member.name.split("/")
     if any(part == "__MACOSX" or (part.startswith(".") and part.strip(".")) for part in parts):
         return "hidden"
+    if len(member.name) > NAME_LENGTH:
+        return "names that are too long"
     if member.islnk() or member.issym():
         return "links"
     if not member.isreg():
@@ -357,9 +364,7 @@ def _passed_over(member: tarfile.TarInfo, ending: str) -> str:
         return ""
     if ending == "cls":
         return "classes that are too long" if member.size > LABEL_BYTES else ""
-    if _ARCHIVE.fullmatch(ending):
-        return f"archives within ({ending})"
-    return f".{ending}" if re.fullmatch(r"\w{1,12}", ending) else "without an ending"
+    return f".{ending}" if re.fullmatch(r"\w{1,12}", ending) else "no extension"
 
 
 def _picture(stream: _Forward, member: tarfile.TarInfo) -> bytes | Bad:

@@ -121,6 +121,16 @@ def test_a_file_without_pickle_reads_back(model, tmp_path):
         {"format": 2},
         {"format": "x"},
         {"model": np.array([{}], object)},
+        {"vectors": np.eye(4, dtype=np.float16)[:3]},
+        {"spread": np.ones(3, np.float16)},
+        {"spread": np.full(3, np.inf)},
+        {"distance": np.full(3, np.inf)},
+        {"vectors": np.zeros((0, 4)), "names": [], "spread": np.ones(0), "distance": np.ones(0)},
+        {"vectors": np.zeros((3, 0))},
+        {"names": np.array("abc")},
+        {"names": np.zeros((3, 0), "U1")},
+        {"vectors": np.eye(4, dtype=">f4")[:3]},
+        {"more": np.zeros(2**25, np.uint8)},
     ],
 )
 def test_what_is_no_file_of_directions_is_refused(model, tmp_path, change):

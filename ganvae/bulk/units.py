@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -144,14 +145,24 @@ def read(unit: Unit, how: Preparation, size: int) -> Iterator[Piece]:
     number = 0
     while unit.file and number in unit.done:
         number += 1
-    chunks = _chunks(_stream(unit, number * size), size)
-    following = next(chunks, [])
-    while following:
-        items, following = following, next(chunks, [])
+    stream = _stream(unit, number * size)
+    waiting = list(islice(stream, 1))  # images are decoded as they come: encoded they may be large
+    while waiting:
+        some = chain(_emptied(waiting), islice(stream, size - 1))
+        piece = None
         if number % unit.step == unit.first and number not in unit.done:
             name = f"part-{unit.number:06d}-{number:06d}" if unit.file else f"part-{number:06d}"
-            yield _piece(name, items, how, last=not following)
+            piece = _piece(name, some, how)
+        deque(some, 0)  # those of a part that is not wanted
+        waiting = list(islice(stream, 1))
+        if piece:
+            yield replace(piece, last=not waiting)
         number += 1
+
+
+def _emptied(items: list[Item]) -> Iterator[Item]:
+    while items:
+        yield items.pop()
 
 
 def _stream(unit: Unit, start: int) -> Iterator[Item]:
@@ -162,7 +173,7 @@ def _stream(unit: Unit, start: int) -> Iterator[Item]:
     return source.items(index)
 
 
-def _piece(part: str, items: list[Item], how: Preparation, last: bool = False) -> Piece:
+def _piece(part: str, items: Iterable[Item], how: Preparation) -> Piece:
     names: list[str] = []
     kinds: list[str | None] = []
     skipped: list[tuple[str, str]] = []
@@ -176,7 +187,7 @@ def _piece(part: str, items: list[Item], how: Preparation, last: bool = False) -
         same = made.pixels.shape[2] == how.channels
         pixels.append(made.pixels if same else made.pixels.repeat(how.channels or 1, 2))
     head = {"names": names, "kinds": kinds, "skipped": skipped}
-    return Piece(part, head, np.stack(pixels).tobytes() if pixels else b"", last)
+    return Piece(part, head, np.stack(pixels).tobytes() if pixels else b"")
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

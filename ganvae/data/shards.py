@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvae.data.decode import EXTENSIONS, Bad
+from ganvae.data.pages import Checked
 from ganvae.data.sources import SHARD, Offline, own_split
 from ganvae.data.workers import IMAGE_BYTES, KINDS, LABEL_BYTES, Item
 from ganvae.errors import DataError
@@ -446,7 +447,8 @@ def _size(image: Any) -> int:
 
 def _parquet(file: Any, shard: Shard, start: int, unused: Counter[str]) -> Iterator[Item]:
     """Every row; groups of rows before ``start`` are not fetched."""
-    parquet = need("pyarrow.parquet", shard.path).ParquetFile(file)
+    checked = Checked(file, shard.path)
+    parquet = need("pyarrow.parquet", shard.path).ParquetFile(checked, pre_buffer=False)
     columns = Columns.of(parquet.schema_arrow)
     if columns.image is None:
         raise DataError(
@@ -458,34 +460,27 @@ def _parquet(file: Any, shard: Shard, start: int, unused: Counter[str]) -> Itera
     number = 0
     for group in range(parquet.num_row_groups):
         rows = parquet.metadata.row_group(group).num_rows
-        largest = _unpacked(parquet.metadata.row_group(group), wanted, shard)
         for name in others:
             count(unused, f"cells of {plain(name)}", rows)
         if number + rows <= start:
             number += rows
             continue
-        most = max(1, min(32, GROUP_BYTES // max(1, largest)))  # each may be the largest one
+        packed, unpacked = checked.load(parquet.metadata.row_group(group), wanted)
+        if unpacked > max(GROUP_BYTES, INFLATED * packed) or rows > unpacked:
+            raise DataError(
+                f"{shard.path} holds {rows:,} rows of {unpacked:,} bytes in {packed:,}; a group of"
+                f" rows may take {GROUP_BYTES:,}, or {INFLATED} times what it has in the file:"
+                " write it with smaller groups, or without compression"
+            )
+        most = max(
+            1, min(32, GROUP_BYTES // unpacked)
+        )  # one cell may be all of it, again and again
         tables = parquet.iter_batches(most, row_groups=[group], columns=wanted)
         for some in map(methodcaller("to_pylist"), tables):
             for row in some:
                 if number >= start:
                     yield columns.item(row, number, shard)
                 number += 1
-
-
-def _unpacked(group: Any, wanted: list[str], shard: Shard) -> int:
-    """Bytes of some columns in a group of rows. Raises DataError where they come from too few."""
-    chunks = [group.column(number) for number in range(group.num_columns)]
-    chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in wanted]
-    packed = sum(chunk.total_compressed_size for chunk in chunks)
-    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
-    if unpacked > max(GROUP_BYTES, INFLATED * packed) or group.num_rows > max(0, unpacked):
-        raise DataError(
-            f"{shard.path} holds {group.num_rows:,} rows of {unpacked:,} bytes in {packed:,}; a"
-            f" group of rows may hold {GROUP_BYTES:,}, or {INFLATED} times what it takes in the"
-            " file: write it with smaller groups, or without compression"
-        )
-    return unpacked
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,21 @@ def packed(*parts: bytes) -> bytes:
     return b"".join(gzip.compress(part, 1) if part[:2] != b"\x1f\x8b" else part for part in parts)
 
 
+def lying(whole: bytes) -> bytes:
+    """A Parquet file that says its only column is small, whatever its pages unpack to."""
+    from pyarrow import parquet as files
+
+    said = files.ParquetFile(io.BytesIO(whole)).metadata.row_group(0).column(0)
+    varint, number = bytearray(), 2 * said.total_uncompressed_size
+    while number > 127:
+        varint.append(number & 127 | 128)
+        number >>= 7
+    varint.append(number)
+    small = b"\xd0\x8f".ljust(len(varint) - 1, b"\x80") + b"\0"
+    assert whole.count(varint) >= 1
+    return whole.replace(varint, small)
+
+
 def tars() -> Iterator[tuple[str, bytes]]:
     """Tar files."""
     before, after = pictures(), pictures(3) + END
@@ -136,13 +151,15 @@ def others() -> Iterator[tuple[str, bytes]]:
     yield "header.npz", npz({"images": npy("(3, 8, 8)", version=2, length=MUCH) + bytes(MUCH)})
     yield "full.npz", npz({"images": npy("(3, 3, 2800, 2800)") + bytes(3 * 3 * 2800**2)})
     yield "deep.npz", npz({"images": npy("(3, 3400, 3400)", "<u2") + bytes(3 * 2 * 3400**2)})
-    yield "bz2.npz", npz({"images": npy("(3, 8, 8)") + bytes(MUCH)}, zipfile.ZIP_BZIP2)
+    yield "bz2.npz", npz({"images": npy("(3, 8, 8)") + bytes(1 << 20)}, zipfile.ZIP_BZIP2)
     tail = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, MUCH, 0, 0)
     yield "list.npz", bytes(MUCH) + tail
     yield "header.npy.gz", packed(npy("()", version=2, length=MUCH), zeros(MUCH))
     large = struct.pack(">4B3I", 0, 0, 8, 3, 9, 1 << 16, 1 << 16)
     yield "large-images-idx3-ubyte.gz", packed(large, zeros(MUCH))
-    yield "cells.parquet", parquet([bytes(23 << 20)] * 5, use_dictionary=False)
+    cells = parquet([bytes(23 << 20)] * 5, use_dictionary=False)
+    yield "cells.parquet", cells
+    yield "lying.parquet", lying(cells)
     one = {"use_dictionary": ["image"], "dictionary_pagesize_limit": 1 << 30}
     yield "one.parquet", parquet([bytes(11 << 20)] * 12, **one)
     yield "none.parquet", parquet([None] * 100_000)
@@ -215,6 +232,7 @@ SAID = {
     "bz2": "is packed as numpy does not",
     "list": "the list of arrays in ",
     "cells": "write it with smaller groups",
+    "lying": "write it with smaller groups",
     "one": "0 images, ['not an image",
     "none": "write it with smaller groups",
 }

@@ -472,9 +472,8 @@ def _parquet(file: Any, shard: Shard, start: int, unused: Counter[str]) -> Itera
                 f" rows may take {GROUP_BYTES:,}, or {INFLATED} times what it has in the file:"
                 " write it with smaller groups, or without compression"
             )
-        most = max(
-            1, min(32, GROUP_BYTES // unpacked)
-        )  # one cell may be all of it, again and again
+        # a cell may be all of it, again and again
+        most = max(1, min(32, GROUP_BYTES // max(1, unpacked)))
         tables = parquet.iter_batches(most, row_groups=[group], columns=wanted)
         for some in map(methodcaller("to_pylist"), tables):
             for row in some:

@@ -65,7 +65,7 @@ class Item:
 
 
 Outcome = tuple[Item, Prepared | Bad]
-"""An item, what it came with left out, and what was made of it."""
+"""An item without its image, and what was made of it."""
 
 
 def cores() -> int:
@@ -129,8 +129,8 @@ def _alone(item: Item, how: Preparation) -> Outcome:
 
 
 def _outcome(item: Item, made: Prepared | Bad) -> Outcome:
-    """The item keeps no more than what was made of its image, which may have been large."""
-    return replace(item, image=made), made
+    """The item gives its image away, which may be large."""
+    return replace(item, image=b""), made
 
 
 def _pooled(items: Iterator[Item], how: Preparation, count: int) -> Iterator[Outcome]:

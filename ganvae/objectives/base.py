@@ -42,7 +42,8 @@ class Objective(ABC):
     halved: ClassVar[bool] = False
     """Whether a step parts its rows (``Batch.halves``), so that micro-batches must be even."""
     simultaneous: ClassVar[bool] = False
-    """Whether every step is a single move; saying so saves the copies to take a first one back."""
+    """Whether every step is a single move and looks at no network after its yield; saying so saves
+    the copies to take a first move back, and the memory of all micro-batches but one."""
 
     unset: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """What fields that are None are for images of up to 32 px, and for larger ones."""
@@ -57,6 +58,12 @@ class Objective(ABC):
         The trainer moves exactly the networks that a yield names, each by the gradient of its own
         loss; losses that are one tensor share one backward pass.
         """
+
+    @property
+    def fits_prior(self) -> bool:
+        """Whether :meth:`conclude` fits the prior, which has a field ``fit`` then: until that p(z)
+        is nothing to judge the training by."""
+        return hasattr(self, "fit")
 
     def stages(self) -> list[Stage]:
         """The run as a list of stages; by default a single one."""

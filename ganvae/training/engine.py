@@ -105,7 +105,7 @@ class Engine:
         self._spared: tuple[str, ...] = ()
 
     def step(self, steps: Sequence[Step], rate: float = 1.0) -> Outcome:
-        """Makes one step out of the steps of its micro-batches, in lockstep.
+        """Makes one step out of the steps of its micro-batches, which make their moves together.
 
         rate: the learning rate as a share of its peak
         """
@@ -115,12 +115,12 @@ class Engine:
         norms: dict[str, Tensor] = {}
         logged: list[dict[str, Tensor]] = []
         while not logged:
-            yields = [self._advance(step, logged) for step in steps]
+            found = self._differentiate(steps, logged)
             if logged:
                 assert len(logged) == len(steps), "micro-batches must make the same moves"
+            if not found:
                 break
-            assert not (losses and self.simultaneous), "a step of one move makes another"
-            move = self._move(yields, rate)
+            move = self._move(found, rate)
             losses |= move.losses
             norms |= move.norms
             if not move.finite:
@@ -133,6 +133,49 @@ class Engine:
         self._spared = tuple(losses) if self.simultaneous else ()
         return Outcome(True, tuple(losses), losses, _mean(logged), norms)
 
+    def _differentiate(
+        self, steps: Sequence[Step], logged: list[dict[str, Tensor]]
+    ) -> dict[str, list[Tensor]]:
+        """Adds up the gradients of the next move; each network's loss in every micro-batch.
+
+        One micro-batch after the other: what one keeps for its backward pass is freed before the
+        next one begins, unless a later move may need it. Nothing where the steps have ended.
+        """
+        found: dict[str, list[Tensor]] = {}
+        for micro, step in enumerate(steps):
+            losses = self._advance(step, logged)
+            if not micro:
+                for parameter in (p for name in losses for p in self._params[name]):
+                    parameter.grad = None
+            for loss, heads in _by_loss(losses):
+                inputs = [p for name in heads for p in self._params[name] if p.requires_grad]
+                if inputs:  # a network of the user's own may have nothing to train
+                    last = len(steps) > 1 and self._is_of(loss, heads)
+                    (loss / len(steps)).backward(inputs=inputs, retain_graph=not last)
+            for name, loss in losses.items():
+                found.setdefault(name, []).append(loss.detach())
+            if losses and self.simultaneous:
+                del loss, losses  # the graph goes with them and with what the step still holds
+                assert not self._advance(step, logged), "a step of one move makes another"
+        return found
+
+    def _is_of(self, loss: Tensor, names: Sequence[str]) -> bool:
+        """Whether a loss depends on the weights of no other networks than these.
+
+        Then no later move can use its graph: they will have moved.
+        """
+        others = {id(p) for n, params in self._params.items() if n not in names for p in params}
+        seen, left = set(), [loss.grad_fn]
+        while left:
+            node: Any = left.pop()
+            if node is None or node in seen:
+                continue
+            if id(getattr(node, "variable", None)) in others:
+                return False
+            seen.add(node)
+            left += [following for following, _ in node.next_functions]
+        return True
+
     def _advance(self, step: Step, logged: list[dict[str, Tensor]]) -> Losses:
         device = self.processes.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
@@ -142,18 +185,11 @@ class Engine:
                 logged.append(end.value or {})
                 return {}
 
-    def _move(self, yields: list[Losses], rate: float) -> Move:
-        """Differentiates one yield of every micro-batch; moves its networks if all is finite."""
-        names = list(yields[0])
+    def _move(self, found: Mapping[str, Sequence[Tensor]], rate: float) -> Move:
+        """Moves networks by the gradients they have if all is finite; found: their losses."""
+        names = list(found)
         params = {name: self._params[name] for name in names}
-        for parameter in (p for name in names for p in params[name]):
-            parameter.grad = None
-        for losses in yields:
-            for loss, heads in _by_loss(losses):
-                inputs = [p for name in heads for p in params[name] if p.requires_grad]
-                if inputs:  # a network of the user's own may have nothing to train
-                    (loss / len(yields)).backward(inputs=inputs, retain_graph=True)
-        total = {n: torch.stack([y[n].detach() for y in yields]).mean() for n in names}
+        total = {name: torch.stack([*losses]).mean() for name, losses in found.items()}
         self._synchronise([p for name in names for p in params[name]], total)
         norms = {name: self._norm(params[name]) for name in names}
         watched = [*norms.values(), *(total[n].float() for n in names)]

@@ -209,6 +209,75 @@ def test_micro_batches_make_the_step_of_the_whole_batch(objective):
         assert_close(also[key], value, rtol=1e-6, atol=1e-8)
 
 
+class Kept:
+    """Bytes that graphs keep for their backward passes, weights not counted: now, and at most."""
+
+    def __init__(self, nets):
+        held = [t for net in nets.values() for t in net.state_dict().values()]
+        self.places = dict.fromkeys((t.untyped_storage().data_ptr() for t in held), 1)
+        self.now = self.most = 0
+
+    def __enter__(self):
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: Saved(self, tensor), lambda saved: saved.tensor
+        )
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.hooks.__exit__(*error)
+
+    def add(self, storage, count):
+        place = storage.data_ptr()
+        before = self.places.get(place, 0)
+        self.places[place] = before + count
+        if 0 in (before, before + count):  # the first to keep it, or the last
+            self.now += count * storage.nbytes()
+            self.most = max(self.most, self.now)
+
+
+class Saved:
+    def __init__(self, kept, tensor):
+        self.kept, self.tensor = kept, tensor.detach()
+        kept.add(tensor.untyped_storage(), 1)
+
+    def __del__(self):
+        self.kept.add(self.tensor.untyped_storage(), -1)
+
+
+def kept(objective, micros, rows=TOTAL, clock=LATE):
+    """The most bytes that a step of these rows keeps at once."""
+    nets, size = build_nets(objective), rows // micros
+    batches = [batch_of(0, objective, slice(size * m, size * (m + 1))) for m in range(micros)]
+    with Kept(nets) as found:
+        steps = [objective.step(nets, batch, clock) for batch in batches]
+        assert engine_of(nets, objective).step(steps).ok
+    assert found.now == 0
+    return found.most
+
+
+def plain():
+    """The variants without classes, but for those that need them."""
+    return [v for v in variants() if v.values[0].needs_classes or not v.values[0].classes]
+
+
+@pytest.mark.parametrize("objective", plain())
+def test_accumulation_keeps_what_later_moves_need_and_no_more(objective):
+    whole, cut = kept(objective, 1), kept(objective, 4)
+    moves = len(list(objective.step(build_nets(objective), batch_of(0, objective), LATE)))
+    if moves == 1:
+        assert cut <= 1.01 * kept(objective, 1, rows=TOTAL // 4)
+    elif isinstance(objective.objective, objectives.get("soft_intro_vae")):
+        assert cut <= 1.01 * whole  # its moves share all of their graphs
+    else:
+        assert cut < 0.75 * whole
+
+
+def test_accumulating_a_vae_keeps_a_share_of_its_memory():
+    vae = Variant(objectives.build("vae"))
+    assert kept(vae, 4) < 0.27 * kept(vae, 1)
+
+
 def one_of_two(rank, port, folder):
     import os
 

@@ -70,6 +70,54 @@ def test_a_simultaneous_step_copies_no_weights_and_makes_no_second_move():
         engine.step([step(2)])
 
 
+@pytest.mark.parametrize("simultaneous", [True, False])
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_one_micro_batch_that_is_not_finite_stops_all_networks(simultaneous, wrong):
+    made = nets()
+    engine = Engine(made, Optim(), Processes("cpu"), simultaneous=simultaneous)
+
+    def step(micro):
+        spoilt = torch.nan if micro == wrong else 1
+        yield {"a": made["b"](made["a"](X)).mean() * (spoilt if simultaneous else 1)}
+        if not simultaneous:
+            yield {"b": made["b"](X[:, :2]).mean() * spoilt}
+        return {}
+
+    before = weights(made)
+    outcome = engine.step([step(micro) for micro in range(3)])
+    assert not outcome.ok and not outcome.moved
+    assert all(torch.equal(value, before[key]) for key, value in weights(made).items())
+
+
+def test_micro_batches_share_no_more_than_the_moves_do():
+    """Each is differentiated before the next begins; what a later move needs is there."""
+    made, order = nets(), []
+
+    def step(micro):
+        order.append(("begun", micro))
+        h = made["a"](X * (micro + 1))
+        h.register_hook(lambda _: order.append(("differentiated", micro)))
+        yield {"b": made["b"](h.detach()).square().mean()}
+        yield {"a": h.square().mean()}
+        return {}
+
+    engine = make(made, lr=0.1)
+    assert engine.step([step(micro) for micro in range(2)]).ok
+    assert order == [(what, k) for what in ("begun", "differentiated") for k in range(2)]
+    one_move, order = Engine(made, Optim(), Processes("cpu"), simultaneous=True), []
+
+    def single(micro):
+        order.append(("begun", micro))
+        h = made["a"](X * (micro + 1))
+        h.register_hook(lambda _: order.append(("differentiated", micro)))
+        yield dict.fromkeys("ab", made["b"](h).square().mean())
+        order.append(("ended", micro))
+        return {}
+
+    assert one_move.step([single(micro) for micro in range(2)]).ok
+    assert order == [(w, k) for k in range(2) for w in ("begun", "differentiated", "ended")]
+
+
 def test_later_moves_see_earlier_ones():
     made, seen = nets(), []
 

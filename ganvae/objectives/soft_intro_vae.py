@@ -25,6 +25,7 @@ class SoftIntroVAE(Objective):
     """
 
     networks: ClassVar = VAE.networks
+    fits_prior: ClassVar = True
 
     optim: Optim = Optim(lr=1e-3, beta1=0.9, beta2=0.999, clip=100.0)
     """Adam and its schedule."""
@@ -79,5 +80,4 @@ class SoftIntroVAE(Objective):
 
 def _sample(q: Posterior, noise: Noise) -> Tensor:
     """z ~ q of two rows a sample of the batch, (2·B, d)."""
-    epsilon = [noise.normal(*q.mean.shape[1:]) for _ in range(2)]
-    return q.mean + q.std * torch.cat(epsilon)
+    return q.mean + q.std * torch.cat([noise.normal(*q.mean.shape[1:]) for _ in range(2)])

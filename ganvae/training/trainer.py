@@ -30,7 +30,7 @@ from ganvae.metrics.sampling import spread
 from ganvae.models import Model, ModelInfo
 from ganvae.networks import zoo
 from ganvae.objectives.base import Objective
-from ganvae.training import checkpoint, precision, previews
+from ganvae.training import checkpoint, precision, previews, quick_prior
 from ganvae.training.display import Display
 from ganvae.training.ema import Average, decay
 from ganvae.training.engine import Engine, Outcome
@@ -530,15 +530,26 @@ class Trainer:
             self._say(message)
 
     def _sample(self, batch: Batch) -> Tensor:
-        """Some images of the averaged networks, for the alarms."""
+        """Some images of the averaged networks, for the alarms.
+
+        Where the prior is fitted only at the end, z is drawn from what it will be fitted to.
+        """
         objective, nets = self.stages[self.at.stage].objective, self.average.nets
         if objective.task != "generate":
             return self._from_sources(batch, 16, 1)[:, 0]
-        c = tuple(told[:16] for told in batch.condition)
-        noise = Noise(self.at.step, total=len(c[0]) if c else 16, device=self.processes.device)
+        x, c = batch.image[:16], tuple(told[:16] for told in batch.condition)
+        fits = self._fits_prior()
+        total = len(x) if fits or c else 16
+        noise = Noise(self.at.step, total=total, device=self.processes.device)
         prior: Any = nets["prior"]
-        sample: Tensor = nets[objective.generator](prior.sample(noise, *c), *c)
+        z = nets["encoder"](x, *c).rsample(noise) if fits else prior.sample(noise, *c)
+        sample: Tensor = nets[objective.generator](z, *c)
         return sample
+
+    def _fits_prior(self) -> bool:
+        """Whether p(z) is fitted at the end of the stage; N(0, I) stays what it is."""
+        fits = self.stages[self.at.stage].objective.fits_prior
+        return fits and self.config.networks.prior != "normal"
 
     def _from_sources(self, batch: Batch, n: int, variants: int) -> Tensor:
         """What the averaged networks make of n of a batch's sources: (n, variants, C, H, W)."""
@@ -617,21 +628,30 @@ class Trainer:
         due = {name for name, value in self.marks.items() if value > before[name]}
         if not self.processes.first:
             return
-        if "preview" in due:
-            self._preview()
-        if "evaluation" in due and self._progress_is_open():
-            self._evaluate()
+        if "evaluation" in due and not self._progress_is_open():
+            due.remove("evaluation")
+        if due & {"preview", "evaluation"}:
+            self._look(due)
         if "checkpoint" in due:
             self._save()
 
     def _progress_is_open(self) -> bool:
         return self.budget.progress(self.at.step, self.at.images, self.at.seconds) < 1.0
 
+    def _look(self, due: set[str]) -> None:
+        """A preview and a quick score of what the run would leave if its stage ended now."""
+        model = self.model()
+        if self._fits_prior():
+            model = quick_prior.fitted(model, self.data.train)
+        if "preview" in due:
+            self._preview(model)
+        if "evaluation" in due:
+            self._evaluate(model)
+
     @torch.no_grad()
-    def _preview(self) -> None:
+    def _preview(self, model: Model) -> None:
         if self.objective.task != "generate":
             return self._preview_sources()
-        model = self.model()
         rows = spread(len(self.data.test), 8)
         real = self.data.test.images(rows).to(self.processes.device)
         labels = self.data.test.labels
@@ -649,11 +669,11 @@ class Trainer:
             sources = sources[:, :1].expand(-1, self.shape.channels, -1, -1)
         previews.write(self.out, self.at.step, sources, batch.image[:8], made)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, model: Model) -> None:
         settings = self.config.evaluation
         if not hasattr(self, "judge"):
             self.judge = judges.load(settings.judge, settings.size, self.processes.device)
-        score = quick(self.model(), self.data.test, self.judge)
+        score = quick(model, self.data.test, self.judge)
         self.score = score
         shown = {name: score[name] for name in ("kid", "kid_error", "mse")}
         self.log.scalars(self.at.step, shown, images=self.at.images, seconds=self.at.seconds)

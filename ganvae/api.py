@@ -264,7 +264,7 @@ def assess(
             seed=chosen.training.seed,
         )  # fmt: skip
     evaluation = metrics.evaluate(
-        model, data, chosen.evaluation, judge=judge, progress=progress,
+        model, data, chosen.evaluation, flip=chosen.data.flip, judge=judge, progress=progress,
         seed=chosen.training.seed, name=name_of(chosen.data.path),
     )  # fmt: skip
     if priors:

@@ -90,7 +90,7 @@ def evaluate(
         look.real(judge, side, name)
     found = metrics.evaluate(
         Drawn(loaded, made.parts, chosen.training.seed),
-        opened, chosen.evaluation, training=training, progress=progress,
+        opened, chosen.evaluation, training=training, flip=chosen.data.flip, progress=progress,
         seed=chosen.training.seed, judge=judge, name=name_of(chosen.data.path),
     )  # fmt: skip
     write_json(out / "evaluation.json", found)

@@ -24,6 +24,23 @@ PAIRS = 16
 """Most suspicious samples that are listed."""
 
 
+class WithMirrors:
+    """N images as a training with ``data.flip`` shows them: row N + i is i, mirrored."""
+
+    def __init__(self, images: Images):
+        self.plain = images
+        self.fingerprint = f"{images.fingerprint} mirrored"
+
+    def __len__(self) -> int:
+        return 2 * len(self.plain)
+
+    def images(self, rows: np.ndarray) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1]."""
+        x = self.plain.images(rows % len(self.plain))
+        mirrored = torch.from_numpy(rows >= len(self.plain)).to(x.device)
+        return torch.where(mirrored[:, None, None, None], x.flip(3), x)
+
+
 def check(
     run: Record,
     fake: Tensor,
@@ -33,6 +50,8 @@ def check(
     train: tuple[np.ndarray, Tensor],
 ) -> dict[str, Any] | None:
     """Samples that look copied from training images, in pixels or in features; adds a figure.
+
+    Where the training mirrored them (``run.flip``), their mirror images count as well.
 
     fake: features of all samples; small: thumbnails of the first of them, which are looked at
     nearest: of these among held-out images, by their features
@@ -47,24 +66,31 @@ def check(
     if len(heldout.numbers) < 2 or leaked.all():
         run.add("copies", value=None, note="needs 2 held-out images not trained on", **about)
         return None
-    pixels, near, usual = _pixel_check(run, small, heldout.numbers)
+    shown, total = run.data.train, len(run.data.train)
+    if run.flip:
+        shown, mirrored = WithMirrors(shown), train[0] + total
+        also = run.real(shown, mirrored, "mirrored training images")
+        train = np.concatenate([train[0], mirrored]), torch.cat([train[1], also])
+    pixels, near, usual = _pixel_check(run, shown, small, heldout.numbers)
     # beside a random part of the training images, those whose pixels are nearest
     fixed = np.setdiff1d(usual, train[0])
-    more = run.real(run.data.train, fixed, "training images like held-out images")
+    more = run.real(shown, fixed, "training images like held-out images")
     train = np.concatenate([train[0], fixed]), torch.cat([train[1], more])
     extra = np.setdiff1d(near, train[0])
-    features = _feature_check(run, fake, nearest, heldout, train, extra)
+    features = _feature_check(run, shown, fake, nearest, heldout, train, extra)
     allowed = 2 * memorisation.QUANTILE
-    compared = len(train[0]) + len(extra)
+    compared = len(np.unique(np.concatenate([train[0], extra]) % total))
     suspicious = pixels.suspicious | features.suspicious
     share = float(suspicious.double().mean())
-    note = "share nearer to a training image than unseen images are"
+    what = "a training image or its mirror image" if run.flip else "a training image"
+    note = f"share nearer to {what} than unseen images are"
     run.add("copies", value=share, n_train=compared, note=note, **about)
     return {
         "share": share,
         "allowed": allowed,
         "indices": suspicious.nonzero().flatten().tolist(),
-        "pairs": _pairs({"pixels": pixels, "features": features}),
+        "mirrored": run.flip,
+        "pairs": _pairs({"pixels": pixels, "features": features}, total),
         "n_generated": len(small),
         "n_train_pixels": min(SEARCHED, len(run.data.train)),
         "n_train_features": compared,
@@ -73,8 +99,11 @@ def check(
     }
 
 
-def _pairs(checks: dict[str, memorisation.Check]) -> list[dict[str, Any]]:
-    """The most suspicious samples with their neighbours, in the space that suspects them most."""
+def _pairs(checks: dict[str, memorisation.Check], total: int) -> list[dict[str, Any]]:
+    """The most suspicious samples with their neighbours, in the space that suspects them most.
+
+    total: training images; rows from there on are of mirrored ones
+    """
     spaces = list(checks)
     score, space = torch.stack([c.ratio / max(c.threshold, 1e-12) for c in checks.values()]).min(0)
     pairs = []
@@ -82,7 +111,8 @@ def _pairs(checks: dict[str, memorisation.Check]) -> list[dict[str, Any]]:
         found = checks[spaces[int(space[i])]]
         pairs.append({
             "sample": i,
-            "train": int(found.train[i]),
+            "train": int(found.train[i]) % total,
+            "mirrored": int(found.train[i]) >= total,
             "heldout": int(found.heldout[i]),
             "ratio": finite(float(found.ratio[i])),
             "threshold": found.threshold,
@@ -93,12 +123,13 @@ def _pairs(checks: dict[str, memorisation.Check]) -> list[dict[str, Any]]:
 
 
 def _pixel_check(
-    run: Record, small: Tensor, numbers: np.ndarray
+    run: Record, train: Images, small: Tensor, numbers: np.ndarray
 ) -> tuple[memorisation.Check, np.ndarray, np.ndarray]:
     """The check on thumbnails, and the training rows nearest to samples and to held-out images."""
     run.progress("nearest training images", 0, 1)
-    train, test = run.data.train, run.data.test
-    among = rows(len(train), SEARCHED, run.seed)
+    test, among = run.data.test, rows(len(run.data.train), SEARCHED, run.seed)
+    if run.flip:
+        among = np.concatenate([among, among + len(run.data.train)])
     some = rows(len(numbers), DETAILED, run.seed)
     queries = torch.cat([memorisation.thumbnails(x.cpu()) for x in read(test, numbers[some])])
     sample = memorisation.nearest(small, train, among), memorisation.nearest(small, test, numbers)
@@ -119,20 +150,21 @@ def _pixel_check(
 
 def _feature_check(
     run: Record,
+    images: Images,
     fake: Tensor,
     nearest: Nearest,
     heldout: Heldout,
     train: tuple[np.ndarray, Tensor],
     extra: np.ndarray,
 ) -> memorisation.Check:
-    """The check on features of the first samples, among ``train`` and ``extra`` training rows."""
+    """The check on features of the first samples, among ``train`` and ``extra`` rows of images."""
     numbers, among = train
-    more = run.real(run.data.train, extra, "training images like samples")
+    more = run.real(images, extra, "training images like samples")
     some, every = fake[: len(nearest.row)], heldout.features
     usual, unseen = _kept(
         run,
         "copies in features",
-        [heldout.key, (run.data.train, numbers)],
+        [heldout.key, (images, numbers)],
         lambda: (_placed(neighbours(every, among), numbers), heldout.nearest(len(fake))),
     )
     found = _placed(neighbours(some, among), numbers)

@@ -50,6 +50,7 @@ def evaluate(
     settings: config.Evaluation | None = None,
     *,
     training: bool = True,
+    flip: bool = False,
     progress: Progress | None = None,
     seed: int = 0,
     judge: Judge | nn.Module | None = None,
@@ -63,6 +64,8 @@ def evaluate(
     data: training and held-out images; without any to train on, all of them are judged by
     training: also look at training images: the real-against-real reference and the check for
         copies. They cost their features once; these are kept on disk
+    flip: the training mirrored its images, so that mirror images are copies, too; which costs
+        the features of as many images again
     progress: called with (what, done, total)
     judge: a module to judge by, instead of the one the settings name
     cache_folder: where features of real images are kept; unset: :func:`cache.folder`
@@ -86,6 +89,7 @@ def evaluate(
         seed=seed,
         progress=progress or (lambda what, done, total: None),
         cache=cache_folder or cache.folder(),
+        flip=flip,
     )
     memory = _features(run, training)
     if task_of(model) == "generate":

@@ -51,7 +51,10 @@ def finite(value: float | None) -> float | None:
 
 @dataclass
 class Record:
-    """An evaluation under way: what its parts share, and the figures they leave."""
+    """An evaluation under way: what its parts share, and the figures they leave.
+
+    flip: whether the training mirrored its images
+    """
 
     model: Model
     data: Data
@@ -60,6 +63,7 @@ class Record:
     seed: int
     progress: Progress
     cache: Path | None
+    flip: bool = False
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     reference: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0

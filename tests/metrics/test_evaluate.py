@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganvae import config
+from ganvae import api, config
 from ganvae.errors import ConfigError, DataError
 from ganvae.metrics import (
     copies,
@@ -214,7 +214,7 @@ def test_the_check_in_features_is_that_of_all_at_once(kit, bumps, tmp_path):
         among = np.concatenate([chosen, extra])
         expected = memorisation.check(fake[:40], bumps(train.all[among]), heldout.features)
         found = copies._feature_check(
-            run, fake, nearest, heldout, (chosen, bumps(train.all[chosen])), extra
+            run, train, fake, nearest, heldout, (chosen, bumps(train.all[chosen])), extra
         )
         assert torch.allclose(found.ratio, expected.ratio, rtol=1e-4)
         assert found.threshold == pytest.approx(expected.threshold, rel=1e-4)
@@ -244,6 +244,44 @@ def test_copies_that_only_features_see(kit):
     apart = (held - Mirrored()(sample[None])).norm(dim=1).min()
     named = (Mirrored()(data.test.all[[pair["heldout"]]]) - Mirrored()(sample[None])).norm()
     assert named == pytest.approx(float(apart), rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [120, 900])
+def test_mirrored_copies_are_copies_where_the_training_mirrored(kit, bumps, count):
+    """Whether all training images are judged, or pixels lead to most of them."""
+    data = kit.Data(kit.Pictures(kit.pictures(count, 1)), kit.Pictures(kit.pictures(80, 2)))
+    mirrored = data.train.all.flip(3)
+    model = kit.Sampler(mirrored)
+    unseen = judged(model, data, bumps)
+    found = judged(model, data, bumps, flip=True)
+    report, figure = found["memorisation"], found["figures"]["copies"]
+    assert unseen["memorisation"]["share"] < 0.5
+    assert report["share"] == figure["value"] >= 0.95
+    assert "or its mirror image" in figure["note"] and report["mirrored"]
+    assert "mirror" not in unseen["figures"]["copies"]["note"]
+    assert 0 < figure["n_train"] <= count
+    for pair in report["pairs"]:
+        sample = model.generate(1, seed=0, start=pair["sample"])[0]
+        assert pair["mirrored"] and torch.equal(sample, mirrored[pair["train"]])
+    exact = kit.Sampler(data.train.all)
+    assert judged(exact, data, bumps, flip=True)["memorisation"]["share"] >= 0.95
+    fresh = kit.Sampler(kit.pictures(900, 9))
+    assert judged(fresh, data, bumps, flip=True)["memorisation"]["share"] < 0.08
+
+
+def test_a_run_is_judged_by_whether_it_mirrored(monkeypatch, tmp_path):
+    class Told(Exception):
+        pass
+
+    def told(*given, flip, **more):
+        raise Told(flip)
+
+    monkeypatch.setattr(api.metrics, "evaluate", told)
+    for flip in (True, False):
+        given = {"data.path": "x", "data.flip": flip, "evaluation.priors": False}
+        chosen = config.override(config.Config(), given)
+        with pytest.raises(Told, match=str(flip)):
+            api.assess(None, None, chosen, tmp_path)
 
 
 class Grain(torch.nn.Module):

@@ -91,7 +91,7 @@ class Training:
     batch: int = 32
     """Images a step over all processes together."""
     accumulate: int = 1
-    """Micro-batches a step, to save memory."""
+    """Micro-batches a step, one after the other, to save memory."""
     seed: int = 0
     """Seed of everything random."""
     lr_scale: float = 1.0

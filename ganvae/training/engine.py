@@ -143,21 +143,24 @@ class Engine:
         """
         found: dict[str, list[Tensor]] = {}
         for micro, step in enumerate(steps):
-            losses = self._advance(step, logged)
-            if not micro:
-                for parameter in (p for name in losses for p in self._params[name]):
-                    parameter.grad = None
-            for loss, heads in _by_loss(losses):
-                inputs = [p for name in heads for p in self._params[name] if p.requires_grad]
-                if inputs:  # a network of the user's own may have nothing to train
-                    last = len(steps) > 1 and self._is_of(loss, heads)
-                    (loss / len(steps)).backward(inputs=inputs, retain_graph=not last)
+            losses = self._backward(self._advance(step, logged), micro, len(steps))
             for name, loss in losses.items():
-                found.setdefault(name, []).append(loss.detach())
-            if losses and self.simultaneous:
-                del loss, losses  # the graph goes with them and with what the step still holds
+                found.setdefault(name, []).append(loss)
+            if losses and self.simultaneous:  # what the step holds is of no use any more
                 assert not self._advance(step, logged), "a step of one move makes another"
         return found
+
+    def _backward(self, losses: Losses, micro: int, micros: int) -> Losses:
+        """Adds one micro-batch's share to the gradients; the losses without their graphs."""
+        if not micro:
+            for parameter in (p for name in losses for p in self._params[name]):
+                parameter.grad = None
+        for loss, heads in _by_loss(losses):
+            inputs = [p for name in heads for p in self._params[name] if p.requires_grad]
+            if inputs:  # a network of the user's own may have nothing to train
+                last = micros > 1 and self._is_of(loss, heads)
+                (loss / micros).backward(inputs=inputs, retain_graph=not last)
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def _is_of(self, loss: Tensor, names: Sequence[str]) -> bool:
         """Whether a loss depends on the weights of no other networks than these.

@@ -117,7 +117,7 @@ class Engine:
         while not logged:
             found = self._differentiate(steps, logged)
             if logged:
-                assert len(logged) == len(steps), "micro-batches must make the same moves"
+                assert len(logged) == len(steps), _ALIKE
             if not found:
                 break
             move = self._move(found, rate)
@@ -147,7 +147,9 @@ class Engine:
             for name, loss in losses.items():
                 found.setdefault(name, []).append(loss)
             if losses and self.simultaneous:  # what the step holds is of no use any more
-                assert not self._advance(step, logged), "a step of one move makes another"
+                losses = self._advance(step, logged)
+                assert not losses, "a step of one move makes another"
+        assert {len(each) for each in found.values()} <= {len(steps)}, _ALIKE
         return found
 
     def _backward(self, losses: Losses, micro: int, micros: int) -> Losses:
@@ -323,6 +325,9 @@ class Undo:
         if self._live:
             torch._foreach_copy_(self._live, self._copies)
         self._versions = [tensor._version for tensor in self._live]
+
+
+_ALIKE = "micro-batches must make the same moves"
 
 
 def _lying(tensor: Tensor, param: Tensor) -> Tensor:

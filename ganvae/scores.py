@@ -162,11 +162,12 @@ def alarms(evaluation: Fields) -> list[str]:
         return []
     chance, share = _by_chance(memory), f"{memory['share']:.0%}"
     if memory["share"] > ALARM * chance:
+        also = " or their mirror images" if memory.get("mirrored") else ""
         return [
-            f"The model seems to repeat training images: {share} of its samples are suspected "
-            f"copies, where unseen images give about {chance:.0%}. The worst pairs are in "
-            "evaluation.json under memorisation; more images, data.augment or a shorter training "
-            "make fewer."
+            f"The model seems to repeat training images{also}: {share} of its samples are "
+            f"suspected copies, where unseen images give about {chance:.0%}. The worst pairs are "
+            "in evaluation.json under memorisation; more images, data.augment or a shorter "
+            "training make fewer."
         ]
     if chance > FEW:
         return [

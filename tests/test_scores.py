@@ -80,6 +80,12 @@ def test_copies_are_an_alarm_where_chance_does_not_make_them(
     assert said in found[0] if said else found == []
 
 
+def test_an_alarm_says_that_mirror_images_count() -> None:
+    evaluation = memory(0.9, 400)
+    evaluation["memorisation"]["mirrored"] = True
+    assert "repeat training images or their mirror images" in scores.alarms(evaluation)[0]
+
+
 def test_an_alarm_of_honest_samples_is_rare() -> None:
     """New images whose ratios are as those of held-out ones, in both spaces: one in a hundred."""
     random = np.random.default_rng(0)

@@ -32,14 +32,14 @@ from ganvae.models.images import grid, save_png
 from ganvae.progress import Progress
 from ganvae.tasks.pictures import scale_of
 from ganvae.telling import name_of
+from ganvae.training import checkpoint, lock
 from ganvae.training.display import Display
-from ganvae.training.lock import RunLock
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every
 from ganvae.training.trainer import IMAGES, Result, Trainer
 
 RUNS = Path("runs")
-_EMPTY = {".lock"}  # what a directory may hold and still be a new run's
+_EMPTY = {lock.NAME}  # what a directory may hold and still be a new run's
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ def settle(
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
         base = kept_settings(folder / "config.yaml")
     chosen = complete(_chosen(base or Config(), given))
+    if resume and folder is not None and not is_run(folder):
+        refuse_resume(folder, f"{chosen.objective} on {chosen.data.path}")
     Budget.parse(chosen.training.budget)
     Every.parse(chosen.training.checkpoint_every)
     return chosen, folder or new_run(chosen)
@@ -466,8 +468,35 @@ def packing(progress: Progress | None) -> Callable[[int, int | None], None] | No
 
 
 def is_begun(out: Path) -> bool:
-    """Whether there is a checkpoint to continue from."""
-    return any((out / "checkpoints").glob("step-*"))
+    """Whether there is a checkpoint of ours to continue from."""
+    return any((out / "checkpoints").glob(f"step-*/{checkpoint.MANIFEST}"))
+
+
+def is_run(out: Path) -> bool:
+    """Whether a directory is a run of ours: by a checkpoint, or by the settings that it has."""
+    if is_begun(out):
+        return True
+    try:
+        config.load(out / "config.yaml")
+    except ConfigError:
+        return False
+    return True
+
+
+def refuse_resume(out: Path, what: str) -> None:
+    """Raises ConfigError: in ``out`` is nothing of ours to resume.
+
+    what: would be begun there
+    """
+    if out.is_dir() and {path.name for path in out.iterdir()} - _EMPTY:
+        raise ConfigError(
+            f"{out} holds files and no run of ganvae: name the run's directory, or leave out "
+            f"--resume and choose a new --out for {what}"
+        )
+    raise ConfigError(
+        f"there is nothing to resume in {out}: name the run's directory, or leave out --resume "
+        f"to begin {what} there"
+    )
 
 
 def refuse_occupied(out: Path) -> None:
@@ -476,9 +505,7 @@ def refuse_occupied(out: Path) -> None:
         raise ConfigError(f"{out} is a file: choose another run directory with --out")
     if not out.exists() or not {path.name for path in out.iterdir()} - _EMPTY:
         return
-    if (out / ".lock").exists():
-        with RunLock(out):  # says so where another process is training here right now
-            pass
+    lock.refuse_busy(out)
     raise ConfigError(
         f"{out} already holds files: continue that run with --resume, or choose another --out"
     )

@@ -103,6 +103,8 @@ def settle(
     named = replace(config.override(first, {**others, "objective": "gan"}), objective="tournament")
     folder = Path(out) if out else api.latest_run(named) if resume else api.new_run(named)
     plans = _planned(folder) if resume else {}
+    if resume and not plans:
+        api.refuse_resume(folder, "a tournament")
     names = [name.replace("-", "_") for name in names] or sorted(plans)
     for name in names:
         if names.count(name) > 1:
@@ -113,9 +115,7 @@ def settle(
     for name in names:
         plan = plans.get(name) or next(iter(plans.values()), None)
         base = start or (None if plan is None else api.kept_settings(plan))
-        chosen[name], _ = api.settle(
-            {**given, "objective": name}, start=base, out=folder / name, resume=resume
-        )
+        chosen[name], _ = api.settle({**given, "objective": name}, start=base, out=folder / name)
     return chosen, folder
 
 
@@ -123,7 +123,8 @@ def _planned(folder: Path) -> dict[str, Path]:
     """The configuration files that a tournament wrote at its beginning, by objective."""
     if (folder / "config.yaml").exists():
         return {}
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    known = objectives.names()
+    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.stem in known}
 
 
 def run(

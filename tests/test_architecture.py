@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "outline": set(),
-    "files": set(),
+    "files": {"errors"},
     "telling": set(),
     "foreign": set(),
     "config": {"outline"},

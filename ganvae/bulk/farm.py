@@ -16,7 +16,16 @@ from typing import Any
 import torch
 
 from ganvae import errors
-from ganvae.bulk.parts import Done, Part, begin, conclude, is_concluded, need, save
+from ganvae.bulk.parts import (
+    Done,
+    Part,
+    begin,
+    conclude,
+    is_concluded,
+    need,
+    refuse_foreign,
+    save,
+)
 from ganvae.bulk.units import Piece
 from ganvae.errors import ConfigError, DataError, GanvaeError
 from ganvae.models import Model, load
@@ -99,6 +108,7 @@ def carry_out(
     and whatever goes wrong in a worker; finished parts stay.
     """
     out = out.expanduser().resolve()
+    refuse_foreign(out)
     with RunLock(out):
         parts = begin(out, manifest)
         old = len(parts)

@@ -1,8 +1,12 @@
-"""The folder of a bulk task: parts that are written whole, and what all of them agree on."""
+"""The folder of a bulk task: parts that are written whole, and what all of them agree on.
+
+Beside each part stands its digest, by which a damaged one is noticed and made again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,8 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ganvae import files
 from ganvae.errors import CheckpointError, ConfigError
-from ganvae.tasks.pictures import write, write_json
+from ganvae.files import write
+from ganvae.tasks.pictures import write_json
+from ganvae.training import lock
 
 MANIFEST, INDEX = "_manifest.json", "_index.json"
 """What reads a folder of Parquet files passes over names that begin so."""
@@ -74,17 +81,22 @@ def begin(out: Path, manifest: Mapping[str, Any]) -> dict[str, Part]:
     if path.exists():
         _compare(out, _read(path), told)
     else:
-        other = [p.name for p in out.iterdir() if not p.name.startswith((".lock", ".tmp-"))]
-        if other:
-            raise ConfigError(
-                f"{out} holds something else ({sorted(other)[0]}) and no bulk task; choose "
-                f"another folder"
-            )
+        refuse_foreign(out)
         write_json(path, told)
-    for scratch in out.glob(".tmp-*"):
-        scratch.unlink(missing_ok=True)
+    files.clean(out)
     found = (_finished(path) for path in out.glob("part-*.parquet"))
     return {part.name: part for part in found if part}
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raises ConfigError where a folder holds something else than a bulk task; writes nothing."""
+    if not out.is_dir() or (out / MANIFEST).exists():
+        return
+    other = [p.name for p in out.iterdir() if p.name != lock.NAME and not files.is_scratch(p)]
+    if other:
+        raise ConfigError(
+            f"{out} holds something else ({min(other)}) and no bulk task; choose another folder"
+        )
 
 
 def save(out: Path, part: Part, table: Any) -> Part:
@@ -92,8 +104,23 @@ def save(out: Path, part: Part, table: Any) -> Part:
     parquet = need("pyarrow.parquet")
     notes = json.dumps({"skipped": part.skipped, "last": part.last})
     whole = table.replace_schema_metadata({_NOTES: notes.encode("ascii")})
-    write(out / f"{part.name}.parquet", lambda scratch: parquet.write_table(whole, scratch))
+    path = out / f"{part.name}.parquet"
+    _digest_file(path).unlink(missing_ok=True)
+    write(path, lambda scratch: parquet.write_table(whole, scratch))
+    files.write_text(_digest_file(path), _digest(path))
     return part
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"_{path.stem}.sha256")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def conclude(out: Path, manifest: Mapping[str, Any], parts: Mapping[str, Part], new: int) -> Done:
@@ -102,8 +129,8 @@ def conclude(out: Path, manifest: Mapping[str, Any], parts: Mapping[str, Part], 
     Raises ConfigError where parts went elsewhere.
     """
     ordered = [parts[name] for name in sorted(parts)]
-    files = [out / f"{part.name}.parquet" for part in ordered]
-    gone = [path.name for path in files if not path.exists()]
+    paths = [out / f"{part.name}.parquet" for part in ordered]
+    gone = [path.name for path in paths if not path.exists()]
     if gone:
         raise ConfigError(
             f"{gone[0]} was written on another machine and is not in {out} here; choose a folder "
@@ -118,7 +145,7 @@ def conclude(out: Path, manifest: Mapping[str, Any], parts: Mapping[str, Part], 
         "skipped": skipped,
     }
     write_json(out / INDEX, told)
-    return Done(files, images, [(name, why) for name, why in skipped], new)
+    return Done(paths, images, [(name, why) for name, why in skipped], new)
 
 
 def is_concluded(out: Path, parts: Mapping[str, Part]) -> bool:
@@ -131,9 +158,11 @@ def is_concluded(out: Path, parts: Mapping[str, Part]) -> bool:
 
 
 def _finished(path: Path) -> Part | None:
-    """What the footer of a part says; None for a file that is no whole part."""
+    """What the footer of a part says; None for a file that is not as it was written."""
     parquet = need("pyarrow.parquet")
     with contextlib.suppress(Exception):  # whatever is wrong with it, it is made again
+        if _digest_file(path).read_text("ascii") != _digest(path):
+            return None
         found = parquet.read_metadata(path)
         notes = json.loads(found.metadata[_NOTES])
         skipped = [(str(name), str(why)) for name, why in notes["skipped"]]

@@ -98,6 +98,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _dispatch(tokens: list[str]) -> int:
+    if "" in tokens or any(token.endswith("=") for token in tokens if token.startswith("--")):
+        raise ConfigError("an argument is empty: a variable that is not set, perhaps?")
     rest, overrides = split(tokens)
     if wants_help(rest) or not rest:
         print_help(app, rest)

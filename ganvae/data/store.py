@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import struct
 import tempfile
 import threading
-import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +30,7 @@ from ganvae.data.decode import MEANING, Bad, Policy, Preparation, Prepared, is_g
 from ganvae.data.sources import Index, Offline, Source
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import DataError
+from ganvae.files import clean, free, scratch, sync
 
 try:
     import fcntl
@@ -38,6 +39,9 @@ except ImportError:  # not POSIX: what is open cannot be deleted there
 
 FORMAT = 3
 HASH = 16
+VERIFIED = 2**31
+"""Bytes of pixels that are compared with their hashes when a store is opened: all of most
+stores, of a larger one so many spread evenly over it."""
 SPLITS = {None: -1, "train": 0, "test": 1}
 Progress = Callable[[int, int | None], None]
 """Told how many images are packed, and of how many where that is known."""
@@ -58,7 +62,7 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
         try:
-            self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text("ascii"))
+            self.meta: dict[str, Any] = _described((folder / "meta.json").read_text("ascii"))
             if self.meta["format"] != FORMAT:
                 raise Damaged(f"format {self.meta['format']}, not {FORMAT}")
             self.shape: tuple[int, int, int] = tuple(self.meta["shape"])
@@ -73,7 +77,7 @@ class Store:
         _hold(self._file)
         self._lock = threading.Lock()
         self.row = int(np.prod(self.shape))
-        self._verify_sample()
+        self._verify_pixels()
 
     def __len__(self) -> int:
         return int(self.meta["count"])
@@ -86,19 +90,22 @@ class Store:
             if digest and _digest(path) != digest:
                 raise Damaged(f"{name} has another digest")
 
-    def _verify_sample(self, most: int = 32) -> None:
-        """Checks some rows against their hashes; every row takes as long as reading them all."""
-        rows = np.unique(np.linspace(0, len(self) - 1, most).astype(np.int64))
-        if len(self) and self.mismatched(rows):
-            raise Damaged("pixels do not match their hashes")
+    def _verify_pixels(self) -> None:
+        """Compares rows with their hashes, up to :data:`VERIFIED` bytes of them."""
+        most = min(len(self), max(32, VERIFIED // max(1, self.row)))
+        rows = np.linspace(0, len(self) - 1, most).astype(np.int64)
+        step = max(1, 2**24 // max(1, self.row))
+        for start in range(0, len(rows), step):
+            if wrong := self.mismatched(rows[start : start + step]):
+                raise Damaged(f"the pixels of row {wrong[0]} do not match their hash")
 
     def mismatched(self, rows: np.ndarray) -> list[int]:
         """Which of these rows do not match their hashes."""
-        hashes = self.hashes()
+        hashes = self.hashes()[rows]
         return [
             row
-            for row, pixels in zip(rows.tolist(), self.read(rows), strict=True)
-            if content_hash(pixels) != hashes[row].tobytes()
+            for row, pixels, known in zip(rows.tolist(), self.read(rows), hashes, strict=True)
+            if content_hash(pixels) != known.tobytes()
         ]
 
     def hashes(self) -> np.ndarray:
@@ -144,6 +151,21 @@ class Store:
         with self._lock:
             self._file.seek(offset)
             return self._file.readinto(into) or 0
+
+
+def _described(text: str) -> dict[str, Any]:
+    """What meta.json says, if its digest is right."""
+    found: dict[str, Any] = json.loads(text)
+    del found["digest"]
+    if text != _signed(found):
+        raise Damaged("meta.json has another digest")
+    return found
+
+
+def _signed(meta: dict[str, Any]) -> str:
+    """The text of meta.json, with its own digest, so that a flipped bit in it shows as well."""
+    digest = blake2b(json.dumps(meta).encode("ascii"), digest_size=HASH).hexdigest()
+    return json.dumps(meta | {"digest": digest})
 
 
 def _hold(file: IO[bytes], *, alone: bool = False) -> None:
@@ -244,8 +266,8 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         self.close()
-        told = classes or []
-        classes = [*told, *sorted(self._classes.keys() - set(told), key=_numbers_first)]
+        own = classes or []
+        classes = [*own, *sorted(self._classes.keys() - set(own), key=_numbers_first)]
         place = {name: number for number, name in enumerate(classes)}
         to = np.array([place[name] for name in self._classes] + [-1], np.int32)
         tables: dict[str, np.ndarray] = {
@@ -277,10 +299,10 @@ class Writer:
             **extra,
         }
         with (self.folder / "meta.json").open("w", encoding="ascii") as file:
-            json.dump(meta, file)
+            file.write(_signed(meta))
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(self.folder)
+        sync(self.folder)
 
 
 def _numbers_first(name: str) -> tuple[int, int, str]:
@@ -290,15 +312,6 @@ def _numbers_first(name: str) -> tuple[int, int, str]:
 def _count_policies(policies: np.ndarray) -> dict[str, int]:
     counts = {said: int((policies & int(bit) != 0).sum()) for bit, said in MEANING.items()}
     return {said: count for said, count in counts.items() if count}
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 # ------------------------------------------------------------------------------------ ingesting
@@ -341,13 +354,18 @@ def ingest(
     with _writable(home), FileLock(home.parent / f"{home.name}.lock"):
         if found := _find(home / index.digest, index):
             return found, index
-        for left in home.glob(".tmp-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        clean(home)
         store = _build(source, index, how, home, progress, workers)
         for old in home.iterdir():
-            if old.name != index.digest and not _in_use(old):
+            if old.name != index.digest and _is_store(old) and not _in_use(old):
                 shutil.rmtree(old, ignore_errors=True)
     return store, index
+
+
+def _is_store(folder: Path) -> bool:
+    """Whether a folder is named as stores are, and has their description."""
+    named = re.fullmatch(r"[0-9a-f]{32}", folder.name)
+    return bool(named) and not folder.is_symlink() and (folder / "meta.json").is_file()
 
 
 def _find(folder: Path, index: Index) -> Store | None:
@@ -381,10 +399,10 @@ def _writable(home: Path) -> Iterator[None]:
         home.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        free = shutil.disk_usage(_existing(home)).free
+        room = free(home)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DataError(
-                f"no room for packed images in {home}: {free:,} bytes are free; make room, or"
+                f"no room for packed images in {home}: {room:,} bytes are free; make room, or"
                 " choose another place with data.cache"
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
@@ -395,19 +413,13 @@ def _writable(home: Path) -> Iterator[None]:
         raise
 
 
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
-
-
 def _room(home: Path, index: Index, how: Preparation) -> None:
     """Refuses at once what cannot fit: names are known before pixels are."""
     need = len(index.names) * how.height * how.width * (how.channels or 1)
-    free = shutil.disk_usage(home).free
-    if need > free:
+    room = free(home)
+    if need > room:
         raise DataError(
-            f"no room for packed images in {home}: {need:,} bytes are needed and {free:,} are"
+            f"no room for packed images in {home}: {need:,} bytes are needed and {room:,} are"
             " free; make room, or choose another place with data.cache"
         )
 
@@ -421,7 +433,7 @@ def _build(
     workers: int | None,
 ) -> Store:
     _room(home, index, how)
-    draft = home / f".tmp-{uuid.uuid4().hex}"
+    draft = scratch(home / "store")
     draft.mkdir()
     writer = Writer(draft, how)
     total = len(index.names) or None
@@ -437,7 +449,7 @@ def _build(
         if final.exists():  # a damaged one
             shutil.rmtree(final)
         draft.rename(final)
-        _sync_folder(home)
+        sync(home)
     finally:
         writer.close()
         shutil.rmtree(draft, ignore_errors=True)

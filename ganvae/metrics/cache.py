@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganvae import files
+from ganvae.errors import CheckpointError
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Images
 from ganvae.metrics.sampling import read
@@ -111,7 +112,7 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 def _save(path: Path, found: dict[str, Tensor]) -> None:
     whole = {name: tensor.contiguous() for name, tensor in found.items()}
-    with contextlib.suppress(OSError, SafetensorError):
+    with contextlib.suppress(OSError, CheckpointError, SafetensorError):
         files.write(path, lambda scratch: save_file(whole, scratch))
         _prune(path.parent)
 

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 import ganvae
+from ganvae import files as written
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
-from ganvae.files import write as write_whole
 from ganvae.models import priors, tensors
 from ganvae.models.info import ModelInfo, parse, shown
 from ganvae.networks import zoo
@@ -277,25 +276,22 @@ def write(folder: Path, networks: Mapping[str, nn.Module], info: ModelInfo, card
     finite, ConfigError for a folder that holds something else, CheckpointError where the disk
     refuses.
     """
+    written.refuse_link(folder)
     folder = Path(os.path.realpath(folder))
     _check_place(folder)
     files = encode(networks, info) | {CARD: card.encode("utf-8", "replace")}
-    scratch = folder.with_name(f".tmp-{uuid.uuid4().hex}")
+    scratch = written.scratch(folder)
     try:
         scratch.mkdir(parents=True)
         for name, content in files.items():
             write_file(scratch / name, content)
-        _sync(scratch)
+        written.sync(scratch)
         for name, content in files.items():
             if (scratch / name).read_bytes() != content:
                 raise CheckpointError(f"{scratch / name} reads back differently; a failing disk?")
         _replace(scratch, folder)
     except OSError as error:
-        free = shutil.disk_usage(next(p for p in folder.absolute().parents if p.exists())).free
-        raise CheckpointError(
-            f"the model could not be written to {folder} ({error.strerror or error}): it needs "
-            f"{sum(map(len, files.values())):,} bytes, {free:,} are free"
-        ) from error
+        raise written.explain(error, folder, sum(map(len, files.values()))) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -338,12 +334,6 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_card(folder: Path, card: str) -> None:
-    """Replace the model card in a model directory."""
-    content = card.encode("utf-8", "replace")
-    write_whole(folder / CARD, lambda scratch: write_file(scratch, content))
-
-
 def _check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give a folder for the model")
@@ -369,25 +359,18 @@ def _replace(scratch: Path, folder: Path) -> None:
         _absorb(old, folder)  # what a crash left
         os.rename(folder, old)
     os.rename(scratch, folder)
-    _sync(folder.parent)
+    written.sync(folder.parent)
     _absorb(old, folder)
 
 
 def _absorb(old: Path, folder: Path) -> None:
-    """Remove a replaced model; files of other names move to the new one."""
-    if not old.exists():
+    """Remove a replaced model; files of other names move to the new one, or stay."""
+    if old.is_symlink() or not old.is_dir():
         return
-    for extra in list(old.iterdir()):
-        if extra.name not in (CONFIG, WEIGHTS, CARD) and not (folder / extra.name).exists():
-            os.rename(extra, folder / extra.name)
-    shutil.rmtree(old)
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # pragma: no cover - folders cannot be opened there
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    for entry in list(old.iterdir()):
+        if entry.name in (CONFIG, WEIGHTS, CARD):
+            written.remove(entry)
+        elif not os.path.lexists(folder / entry.name):
+            os.rename(entry, folder / entry.name)
+    if not any(old.iterdir()):
+        old.rmdir()

@@ -28,6 +28,7 @@ from ganvae.tasks.pictures import (
     about,
     folder,
     is_sheet,
+    refuse_over,
     require,
     scale_of,
     write_index,
@@ -82,6 +83,7 @@ def complete(
         return _each(one, Path(data).expanduser(), Path(out), mask, variants == 1, progress)
     out = Path(out)
     single = is_sheet(out, ".png")
+    refuse_over(out, data, mask)
     if variants < 1:
         raise RangeError(f"variants must be 1 or more, got {variants}")
     if not 1.25 <= context <= 8:
@@ -126,6 +128,7 @@ def _each(
     if not names:
         raise DataError(f"there are no images in {root}")
     masks = _masks(mask)
+    folder(out)
     alike = Counter(map(key, names))
     written: list[Path] = []
     failed: list[DataError] = []

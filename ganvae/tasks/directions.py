@@ -16,9 +16,9 @@ from torch import Tensor
 from ganvae import config
 from ganvae.data.arrays import load
 from ganvae.errors import ConfigError, DataError
+from ganvae.files import write
 from ganvae.models import Model
 from ganvae.models.files import state_of
-from ganvae.tasks.pictures import write
 from ganvae.telling import words
 from ganvae.types import Posterior
 

@@ -22,6 +22,7 @@ from ganvae.tasks.pictures import (
     about,
     folder,
     is_sheet,
+    refuse_over,
     scale_of,
     write_index,
 )
@@ -58,6 +59,7 @@ def edit(
     """
     out = Path(out)
     sheet = is_sheet(out, ".png")
+    refuse_over(out, data)
     directions = _fitting(directions, model)
     if not amounts or not all(abs(amount) < float("inf") for amount in amounts):
         raise RangeError(f"amounts must be finite numbers, at least one, got {list(amounts)}")

@@ -7,9 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from ganvae.errors import ConfigError
+from ganvae.files import write
 from ganvae.models import Model
 from ganvae.models.model import Label
-from ganvae.tasks.pictures import Pictures, Progress, Reader, about, write, write_json
+from ganvae.tasks.pictures import (
+    Pictures,
+    Progress,
+    Reader,
+    about,
+    is_index,
+    refuse_over,
+    write_json,
+)
 
 
 def encode(
@@ -35,6 +44,13 @@ def encode(
     out = Path(out)
     if out.suffix.lower() != ".npz" or out.is_dir():
         raise ConfigError(f"{out} must end in .npz")
+    table = out.with_suffix(".json")
+    refuse_over(out, data)
+    if table.exists() and not is_index(table):
+        raise ConfigError(
+            f"{table} would hold the images' names and is not replaced, since ganvae has not "
+            f"written it: choose another --out"
+        )
     reader = Reader(model, data, n, batch, label)
     means, logvars, names = [], [], []
     for part in reader:
@@ -50,6 +66,5 @@ def encode(
         with scratch.open("wb") as file:
             np.savez(file, mean=arrays[0], logvar=arrays[1])
 
-    table = out.with_suffix(".json")
     told = {"model": about(model), "names": names, "skipped": reader.skipped}
     return [write(out, save), write_json(table, told)]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ganvae.data.decode import FORMATS, MAX_PIXELS, as_srgb
 from ganvae.errors import DataError
-from ganvae.tasks.pictures import write
+from ganvae.files import write
 
 LUMA = (0.299, 0.587, 0.114)
 KEPT = ("L", "LA", "RGB", "RGBA", "I;16")

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from ganvae.errors import ConfigError
+from ganvae.files import write
 from ganvae.models.images import grid, make_gif, to_uint8
-from ganvae.tasks.pictures import write
 
 FILMS = (".gif", ".webp", ".mp4")
 

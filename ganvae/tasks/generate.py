@@ -22,6 +22,7 @@ from ganvae.tasks.pictures import (
     folder,
     gathered,
     is_sheet,
+    refuse_over,
     scale_of,
     write_index,
 )
@@ -63,6 +64,7 @@ def generate(
     if n < 1:
         raise RangeError(f"n must be at least 1, got {n}")
     sheet = is_sheet(out, ".png")
+    refuse_over(out, like)
     batch = at_once(model) if batch is None else batch
     if like is None:
         make, name = _drawn(model, label, seed, temperature, prior, truncation, batch), ""

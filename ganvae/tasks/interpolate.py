@@ -20,6 +20,7 @@ from ganvae.tasks.pictures import (
     folder,
     gathered,
     is_sheet,
+    refuse_over,
     scale_of,
     write_index,
 )
@@ -56,6 +57,7 @@ def interpolate(
     """
     out = Path(out)
     sheet = is_sheet(out, ".png", *FILMS)
+    refuse_over(out, data)
     film = sheet and is_film(out)
     if steps < 2:
         raise RangeError(f"an interpolation needs at least 2 steps, got {steps}")

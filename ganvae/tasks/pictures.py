@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae import files
+from ganvae import files, foreign
 from ganvae.data import Images, sources
 from ganvae.data.decode import EXTENSIONS, Bad, Preparation, colour
 from ganvae.data.workers import Item, prepare_all
-from ganvae.errors import CheckpointError, ConfigError, DataError
+from ganvae.errors import ConfigError, DataError
 from ganvae.models import Model
 from ganvae.models.images import to_tensor
 from ganvae.models.model import Label
@@ -29,7 +29,9 @@ a tensor (B, C, H, W) in [-1, 1]; or images that are open already."""
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much of it is done, and how much there is if known."""
 
-INDEX = "index.json"
+INDEX, MARK = "index.json", ".ganvae"
+"""What the files in a folder are, and what says that the folder is written by ganvae."""
+_INDEX_HEAD = b'{\n "model": {'
 
 
 @dataclass(frozen=True)
@@ -260,26 +262,53 @@ def is_sheet(out: Path, *suffixes: str) -> bool:
 
 
 def folder(out: Path) -> Path:
-    """Makes a folder for files. Raises ConfigError where there is something else."""
+    """A folder for files: a new one, an empty one, or one that has been written by ganvae.
+
+    It is marked first, so that many processes can write into one. Raises ConfigError where there
+    is something else.
+    """
+    if out.is_file():
+        raise ConfigError(f"{out} is a file: choose a folder")
+    if (out / MARK).is_file():
+        return out
     try:
         out.mkdir(parents=True, exist_ok=True)
+        other = next((path.name for path in out.iterdir() if not files.is_scratch(path)), None)
     except OSError as error:
-        raise ConfigError(f"{out} cannot be made a folder: {error.strerror}") from None
+        raise files.explain(error, out) from None
+    if other and not (out / MARK).is_file() and not is_index(out / INDEX):
+        raise ConfigError(
+            f"{out} holds files that ganvae has not written, for example {other}: choose a new or "
+            f"an empty folder, so that nothing of yours is replaced"
+        )
+    files.write_text(out / MARK, "What ganvae writes here may be replaced by ganvae.\n")
     return out
 
 
-def write(path: Path, save: Callable[[Path], Any]) -> Path:
-    """Write a file whole or not at all. Raises CheckpointError where the disk refuses."""
+def refuse_over(out: Path, *inputs: object) -> None:
+    """Raises ConfigError where a file to be written is one of the pictures to be read."""
+    for source in inputs:
+        if not isinstance(source, str | Path) or not out.exists() or not Path(source).exists():
+            continue
+        place = Path(source)
+        inside = place.is_dir() and place.resolve() in out.resolve().parents
+        if out.samefile(place) or (out.is_file() and inside):
+            raise ConfigError(f"{out} is one of the inputs, which is not replaced: choose another")
+
+
+def is_index(path: Path) -> bool:
+    """Whether a file is JSON as :func:`write_index` writes it."""
     try:
-        return files.write(path, save)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
+        with foreign.regular(path, str(path)) as file:
+            return file.read(len(_INDEX_HEAD)) == _INDEX_HEAD
+    except DataError:
+        return False
 
 
 def write_json(path: Path, value: Any) -> Path:
     """Write JSON, in ASCII, so that any name can be in it."""
     text = json.dumps(value, indent=1, allow_nan=False)
-    return write(path, lambda scratch: scratch.write_text(text + "\n", encoding="ascii"))
+    return files.write(path, lambda draft: draft.write_text(text + "\n", encoding="ascii"))
 
 
 def write_index(place: Path, written: Sequence[Path], told: Any) -> list[Path]:

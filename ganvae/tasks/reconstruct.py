@@ -19,6 +19,7 @@ from ganvae.tasks.pictures import (
     about,
     folder,
     is_sheet,
+    refuse_over,
     scale_of,
     write_index,
 )
@@ -50,6 +51,7 @@ def reconstruct(
     """
     out = Path(out)
     sheet = is_sheet(out, ".png")
+    refuse_over(out, data)
     reader = Reader(model, data, ON_A_SHEET if sheet and n is None else n, batch, label)
     shown: list[tuple[Tensor, Tensor]] = []
     written: list[Path] = []

@@ -19,6 +19,7 @@ from ganvae.tasks.pictures import (
     about,
     folder,
     is_sheet,
+    refuse_over,
     require,
     scale_of,
     write_index,
@@ -57,6 +58,7 @@ def translate(
     _refuse(model, variants, reverse)
     out = Path(out)
     sheet = is_sheet(out, ".png")
+    refuse_over(out, data)
     channels = model.shape[0] if reverse else model.info.shape.source
     reader = Reader(
         model, data, ON_A_SHEET if sheet and n is None else n, batch, channels=channels

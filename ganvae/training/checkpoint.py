@@ -1,5 +1,7 @@
 """Checkpoints that are whole or absent: written beside their place, digested, renamed, read back.
 
+Only folders with a manifest of ours are removed or replaced; what else lies there is left alone.
+
 A checkpoint is a folder ``step-00001234`` holding one safetensors file for every group of tensors,
 ``meta.json``, and ``manifest.json`` with the size and the SHA-256 of each of them, the step, the
 run and the digests of its configuration and data. There is no pointer to the newest one: readers
@@ -8,7 +10,6 @@ take the highest step that verifies.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -16,7 +17,6 @@ import os
 import platform
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,16 +28,19 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ganvae import files
 from ganvae.errors import CheckpointError, DivergedError
+from ganvae.files import explain
 
 State = dict[str, dict[str, Tensor]]
 """Groups of tensors by file stem: ``"networks.encoder"``, ``"ema.encoder"``, ..."""
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-_NAME = re.compile(r"step-(\d{8,})(\.old)?")
+OLD = ".ganvae-old"
+"""What the name of a checkpoint ends in while another of its step takes its place."""
+_NAME = re.compile(rf"step-(\d{{8,}})({re.escape(OLD)})?")
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -74,19 +77,21 @@ def save(
         raise ValueError(f"keep must be at least 1, got {keep}")
     finite(state)
     final = folder / f"step-{step:08d}"
-    files = _encode(step, state, meta)
-    scratch = folder / f".tmp-{uuid.uuid4().hex}"
+    contents = _encode(step, state, meta)
+    scratch = files.scratch(final)
+    files.refuse_link(folder)
+    _refuse_foreign(final)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
-        for name, content in files.items():
+        for name, content in contents.items():
             _write(scratch / name, content)
-        _sync(scratch)
+        files.sync(scratch)
         _place(scratch, final)
-        _sync(folder)
+        files.sync(folder)
     except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
-        raise explain(error, final, needed=sum(map(len, files.values()))) from error
+        raise explain(error, final, needed=sum(map(len, contents.values()))) from error
     _read_back(final)
     try:
         _prune(folder, step, keep=keep, best=best)
@@ -145,12 +150,11 @@ def verify(path: Path) -> None:
 def clean(folder: Path) -> None:
     """Removes what an interrupted save or removal left; call it while holding the run's lock."""
     try:
-        for path in folder.glob(".tmp-*"):
-            shutil.rmtree(path)
-        for step, _, path in _candidates(folder):
-            if path.suffix == ".old":
+        files.clean(folder)
+        for step, current, path in _candidates(folder):
+            if not current and is_ours(path):
                 final = folder / f"step-{step:08d}"
-                if not final.exists():
+                if not os.path.lexists(final):
                     path.rename(final)
                 elif _whole(final):
                     shutil.rmtree(path)
@@ -158,12 +162,25 @@ def clean(folder: Path) -> None:
         raise explain(error, folder) from error
 
 
+def is_ours(path: Path) -> bool:
+    """Whether an entry of a ``checkpoints`` folder bears our mark, and so may be removed."""
+    return (
+        not path.is_symlink() and (path / MANIFEST).is_file() and bool(_NAME.fullmatch(path.name))
+    )
+
+
+def unknown(folder: Path) -> list[str]:
+    """Names of what lies among the checkpoints and is not ours: it is never touched."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in entries if not is_ours(path))
+
+
 def writable(folder: Path) -> None:
     """Raises :class:`CheckpointError` unless files can be made, synced and removed in ``folder``.
 
     The folder is created where it does not exist.
     """
-    probe = folder / f".tmp-{uuid.uuid4().hex}"
+    probe = files.scratch(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -198,39 +215,19 @@ def finite(state: Mapping[str, Mapping[str, Tensor]]) -> None:
         raise DivergedError(f"not saved: {', '.join(bad[:3])}{more} hold NaN or infinity")
 
 
-def explain(error: OSError, path: Path, needed: int | None = None) -> CheckpointError:
-    """The sentence for a file that could not be written, with the space it needs and there is."""
-    if error.errno in _FULL:
-        size = "more bytes" if needed is None else f"{needed:,} bytes"
-        return CheckpointError(
-            f"{path} needs {size} and {_free(path):,} are free ({error.strerror}): make room, "
-            f"then continue with --resume; what was saved before is untouched"
-        )
-    return CheckpointError(
-        f"{path} cannot be written ({error.strerror or error}): check that the place exists, is "
-        f"not read-only and belongs to you"
-    )
-
-
-def _free(path: Path) -> int:
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return shutil.disk_usage(path).free
-
-
 def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _encode(step: int, state: State, meta: Mapping[str, Any]) -> dict[str, bytes]:
     """File name -> content, the manifest last."""
-    files = {}
+    made = {}
     for stem, tensors in state.items():
         if not _STEM.fullmatch(stem):
             raise ValueError(f"{stem!r} is not a file stem")
         plain = {name: _plain(tensor) for name, tensor in tensors.items()}
-        files[f"{stem}.safetensors"] = safetensors.torch.save(plain)
-    files["meta.json"] = _json(jsonable(dict(meta)))
+        made[f"{stem}.safetensors"] = safetensors.torch.save(plain)
+    made["meta.json"] = _json(jsonable(dict(meta)))
     manifest = {
         "format": FORMAT,
         "step": step,
@@ -244,11 +241,11 @@ def _encode(step: int, state: State, meta: Mapping[str, Any]) -> dict[str, bytes
         },
         "files": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
+            for name, content in made.items()
         },
     }
-    files[MANIFEST] = _signed(jsonable(manifest))
-    return files
+    made[MANIFEST] = _signed(jsonable(manifest))
+    return made
 
 
 def _version(package: str) -> str:
@@ -291,25 +288,23 @@ def _write(path: Path, content: bytes) -> None:
         os.close(handle)
 
 
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # pragma: no cover - folders cannot be opened there
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _place(scratch: Path, final: Path) -> None:
     """Renames into place; a checkpoint of the same step stays findable until then."""
-    old = final.with_name(final.name + ".old")
+    old = final.with_name(final.name + OLD)
     if final.exists():
         if old.exists():
             _remove(old if _whole(final) else final)
         if final.exists():
             final.rename(old)
     scratch.rename(final)
+
+
+def _refuse_foreign(final: Path) -> None:
+    if os.path.lexists(final) and not is_ours(final):
+        raise CheckpointError(
+            f"{final} is no checkpoint of this run and is left alone: move it elsewhere, then "
+            f"continue with --resume"
+        )
 
 
 def _read_back(path: Path) -> None:
@@ -324,10 +319,10 @@ def _read_back(path: Path) -> None:
 
 
 def _candidates(folder: Path) -> list[tuple[int, bool, Path]]:
-    """(step, is not a leftover, path) of everything that is named like a checkpoint."""
+    """(step, is not a leftover, path) of every folder that is named like a checkpoint."""
     if not folder.is_dir():
         return []
-    matches = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir()]
+    matches = [(_NAME.fullmatch(path.name), path) for path in folder.iterdir() if path.is_dir()]
     return [(int(m[1]), m[2] is None, path) for m, path in matches if m is not None]
 
 
@@ -342,8 +337,8 @@ def _whole(path: Path) -> bool:
 def _complete(path: Path) -> bool:
     """Whether every file has its size: what can be known without reading it all."""
     try:
-        files = _manifest(path)["files"]
-        return all((path / name).stat().st_size == file["bytes"] for name, file in files.items())
+        told = _manifest(path)["files"]
+        return all((path / name).stat().st_size == file["bytes"] for name, file in told.items())
     except (CheckpointError, OSError):
         return False
 
@@ -356,13 +351,13 @@ def _prune(folder: Path, step: int, *, keep: int, best: int | None) -> None:
     )
     kept = {step, *usable[:keep], *([best] if best in usable else [])}
     for number, current, path in found:
-        if not current or number not in kept:
+        if (not current or number not in kept) and is_ours(path):
             _remove(path)
 
 
 def _remove(path: Path) -> None:
     """Out of sight in one rename, then file by file."""
-    scratch = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    scratch = files.scratch(path)
     path.rename(scratch)
     shutil.rmtree(scratch)
 

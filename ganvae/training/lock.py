@@ -1,4 +1,7 @@
-"""One run per directory: a lock of the operating system, which a killed process cannot leave."""
+"""One run per directory: a lock of the operating system, which a killed process cannot leave.
+
+The file is never opened through a link, and is only written where it is empty or ours.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ import errno
 import json
 import os
 import socket
+import stat
 import sys
 from pathlib import Path
 
+from ganvae import files
 from ganvae.errors import BusyError, ConfigError
-from ganvae.training.checkpoint import explain
+from ganvae.files import explain
 
+NAME = ".lock"
+_CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 if sys.platform == "win32":  # pragma: no cover
@@ -40,18 +47,25 @@ class RunLock:
     """
 
     def __init__(self, folder: Path):
-        self.path = folder / ".lock"
+        self.path = folder / NAME
         self._handle: int | None = None
 
     def __enter__(self) -> RunLock:
         assert self._handle is None
+        files.refuse_link(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | _CAREFUL, 0o644)
         except OSError as error:
             raise explain(error, self.path) from error
         try:
             _acquire(handle)
+            if not _is_ours(handle):
+                os.close(handle)
+                raise ConfigError(
+                    f"{self.path} is no lock of ganvae and is left alone: move it elsewhere, or "
+                    f"choose another run directory"
+                )
             os.ftruncate(handle, 0)
             os.lseek(handle, 0, os.SEEK_SET)
             os.write(handle, json.dumps({"pid": os.getpid(), "host": _host()}).encode())
@@ -86,6 +100,34 @@ class RunLock:
             return f"process {int(holder['pid'])} on {holder['host']}"
         except (OSError, ValueError, KeyError, TypeError):  # taken this very moment
             return "another process"
+
+
+def refuse_busy(folder: Path) -> None:
+    """Raises BusyError where another process holds the lock of a directory; writes nothing."""
+    lock = RunLock(folder)
+    try:
+        handle = os.open(lock.path, os.O_RDONLY | _CAREFUL)
+    except OSError:  # none, or nothing that locks
+        return
+    try:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            _acquire(handle)
+    except OSError as error:
+        if error.errno in _BUSY:
+            raise lock._refusal(error) from None
+    finally:
+        os.close(handle)
+
+
+def _is_ours(handle: int) -> bool:
+    """Whether a lock file is empty, or names the process that once held it."""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        return False
+    text = os.read(handle, 4096)
+    try:
+        return not text or set(json.loads(text)) == {"pid", "host"}
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _host() -> str:

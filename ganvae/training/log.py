@@ -9,7 +9,8 @@ from typing import Any, TextIO
 
 from ganvae import files
 from ganvae.errors import ConfigError
-from ganvae.training.checkpoint import explain, jsonable
+from ganvae.files import explain
+from ganvae.training.checkpoint import jsonable
 
 
 class RunLog:
@@ -31,6 +32,8 @@ class RunLog:
         self._folder = run_dir / "tensorboard"
         self._step = resume or 0
         self._board: Any = None
+        for path in (self.path, self._folder):
+            files.refuse_link(path)
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
             if resume is None:

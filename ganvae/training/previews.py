@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ganvae import files
 from ganvae.models.images import grid, save_png
-from ganvae.training.checkpoint import explain
 
 
 def write(
@@ -24,8 +24,5 @@ def write(
     """
     rows = [reals, samples] if reconstructions is None else [reals, reconstructions, samples]
     picture = grid(torch.cat([row.detach().float().cpu() for row in rows]), len(reals))
-    path = run_dir / "previews" / f"step-{step:08d}.png"
-    try:
-        return save_png(picture, path)
-    except OSError as error:
-        raise explain(error, path) from error
+    files.refuse_link(run_dir / "previews")
+    return save_png(picture, run_dir / "previews" / f"step-{step:08d}.png")

@@ -36,7 +36,7 @@ from ganvae.training.ema import Average, decay
 from ganvae.training.engine import Engine, Outcome
 from ganvae.training.guard import Alarms, Guard
 from ganvae.training.lock import RunLock
-from ganvae.training.log import RunLog
+from ganvae.training.log import RunLog, read
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every, rate
 from ganvae.training.signals import Signals
@@ -273,12 +273,16 @@ class Trainer:
         if self.processes.first:
             checkpoint.writable(self.out)
             checkpoint.clean(folder)
-            files.clean(self.out)
+            files.clean(self.out, self.out / "previews")
         found = self._latest() if self.resume else None
+        if found is None:
+            refuse_finished(self.out)
         changed = found is not None and self._check_unchanged(found.meta)
         if found is not None:
             self._restore(found)
         if self.processes.first:
+            for name in checkpoint.unknown(folder):
+                self._say(f"{folder / name} is no checkpoint of this run: it is left alone")
             tensorboard = self.config.training.tensorboard
             self.log = RunLog(self.out, tensorboard, resume=self.at.step if found else None)
             for text in self._early:  # said before it was known where the log continues
@@ -743,6 +747,16 @@ class Trainer:
             custom=sorted(set(self.given) & set(networks)),
         )
         return Model(networks, info)
+
+
+def refuse_finished(out: Path) -> None:
+    """Raises ConfigError where a run without checkpoints has trained: it would begin anew."""
+    begun = any(line["step"] > 0 for line in read(out / "metrics.jsonl"))
+    if begun or (out / "model").exists():
+        raise ConfigError(
+            f"{out} holds a training and its checkpoints are gone, so it cannot go on: put them "
+            f"back, or begin another one with another --out"
+        )
 
 
 def compile_networks(nets: Mapping[str, nn.Module], *, strict: bool = True) -> None:

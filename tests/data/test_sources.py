@@ -543,7 +543,7 @@ def test_tar_shards(tmp_path: Path, setting: Setting) -> None:
         ({"size": 0}, "between 1 and 4096"),
         ({"max_bad": 2.0}, "max_bad"),
         ({"test_share": 0.0}, "test_share"),
-        ({"test_share": 1.0}, "test_share"),
+        ({"test_share": 1.5}, "test_share"),
     ],
 )
 def test_settings_that_cannot_be(

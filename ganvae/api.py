@@ -258,6 +258,7 @@ def assess(
 
     Before that the model gets other priors, and samples the best of them; see docs/priors.md.
     """
+    files.refuse_link(out / "model")
     priors: list[dict[str, Any]] = []
     if chosen.evaluation.priors:
         judge = load_judge(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)

@@ -276,7 +276,6 @@ def write(folder: Path, networks: Mapping[str, nn.Module], info: ModelInfo, card
     finite, ConfigError for a folder that holds something else, CheckpointError where the disk
     refuses.
     """
-    written.refuse_link(folder)
     folder = Path(os.path.realpath(folder))
     _check_place(folder)
     files = encode(networks, info) | {CARD: card.encode("utf-8", "replace")}

@@ -44,6 +44,8 @@ from ganvae.types import Batch, Clock, Noise, Shape, Step, mix
 
 IMAGES = "images.npy"
 """The run's list of image digests, by which a resumed run tells what changed."""
+WRITTEN = ("checkpoints", "metrics.jsonl", IMAGES, "model", "previews", "tensorboard")
+"""What a training writes in its directory, never through a link."""
 
 
 @dataclass
@@ -271,6 +273,8 @@ class Trainer:
         """Continues from a checkpoint, or writes the first one: a full disk shows at once."""
         folder = self.out / "checkpoints"
         if self.processes.first:
+            for name in WRITTEN:
+                files.refuse_link(self.out / name)
             checkpoint.writable(self.out)
             checkpoint.clean(folder)
             files.clean(self.out, self.out / "previews")
@@ -310,7 +314,7 @@ class Trainer:
     def _describe(self) -> None:
         """Writes down the run's images, with which those of a run that goes on are compared."""
         if self.processes.first:
-            self.data.manifest().save(self.out / IMAGES)
+            files.write(self.out / IMAGES, self.data.manifest().save)
 
     def _latest(self) -> checkpoint.Checkpoint | None:
         """The newest checkpoint. Raises ConfigError where processes do not find the same one."""

@@ -150,6 +150,37 @@ def test_a_damaged_store_is_packed_anew(name: str, how: str, make: Make, setting
     assert open_data(setting(root)).notes == []
 
 
+def test_every_flipped_bit_of_pixels_and_description_is_noticed(
+    make: Make, setting: Setting
+) -> None:  # R1
+    root = make(64)
+    open_data(setting(root))
+    (folder,) = stores(setting(root))
+    random = np.random.default_rng(0)
+    for name in ["pixels.u8"] * 20 + ["meta.json"] * 20:
+        whole = (folder / name).read_bytes()
+        flipped = bytearray(whole)
+        flipped[random.integers(len(flipped))] ^= 1 << int(random.integers(8))
+        (folder / name).write_bytes(flipped)
+        with pytest.raises(store.Damaged):
+            store.Store(folder)
+        (folder / name).write_bytes(whole)
+    store.Store(folder)
+
+
+def test_what_lies_among_packed_images_and_is_no_store_stays(make: Make, setting: Setting) -> None:
+    root = make(4)
+    open_data(setting(root))
+    (folder,) = stores(setting(root))
+    for name in ("notes", ".tmp-work", "0" * 32):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "thesis.txt").write_text("mine")
+    make(5)
+    open_data(setting(root))
+    left = {path.name for path in folder.parent.iterdir()}
+    assert {"notes", ".tmp-work", "0" * 32} < left and folder.name not in left
+
+
 def test_an_open_store_outlives_its_successor(make: Make, setting: Setting) -> None:
     root = make(8)
     old = open_data(setting(root))

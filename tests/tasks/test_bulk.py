@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvae import bulk, config, metrics, tasks
+from ganvae import bulk, config, files, metrics, tasks
 from ganvae.bulk import parts, units
 from ganvae.bulk.units import absolute
 from ganvae.data import open_data
@@ -255,11 +255,11 @@ def test_going_on_gives_what_one_go_gives(folder, tmp_path) -> None:
         begin(folder, out, progress=stop_at(16))
     assert len(contents(out)) == 2 and not (out / "_index.json").exists()
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
-    (out / ".tmp-left.parquet").write_bytes(b"half")  # as of a kill in the midst of writing
+    files.scratch(out / "p.parquet").write_bytes(b"half")  # as of a kill in the midst of writing
     assert begin(folder, out).made == 3
     assert contents(out) == contents(tmp_path / "whole")
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert not list(out.glob(".tmp-*"))
+    assert not any(map(files.is_scratch, out.iterdir()))
     assert begin(folder, out).made == 0
 
 
@@ -271,6 +271,27 @@ def test_missing_and_damaged_parts_are_made_again(folder, tmp_path) -> None:
     done.parts[4].write_bytes(b"")
     assert begin(folder, tmp_path / "out").made == 3
     assert contents(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.99])
+def test_a_flipped_bit_of_a_part_is_noticed(folder, tmp_path, place: float) -> None:
+    done = begin(folder, tmp_path / "out")
+    whole = contents(tmp_path / "out")
+    damaged = bytearray(done.parts[2].read_bytes())
+    damaged[int(place * len(damaged))] ^= 1
+    done.parts[2].write_bytes(damaged)
+    assert begin(folder, tmp_path / "out").made == 1
+    assert contents(tmp_path / "out") == whole
+
+
+def test_a_foreign_folder_stays_as_it_is(folder, tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "part-00000.parquet").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="holds something else"):
+        begin(folder, out)
+    assert [path.name for path in out.iterdir()] == ["part-00000.parquet"]
 
 
 def test_other_settings_are_refused(make, folder, photos, tmp_path) -> None:

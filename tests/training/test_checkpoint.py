@@ -311,11 +311,43 @@ def test_an_interrupted_save_leaves_the_old_or_the_new(tmp_path, monkeypatch, ke
 
 def test_leftovers_are_cleaned(tmp_path):
     save(tmp_path, 10)
-    (tmp_path / ".tmp-0123").mkdir()
-    (tmp_path / ".tmp-0123" / "meta.json").write_text("{")
+    for left in (tmp_path / f".ganvae-{'a' * 32}", tmp_path / f".tmp-{'0' * 32}"):
+        left.mkdir()
+        (left / "meta.json").write_text("{")
     checkpoint.clean(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000010"]
     checkpoint.clean(tmp_path / "absent")
+
+
+def test_what_is_not_ours_is_named_and_never_touched(tmp_path):  # R3
+    folder, aside = tmp_path / "checkpoints", tmp_path / "aside"
+    save(folder, 10)
+    (folder / "step-00000010").rename(aside)
+    (folder / "step-00000010").symlink_to(aside)  # moved to another disk
+    (folder / "step-00000005").write_text("x")
+    (folder / ".tmp-x").write_text("x")
+    (folder / "step-00000007.old").mkdir()
+    (folder / "step-00000006").mkdir()
+    (folder / "step-00000006" / "thesis.txt").write_text("mine")
+    foreign = sorted(p.name for p in folder.iterdir())
+    assert checkpoint.unknown(folder) == foreign
+    checkpoint.clean(folder)
+    assert read(folder)[0].step == 10  # what a link leads to is read
+    for step in (20, 30, 40):
+        save(folder, step, keep=1)
+    left = {p.name for p in folder.iterdir()}
+    assert left == {*foreign, "step-00000040"} and checkpoint.verify(aside) is None
+    with pytest.raises(CheckpointError, match="left alone: move it"):
+        save(folder, 6)
+    assert (folder / "step-00000006" / "thesis.txt").read_text() == "mine"
+
+
+def test_no_checkpoint_is_written_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="is a link"):
+        save(tmp_path / "checkpoints", 10)
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_what_reads_back_differently_is_not_called_saved(tmp_path, monkeypatch):
@@ -340,7 +372,9 @@ def test_a_file_size_limit_is_explained(tmp_path):  # T6, by the kernel
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
     try:
-        with pytest.raises(CheckpointError, match=r"step-00000020 needs [\d,]+ bytes and [\d,]+ "):
+        with pytest.raises(
+            CheckpointError, match=r"step-00000020 needs [\d,]+ bytes, more.*ulimit"
+        ):
             save(tmp_path, 20)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

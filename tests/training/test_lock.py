@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ganvae.errors import BusyError, CheckpointError
-from ganvae.training.lock import RunLock
+from ganvae.errors import BusyError, CheckpointError, ConfigError
+from ganvae.training.lock import RunLock, refuse_busy
 
 
 def hold(folder: Path) -> int:
@@ -77,3 +77,44 @@ def test_a_path_that_is_no_directory_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="file"):
         RunLock(tmp_path / "file").__enter__()
+
+
+def test_a_lock_is_not_opened_through_a_link(tmp_path):  # S2
+    notes, run = tmp_path / "notes.txt", tmp_path / "run"
+    notes.write_text("mine")
+    run.mkdir()
+    (run / ".lock").symlink_to(notes)
+    with pytest.raises(CheckpointError, match="is a link"), RunLock(run):
+        pass
+    refuse_busy(run)
+    assert notes.read_text() == "mine" and (run / ".lock").is_symlink()
+
+
+@pytest.mark.parametrize("content", ["another tool's", '{"pid": 1}', "[1]", "7"])
+def test_a_lock_that_is_not_ours_stays_as_it_is(tmp_path, content):
+    (tmp_path / ".lock").write_text(content)
+    with pytest.raises(ConfigError, match="left alone: move it"), RunLock(tmp_path):
+        pass
+    refuse_busy(tmp_path)
+    assert (tmp_path / ".lock").read_text() == content
+
+
+def test_a_fifo_of_that_name_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    refuse_busy(tmp_path)
+    with pytest.raises(ConfigError, match="no lock of ganvae"), RunLock(tmp_path):
+        pass
+
+
+def test_who_asks_whether_a_run_is_busy_writes_nothing(tmp_path):
+    refuse_busy(tmp_path)
+    assert not list(tmp_path.iterdir())
+    first = hold(tmp_path)
+    try:
+        before = (tmp_path / ".lock").read_bytes()
+        with pytest.raises(BusyError, match=f"process {first} on"):
+            refuse_busy(tmp_path)
+        assert (tmp_path / ".lock").read_bytes() == before
+    finally:
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)

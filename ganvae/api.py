@@ -130,11 +130,12 @@ def settle(
     base = settings_of(start)
     if resume and folder is None:
         folder = latest_run(config.override(base or Config(), given))
+    if resume and folder is not None and not is_run(folder):
+        new = _chosen(base or Config(), given)
+        refuse_resume(folder, f"{new.objective} on {new.data.path}")
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
         base = kept_settings(folder / "config.yaml")
     chosen = complete(_chosen(base or Config(), given))
-    if resume and folder is not None and not is_run(folder):
-        refuse_resume(folder, f"{chosen.objective} on {chosen.data.path}")
     Budget.parse(chosen.training.budget)
     Every.parse(chosen.training.checkpoint_every)
     return chosen, folder or new_run(chosen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ganvae import cli, config, outline, tasks
+from ganvae import cli, config, files, outline, tasks
 from ganvae.errors import ConfigError
 
 COMMANDS = [
@@ -176,6 +177,8 @@ def test_a_switch_does_not_swallow_the_data() -> None:
         ("train --config nowhere.yaml", 78, "nowhere.yaml: No such file"),
         ("train nowhere/", 65, "nowhere"),
         ("train --resume", 78, "to resume: name it with --out"),
+        ("train --resume --out typo", 78, "nothing to resume in typo: name the run's directory"),
+        ("train --out= digits", 78, "an argument is empty"),
         ("check nowhere/", 65, "nowhere"),
         ("objectives vea", 78, "did you mean 'vae'?"),
         (
@@ -258,7 +261,7 @@ def test_a_run_leaves_what_it_should(trained: Path) -> None:
     ):  # fmt: skip
         assert (trained / name).stat().st_size > 0, name
     assert list((trained / "previews").glob("step-*.png"))
-    assert not list(trained.rglob(".tmp-*"))
+    assert not any(files.is_scratch(path) for path in trained.rglob("*"))
     kept = config.load(trained / "config.yaml")
     assert (
         kept.training.budget == "8steps" and kept.objective_options["representation"]["fit"] == 64
@@ -281,6 +284,69 @@ def test_a_run_that_exists_is_refused_and_kept(
     assert code == 78 and "training.batch: 16 -> 8" in err
     assert (trained / "evaluation.json").read_bytes() == before
     assert config.load(trained / "config.yaml").training.batch == 16
+
+
+@pytest.mark.parametrize("config_of", ["nobody", "another tool", "playbooks"])
+def test_a_folder_that_is_no_run_is_not_resumed_and_stays_as_it_is(
+    config_of: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # S3
+    mine = tmp_path / "mine"
+    names = ["deep/.tmp-work/thesis.txt", f".tmp-{'0' * 32}", "report.html", "samples.png"]
+    names += {"nobody": [], "another tool": ["config.yaml"], "playbooks": ["a.yaml", "b.yaml"]}[
+        config_of
+    ]
+    for name in [*names, "checkpoints/step-00000005", "checkpoints/step-00000006/x"]:
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text("title: mine\n")
+    before = contents(mine)
+    code, _, err = said(capsys, "train", str(photos), "--resume", "--out", str(mine))
+    assert code == 78 and "no run of ganvae" in err and "vae on" in err
+    code, _, err = said(capsys, "train", str(photos), "--out", str(mine))
+    assert code == 78 and "already holds files" in err
+    assert contents(mine) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_mistyped_run_is_not_begun(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # R6
+    code, _, err = said(capsys, "train", str(photos), "--resume", "--out", str(tmp_path / "typo"))
+    assert code == 78 and "leave out --resume to begin gan_vae on" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # R6
+    run = tmp_path / "run"
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("checkpoints"))
+    before = contents(run)
+    code, _, err = said(capsys, "train", "--resume", "--out", str(run))
+    assert code == 78 and "its checkpoints are gone" in err
+    after = contents(run)
+    after.pop(".lock", None), before.pop(".lock", None)
+    assert after == before
+
+
+@pytest.mark.parametrize("name", ["model", "previews", "metrics.jsonl", "evaluation.json"])
+def test_a_run_is_not_written_through_links(
+    name: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, aside = tmp_path / "run", tmp_path / "aside"
+    shutil.copytree(trained, run)
+    (run / name).rename(aside)
+    (run / name).symlink_to(aside)
+    before = contents(tmp_path)
+    command = ["evaluate", str(run)] if name == "evaluation.json" else ["train", "--resume"]
+    code, _, err = said(
+        capsys, *command, *([] if command[1:] == [str(run)] else ["--out", str(run)])
+    )
+    assert code == 65 and f"{name} is a link" in err and (run / name).is_symlink()
+    after = contents(tmp_path)
+    assert all(after[key] == before[key] for key in before if "aside" in key)
 
 
 def test_resuming_a_finished_run_only_judges_it_again(

@@ -274,6 +274,8 @@ def folder(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         other = next((path.name for path in out.iterdir() if not files.is_scratch(path)), None)
+    except (NotADirectoryError, FileExistsError) as error:
+        raise ConfigError(f"{out} cannot be made a folder: {error.strerror}") from None
     except OSError as error:
         raise files.explain(error, out) from None
     if other and not (out / MARK).is_file() and not is_index(out / INDEX):

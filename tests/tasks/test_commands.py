@@ -166,3 +166,41 @@ def test_bad_input_is_one_sentence_and_a_code(line, code, sentence, place, capsy
     assert sentence in err and found == code
     assert err.startswith("ganvae: ") and err.count("\n") == 1 and out == ""
     assert sorted(place.rglob("*")) == before  # nothing begun
+
+
+def test_nothing_is_written_over_what_somebody_else_made(place, tmp_path, capsys) -> None:  # R10
+    """Inputs, side files that were not named, and folders of others stay as they are."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("000000.png", "index.json", "notes.txt"):
+        (mine / name).write_text("mine")
+    (tmp_path / "x.json").write_text("mine")
+    photo = place / "photos" / "bag" / "0.png"
+    before = photo.read_bytes()
+    for line, sentence in (
+        (f"generate {place}/plain --n 2 --out {mine}", "holds files that ganvae has not written"),
+        (f"reconstruct {place}/plain {place}/photos --out {mine}", "has not written"),
+        (f"encode {place}/plain {place}/photos --out {tmp_path}/x.npz", "x.json would hold"),
+        (f"reconstruct {place}/plain {photo} --out {photo}", "is one of the inputs"),
+        (f"reconstruct {place}/plain {place}/photos --out {photo}", "is one of the inputs"),
+    ):
+        code, _, err = said(capsys, line)
+        assert code == 78 and sentence in err, (line, err)
+    assert photo.read_bytes() == before and not (tmp_path / "x.npz").exists()
+    assert {path.name: path.read_text() for path in mine.iterdir()} == dict.fromkeys(
+        ("000000.png", "index.json", "notes.txt"), "mine"
+    )
+    assert (tmp_path / "x.json").read_text() == "mine"
+
+
+def test_what_ganvae_wrote_may_be_written_again(place, tmp_path, capsys) -> None:
+    for line in (
+        f"generate {place}/plain --n 2 --out {tmp_path}/made",
+        f"generate {place}/plain --n 2 --out {tmp_path}/made",
+        f"encode {place}/plain {place}/photos --out {tmp_path}/x.npz",
+        f"encode {place}/plain {place}/photos --out {tmp_path}/x.npz",
+    ):
+        code, _, err = said(capsys, line)
+        assert code == 0, err
+    (tmp_path / "made" / ".ganvae").unlink()  # of an earlier version, which left no mark
+    assert said(capsys, f"generate {place}/plain --n 2 --out {tmp_path}/made")[0] == 0

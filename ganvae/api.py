@@ -72,6 +72,7 @@ def train(
     seed: int | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    begin: bool = False,
     config: Config | Mapping[str, Any] | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     networks: Mapping[str, nn.Module] | None = None,
@@ -88,6 +89,7 @@ def train(
     seed: of everything random
     out: the run's directory; unset: ``runs/OBJECTIVE-DATA-NUMBER``
     resume: continue the run in ``out`` from its last checkpoint, with its settings
+    begin: with ``resume``: begin the run where there is nothing to resume yet
     config: settings to start from: a Config, its nested form, or a YAML file
     settings: single settings by dotted name, for example ``{"training.batch": 32}``
     networks: modules of your own for some roles, for example ``{"encoder": ...}``
@@ -105,7 +107,9 @@ def train(
         "training.seed": seed,
     }
     given = {key: value for key, value in shortcuts.items() if value is not None}
-    chosen, folder = settle(given | dict(settings or {}), start=config, out=out, resume=resume)
+    chosen, folder = settle(
+        given | dict(settings or {}), start=config, out=out, resume=resume, begin=begin
+    )
     return start(chosen, folder, resume=resume, networks=networks, judge=judge, display=display)
 
 
@@ -120,6 +124,7 @@ def settle(
     start: Config | Mapping[str, Any] | str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    begin: bool = False,
 ) -> tuple[Config, Path]:
     """The complete configuration of a run and its directory.
 
@@ -132,7 +137,7 @@ def settle(
         folder = latest_run(config.override(base or Config(), given))
     if resume and folder is not None and not is_run(folder):
         new = _chosen(base or Config(), given)
-        refuse_resume(folder, f"{new.objective} on {new.data.path}")
+        refuse_resume(folder, f"{new.objective} on {new.data.path}", begin)
     if base is None and resume and folder is not None and (folder / "config.yaml").exists():
         base = kept_settings(folder / "config.yaml")
     chosen = complete(_chosen(base or Config(), given))
@@ -485,20 +490,22 @@ def is_run(out: Path) -> bool:
     return True
 
 
-def refuse_resume(out: Path, what: str) -> None:
+def refuse_resume(out: Path, what: str, begin: bool) -> None:
     """Raises ConfigError: in ``out`` is nothing of ours to resume.
 
     what: would be begun there
+    begin: whether it may be begun where there is nothing at all
     """
     if out.is_dir() and {path.name for path in out.iterdir()} - _EMPTY:
         raise ConfigError(
             f"{out} holds files and no run of ganvae: name the run's directory, or leave out "
             f"--resume and choose a new --out for {what}"
         )
-    raise ConfigError(
-        f"there is nothing to resume in {out}: name the run's directory, or leave out --resume "
-        f"to begin {what} there"
-    )
+    if not begin:
+        raise ConfigError(
+            f"there is nothing to resume in {out}: name the run's directory, or give --begin "
+            f"to begin {what} there"
+        )
 
 
 def refuse_occupied(out: Path) -> None:

@@ -52,6 +52,7 @@ def tournament(
     seed: int | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    begin: bool = False,
     config: Config | Mapping[str, Any] | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     display: Display | None = None,
@@ -63,6 +64,7 @@ def tournament(
     out: the tournament's directory, with a run in it for each objective; unset:
         ``runs/tournament-DATA-NUMBER``
     resume: go on where the tournament in ``out`` stopped; what is finished stays as it is
+    begin: with ``resume``: begin it where there is nothing to resume yet
 
     The rest is as for :func:`ganvae.train`, settings hold for every objective.
     """
@@ -74,8 +76,9 @@ def tournament(
     }
     given = {key: value for key, value in shortcuts.items() if value is not None}
     chosen, folder = settle(
-        objectives, given | dict(settings or {}), start=config, out=out, resume=resume
-    )
+        objectives, given | dict(settings or {}), start=config, out=out, resume=resume,
+        begin=begin,
+    )  # fmt: skip
     return run(chosen, folder, resume=resume, display=display)
 
 
@@ -91,6 +94,7 @@ def settle(
     start: Config | Mapping[str, Any] | str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    begin: bool = False,
 ) -> tuple[dict[str, Config], Path]:
     """The complete configuration of every run by objective, and the tournament's directory.
 
@@ -104,7 +108,7 @@ def settle(
     folder = Path(out) if out else api.latest_run(named) if resume else api.new_run(named)
     plans = _planned(folder) if resume else {}
     if resume and not plans:
-        api.refuse_resume(folder, "a tournament")
+        api.refuse_resume(folder, "a tournament", begin)
     names = [name.replace("-", "_") for name in names] or sorted(plans)
     for name in names:
         if names.count(name) > 1:

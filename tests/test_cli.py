@@ -314,7 +314,7 @@ def test_a_mistyped_run_is_not_begun(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # R6
     code, _, err = said(capsys, "train", str(photos), "--resume", "--out", str(tmp_path / "typo"))
-    assert code == 78 and "leave out --resume to begin gan_vae on" in err
+    assert code == 78 and "or give --begin to begin gan_vae on" in err
     assert not list(tmp_path.iterdir())
 
 

@@ -49,6 +49,9 @@ class Options(Group):
     """The run's directory; unset: runs/OBJECTIVE-DATA-NUMBER."""
     resume: bool = False
     """Continue the run (or the several) in --out from its last checkpoint, with its settings."""
+    begin: bool = False
+    """With --resume: begin the run where there is nothing to resume yet, as a job that is started
+    again and again needs it."""
     config: Path | None = None
     """A YAML file of settings."""
     threads: Threads = None
@@ -94,7 +97,9 @@ def _train_one(given: Mapping[str, Any], options: Options) -> int:
     from ganvae.config import dump
 
     resume = options.resume
-    chosen, folder = api.settle(given, start=options.config, out=options.out, resume=resume)
+    chosen, folder = api.settle(
+        given, start=options.config, out=options.out, resume=resume, begin=options.begin
+    )
     if options.dry_run:
         api.refuse(chosen)
         print(dump(chosen), end="")
@@ -111,7 +116,7 @@ def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Opti
 
     resume = options.resume
     chosen, folder = contest.settle(
-        names, given, start=options.config, out=options.out, resume=resume
+        names, given, start=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
         print("---\n".join(map(dump, chosen.values())), end="")

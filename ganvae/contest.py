@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ganvae.api import Run
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.errors import BusyError, ConfigError, GanvaeError
+from ganvae.foreign import from_environment
 from ganvae.progress import Progress
 from ganvae.training.display import Display
 
@@ -96,7 +96,7 @@ def settle(
 
     Raises ConfigError for fewer than two objectives, one named twice, or an unknown one.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if from_environment("WORLD_SIZE", 1) > 1:
         raise ConfigError("a tournament has one process: start it without torchrun")
     first = api.settings_of(start) or Config()
     others = {key: value for key, value in given.items() if not key.startswith("objective.")}
@@ -214,7 +214,7 @@ def _compared(found: Tournament, progress: Progress | None) -> Tournament:
     if len(found.runs) < 2:
         return found
     sides = comparison.ranked(comparison.open_runs([run.path for run in found.runs]))
-    files.write_text(found.path / PAGE, comparison.html(sides, progress=progress))
+    files.write_text(found.path / PAGE, comparison.html(sides, progress=progress, own=True))
     by_path = {run.path: run for run in found.runs}
     ranked = [by_path[side.left.path] for side in sides]
     return replace(found, runs=ranked, verdict=comparison.verdict(sides))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from ganvae.telling import number
+from ganvae.telling import number, plain
 
 POINTS = 400
 """Points a curve is drawn with; longer ones are averaged down to as many."""
@@ -33,6 +33,11 @@ class Cell:
 
     text: str
     best: bool = True
+
+
+def escape(text: str) -> str:
+    """Text within a page: neither markup nor control characters."""
+    return html.escape(plain(text))
 
 
 def document(title: str, about: str, body: Iterable[str]) -> str:
@@ -185,7 +190,7 @@ def _scale(curves: Curves) -> tuple[str, float]:
 
 
 def _untex(text: str) -> str:
-    return text.replace("$", "\\$")
+    return plain(text).replace("$", "\\$")
 
 
 _STYLE = """

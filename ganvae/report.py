@@ -12,7 +12,7 @@ from ganvae import __version__, config, files, objectives, page, scores
 from ganvae.config import Config
 from ganvae.errors import DataError
 from ganvae.page import Curves
-from ganvae.telling import duration
+from ganvae.telling import duration, name_of
 from ganvae.training import log
 
 PREVIEWS = 12
@@ -67,7 +67,7 @@ SAMPLES = dict.fromkeys(
 def html(left: Left) -> str:
     """The report of a run."""
     run, lines, chosen = left.path, left.lines, left.config
-    title = f"{run.resolve().name}: {chosen.objective} on {Path(chosen.data.path).name}"
+    title = f"{run.resolve().name}: {chosen.objective} on {name_of(chosen.data.path)}"
     sections = {
         "Held-out scores": _scores(left.evaluation),
         "Samples": page.file(run / "samples.png", SAMPLES[chosen.data.task]),

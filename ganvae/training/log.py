@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from ganvae import files
 from ganvae.errors import ConfigError
+from ganvae.telling import plain, redacted
 from ganvae.training.checkpoint import explain, jsonable
 
 
@@ -52,6 +53,7 @@ class RunLog:
 
     def event(self, text: str, step: int | None = None) -> None:
         """Something that happened, in words; at the last logged step unless it is given."""
+        text = plain(redacted(text))
         step = self._step if step is None else step
         self._line(step, {"step": step, "event": text})
         if self._board is not None:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ganvae import foreign
 from ganvae.telling import number, plain
 
+MOST = 2**28
+"""Bytes of a picture."""
 POINTS = 400
 """Points a curve is drawn with; longer ones are averaged down to as many."""
 
@@ -101,7 +104,7 @@ def picture(png: bytes, caption: str) -> str:
 
 def file(path: Path, caption: str) -> str:
     """The picture of a file; nothing where there is none."""
-    return picture(path.read_bytes(), caption) if path.exists() else ""
+    return picture(foreign.read(path, MOST), caption) if path.exists() else ""
 
 
 def strip(pictures: Sequence[str]) -> str:

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from ganvae import files
+from ganvae import files, foreign
 from ganvae.errors import ConfigError
 from ganvae.telling import plain, redacted
 from ganvae.training.checkpoint import explain, jsonable
+
+MAX_LINE = 2**20
+"""Bytes of a line that is read."""
 
 
 class RunLog:
@@ -100,17 +103,27 @@ class RunLog:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a ``metrics.jsonl``; a half-written one is left out."""
+    """The whole lines of a ``metrics.jsonl``; a half-written one, or another's, is left out."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
+    with foreign.regular(path, str(path)) as file:
+        while text := file.readline(MAX_LINE):
             try:
-                line = json.loads(text)
-            except ValueError:
+                line = json.loads(text.decode("utf-8", "replace"))
+            except (ValueError, RecursionError):
                 continue
-            if isinstance(line, dict) and isinstance(line.get("step"), int):
+            if isinstance(line, dict) and "step" in line and _is_ours(line):
                 yield line
+
+
+def _is_ours(line: dict[str, Any]) -> bool:
+    """Whether what every line has, or may have, is as it is written here."""
+    kinds = {"step": (int,), "images": (int,), "seconds": (int, float), "event": (str,)}
+    return all(
+        type(line[name]) in allowed and (name == "event" or 0 <= line[name] < 2**63)
+        for name, allowed in kinds.items()
+        if name in line
+    )
 
 
 def _truncate(path: Path, step: int) -> None:

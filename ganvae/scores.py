@@ -95,7 +95,8 @@ def _fits(
 
 
 def _sound(value: Any) -> bool:
-    return not isinstance(value, (int, float)) or abs(value) < 2**63
+    most = 1e300 if isinstance(value, float) else 2**63
+    return not isinstance(value, (int, float)) or abs(value) < most
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 70
 
 def name_of(path: str) -> str:
     """The last part of a path or an address, fit to be shown."""
-    return plain(PurePath(redacted(path)).name or path)
+    return line(PurePath(redacted(path)).name or path)
 
 
 def short(text: str, most: int = MOST) -> str:

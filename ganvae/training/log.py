@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -141,6 +142,12 @@ def _writer(folder: Path, resume: int | None) -> Any:
         ) from error
     try:
         return SummaryWriter(str(folder), purge_step=None if resume is None else resume + 1)
+    except UnicodeEncodeError:
+        warnings.warn(
+            "TensorBoard takes no folder whose name is not in UTF-8: it gets nothing of this run",
+            stacklevel=2,
+        )
+        return None
     except OSError as error:
         raise explain(error, folder) from error
 

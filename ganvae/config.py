@@ -198,6 +198,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 MAX_BYTES, MAX_VALUES = 2**20, 10_000
 """Of a YAML file: more is no configuration."""
+MAX_TEXT = 4096
 
 _PLAIN = re.compile(r"[\w./-]+")
 _T = TypeVar("_T")
@@ -394,7 +395,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _truth(value, where)
     if hint in (int, float):
         return _number(hint, value, where)
-    if hint is str and isinstance(value, str) and value:
+    if hint is str and isinstance(value, str) and 0 < len(value) <= MAX_TEXT:
         return value
     raise ConfigError(f"{where} must be {_called(hint)}, got {shown(value)}")
 

@@ -245,10 +245,10 @@ def find(path: str) -> Source:
     if "\0" in path or not path:
         raise DataError("the data path is empty or has a null character; give a folder of images")
     with gate(path, mend="give a folder of images"):
-        local = Path(whole(path)).expanduser()
-        if local.is_dir():
+        local = Path(os.path.expanduser(whole(path)))
+        if os.path.isdir(local):  # where Path's raises for a name that is too long
             return _folder(path, local)
-        if local.exists():
+        if os.path.exists(local):
             return _file(path, local)
     if path.lacks:
         raise DataError(

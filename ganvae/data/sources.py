@@ -19,7 +19,7 @@ from ganvae.data.decode import EXTENSIONS
 from ganvae.data.workers import Item
 from ganvae.errors import DataError
 from ganvae.foreign import gate
-from ganvae.telling import Address, whole
+from ganvae.telling import HIDDEN, Address, whole
 
 DIGITS = "digits"
 """The data that are the embedded digits, whatever lies in the folder of that name."""

@@ -111,6 +111,9 @@ def test_another_resource_is_another_address() -> None:
     assert Address("zip://x.tar::https://u:p@h/a.zip") == "zip://x.tar::https://h/a.zip"
     assert Address("s3://KEY:SE/C?RET@b/x.tar") == "s3://b/x.tar"
     assert Address("photos of mine?") == "photos of mine?"
+    with pytest.raises(DataError, match="braces") as refused:
+        open_data(config.Data(path=f"https://u:{SECRET}@h/{{a.tar?sig={SECRET}"))
+    assert SECRET not in str(refused.value)
 
 
 def test_a_copy_of_an_address_opens_the_same() -> None:

@@ -557,9 +557,3 @@ def test_odd_paths(setting: Setting) -> None:
     for path in ("", "a\0b", "/nowhere/at/all"):
         with pytest.raises(DataError):
             sources.find(path)
-
-
-@pytest.mark.parametrize("path", ["x" * 300, "~nobody-of-that-name/x", "a/" * 3000, "x\x1b[1m"])
-def test_a_name_that_no_file_can_have_is_refused_in_a_sentence(path: str) -> None:
-    with pytest.raises(DataError, match="does not exist"):
-        sources.find(path)

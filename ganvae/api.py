@@ -21,9 +21,10 @@ from ganvae.config import Config
 from ganvae.data import Data, Manifest, open_data
 from ganvae.data.check import Report
 from ganvae.data.check import check as check_images
-from ganvae.data.dataset import judged_by, refuse_contradictions
+from ganvae.data.dataset import judged_by, refuse_contradictions, refuse_untold
 from ganvae.data.pairs import paired as are_paired
 from ganvae.errors import ConfigError
+from ganvae.foreign import from_environment
 from ganvae.metrics.judge import load as load_judge
 from ganvae.metrics.sampling import made_of_sources, spread
 from ganvae.models import Model
@@ -316,6 +317,7 @@ def evaluate(
         raise ConfigError("name the images to judge the model on: only a run knows its own")
     base = config.load(folder / "config.yaml") if own and folder is not None else Config()
     given = dict(settings or {}) | ({} if data is None else {"data.path": str(data)})
+    refuse_untold(base.data, given, folder or "")
     if not own:
         base = _as_trained(base, loaded)
     chosen = config.override(base, given)
@@ -446,7 +448,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "processes": from_environment("WORLD_SIZE", 1),
         "versions": {name: version(name) for name in names},
     }
 
@@ -454,14 +456,14 @@ def environment() -> dict[str, Any]:
 def use_threads(threads: int | None) -> None:
     """Lets torch use so many CPU threads; None leaves it as it is."""
     if threads is not None:
-        if threads < 1:
-            raise ConfigError(f"--threads must be at least 1, got {threads}")
+        if not 1 <= threads <= config.MAX_THREADS:
+            raise ConfigError(f"--threads must be from 1 to {config.MAX_THREADS}, got {threads}")
         torch.set_num_threads(threads)
 
 
 def is_first() -> bool:
     """Whether this process speaks and writes for all of torchrun's."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return from_environment("RANK", 0) == 0
 
 
 def packing(progress: Progress | None) -> Callable[[int, int | None], None] | None:
@@ -521,13 +523,13 @@ def refuse_occupied(out: Path) -> None:
 
 
 def _stem(chosen: Config) -> str:
-    name = re.sub(r"[^\w.-]+", "-", Path(chosen.data.path).name or "data").strip("-.") or "data"
+    name = re.sub(r"[^\w.-]+", "-", name_of(chosen.data.path)).strip("-.") or "data"
     return f"{chosen.objective}-{name[:60]}"
 
 
 def new_run(chosen: Config) -> Path:
     """The first free ``runs/OBJECTIVE-DATA-NUMBER``; many processes agree on torchrun's id."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if from_environment("WORLD_SIZE", 1) > 1:
         launched = os.environ.get("TORCHELASTIC_RUN_ID", "none")
         if launched == "none":
             raise ConfigError("name the run's directory with --out where many processes train")

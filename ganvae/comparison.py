@@ -15,13 +15,14 @@ from torch import Tensor
 
 from ganvae import __version__, config, files, page, report, scores
 from ganvae.data import Data, open_data
+from ganvae.data.dataset import refuse_untold
 from ganvae.errors import ConfigError, GanvaeError
 from ganvae.metrics import sampling
 from ganvae.models import Model, load
 from ganvae.models.images import grid
 from ganvae.page import Cell, Curves, shown
 from ganvae.tasks.pictures import scale_of
-from ganvae.telling import name_of
+from ganvae.telling import name_of, quoted
 
 SAMPLES, COLUMNS = 36, 6
 HELD_OUT = 8
@@ -109,12 +110,17 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def html(sides: Sequence[Side], *, seed: int = 0, progress: Progress | None = None) -> str:
-    """The page."""
+def html(
+    sides: Sequence[Side], *, seed: int = 0, progress: Progress | None = None, own: bool = False
+) -> str:
+    """The page.
+
+    own: whether the runs were made here, and the images that they name may be asked for anywhere
+    """
     told = progress or (lambda what, done, total: None)
-    opened = _opened(sides)
+    opened = _opened(sides, own)
     sections = {
-        "Runs": page.sentences(*_cautions(sides)) + _runs(sides),
+        "Runs": page.sentences(*_cautions(sides, own)) + _runs(sides),
         "Held-out scores": page.sentences(verdict(sides)) + _scores(sides),
         "Samples": _samples(sides, opened, seed, told),
         "Held-out images": _held_out(sides, opened, seed, told),
@@ -154,13 +160,15 @@ def verdict(sides: Sequence[Side]) -> str:
     return f"Best by {best['name']}: {names}, which their errors do not tell apart."
 
 
-def _cautions(sides: Sequence[Side]) -> Iterator[str]:
+def _cautions(sides: Sequence[Side], own: bool) -> Iterator[str]:
     """What a reader should know before comparing."""
     for side in sides:
+        if not own and (why := _leads_out(side)):
+            yield f"{side.name} is shown without held-out images: {why}."
         if side.model is None:
             yield f"{side.name} has no samples here: {side.why}."
         if not side.figures:
-            again = f"ganvae train --resume --out {side.left.path}"
+            again = f"ganvae train --resume --out {quoted(str(side.left.path))}"
             yield f"{side.name} has no scores: it was not judged yet; `{again}` ends with them."
         yield from (f"{side.name}: {alarm}" for alarm in scores.alarms(side.left.evaluation))
     if not _comparable(sides):
@@ -210,7 +218,7 @@ def _facts(side: Side) -> dict[str, Any]:
     machine = side.left.evaluation.get("environment") or {}
     return {
         "objective": chosen.objective,
-        "data": Path(chosen.data.path).name,
+        "data": name_of(chosen.data.path),
         "budget": chosen.training.budget,
         "seconds": end.get("seconds"),
         "steps": end.get("step"),
@@ -303,11 +311,20 @@ def _differences(sides: Sequence[Side]) -> str:
 # -- pictures -------------------------------------------------------------------------------------
 
 
-def _opened(sides: Sequence[Side]) -> dict[str, Data]:
+def _leads_out(side: Side) -> str:
+    """Why the images that a run names are not opened, if it may be a stranger's."""
+    try:
+        refuse_untold(side.left.config.data, (), side.left.path)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _opened(sides: Sequence[Side], own: bool) -> dict[str, Data]:
     """The images of the runs by fingerprint, as far as they are still there and unchanged."""
     found: dict[str, Data] = {}
     for side in sides:
-        if side.model is not None and side.data not in found:
+        if side.model is not None and side.data not in found and (own or not _leads_out(side)):
             try:
                 data = open_data(side.left.config.data, paired=side.model.info.paired)
             except GanvaeError:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
@@ -13,8 +14,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ganvae import files, outline
+from ganvae import files, foreign, outline
 from ganvae.errors import ConfigError, RangeError
+from ganvae.telling import Address, short, shown, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,9 @@ class Data:
     """Where packed images are kept; unset: $XDG_CACHE_HOME/ganvae."""
     stream: bool = False
     """Read tar or Parquet shards while training, where they are too many to be packed."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Address(self.path))  # no secret of it is written anywhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +169,8 @@ INCIDENTAL = {
 The contents of ``data.path`` count by their fingerprint.
 """
 
+MAX_THREADS = 1024
+"""More than that many threads a process cannot start everywhere."""
 _LIMITS: dict[str, tuple[float, float]] = {
     "data.size": (1, 4096),
     "data.test_share": (0, 1),
@@ -180,7 +187,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "training.seed": (0, 2**63 - 1),
     "training.lr_scale": (0, 1e6),
     "training.ema_half_life": (1, 10**12),
-    "training.threads": (1, 4096),
+    "training.threads": (1, MAX_THREADS),
     "training.keep": (1, 10**6),
     "training.previews": (0, 10**4),
     "training.evaluations": (0, 10**4),
@@ -188,6 +195,10 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "evaluation.samples": (2, 10**7),
     "evaluation.importance": (1, 10**6),
 }
+
+MAX_BYTES, MAX_VALUES = 2**20, 10_000
+"""Of a YAML file: more is no configuration."""
+MAX_TEXT = 4096
 
 _PLAIN = re.compile(r"[\w./-]+")
 _T = TypeVar("_T")
@@ -198,7 +209,10 @@ def load(path: Path | str) -> Config:
 
     Raises ConfigError naming the file and the key for anything that is not understood.
     """
-    return parse(_read_yaml(Path(path)), source=f"{path}: ")
+    try:
+        return parse(_read_yaml(Path(path)), source=f"{path}: ")
+    except ConfigError as error:  # what it names may be as long as the file
+        raise type(error)(short(str(error))) from error
 
 
 def parse(document: Mapping[str, Any], source: str = "", start: Config | None = None) -> Config:
@@ -220,7 +234,7 @@ def parse(document: Mapping[str, Any], source: str = "", start: Config | None = 
             section = fill(getattr(config, key), value, f"{source}{key}")
             config = replace(config, **{key: section})
         else:
-            raise ConfigError(f"{source}{key} must hold settings (key: value), got {value!r}")
+            raise ConfigError(f"{source}{key} must hold settings (key: value), got {shown(value)}")
     validate(config, source)
     return config
 
@@ -337,7 +351,9 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 def _with_objective(config: Config, value: Any, source: str) -> Config:
     given: dict[Any, Any] = {"name": value} if isinstance(value, str) else value
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{source}objective must be a name, or name and options, got {value!r}")
+        raise ConfigError(
+            f"{source}objective must be a name, or name and options, got {shown(value)}"
+        )
     name = str(given.get("name", config.objective)).replace("-", "_")
     known = outline.objectives()
     if name not in known:
@@ -379,9 +395,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _truth(value, where)
     if hint in (int, float):
         return _number(hint, value, where)
-    if hint is str and isinstance(value, str) and value:
+    if hint is str and isinstance(value, str) and 0 < len(value) <= MAX_TEXT:
         return value
-    raise ConfigError(f"{where} must be {_called(hint)}, got {value!r}")
+    raise ConfigError(f"{where} must be {_called(hint)}, got {shown(value)}")
 
 
 def _choose(options: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -389,7 +405,7 @@ def _choose(options: tuple[Any, ...], value: Any, where: str) -> Any:
         if not isinstance(value, bool) and str(value) == str(option):
             return option
     words = [str(option) for option in options]
-    raise ConfigError(f"{where} must be one of {', '.join(words)}, got {value!r}")
+    raise ConfigError(f"{where} must be one of {', '.join(words)}, got {shown(value)}")
 
 
 def _truth(value: Any, where: str) -> bool:
@@ -397,7 +413,7 @@ def _truth(value: Any, where: str) -> bool:
     value = words.get(value.lower(), value) if isinstance(value, str) else value
     if isinstance(value, bool):
         return value
-    raise ConfigError(f"{where} must be true or false, got {value!r}")
+    raise ConfigError(f"{where} must be true or false, got {shown(value)}")
 
 
 def _number(kind: Any, value: Any, where: str) -> Any:
@@ -410,7 +426,7 @@ def _number(kind: Any, value: Any, where: str) -> Any:
                 return int(value) if not isinstance(value, str) or value.isdigit() else int(number)
     except (ValueError, OverflowError):
         pass
-    raise ConfigError(f"{where} must be {_called(kind)}, got {value!r}")
+    raise ConfigError(f"{where} must be {_called(kind)}, got {shown(value)}")
 
 
 def _called(hint: Any) -> str:
@@ -441,6 +457,7 @@ def _lines(name: str, values: Mapping[str, Any], known: tuple[outline.Field, ...
 def _scalar(value: Any) -> str:
     import yaml
 
+    value = str(value) if isinstance(value, str) else value  # an address is more than that
     style = '"' if isinstance(value, str) and not _PLAIN.fullmatch(value) else None
     line: str = yaml.safe_dump(value, width=float("inf"), allow_unicode=True, default_style=style)
     return line.removesuffix("\n").removesuffix("\n...")
@@ -449,29 +466,50 @@ def _scalar(value: Any) -> str:
 def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """Safe, and without silently dropping a key that is there twice."""
-
-    def mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-        keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for position, key in enumerate(keys) if key in keys[:position]]
-        if twice:
-            line = node.start_mark.line + 1
-            raise ConfigError(f"{path}: {twice[0]!r} is there twice in the block at line {line}")
-        return dict(loader.construct_pairs(node, deep=True))
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    content = foreign.read(path, MAX_BYTES, f"the configuration {path}", ConfigError)
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
+        document = yaml.load(content.decode(), _loader(path))
+    except ConfigError:
+        raise
+    except Exception as error:  # constructors raise whatever a value makes them
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or type(error).__name__
-        raise ConfigError(f"{path} is not valid YAML{place}: {problem}") from error
+        problem = getattr(error, "problem", None)
+        why = words(error) if problem is None else short(str(problem), 160)
+        raise ConfigError(f"{path} is not valid YAML{place}: {why}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold settings (key: value), got {type(document).__name__}")
     return document
+
+
+def _loader(path: Path) -> Any:
+    """A safe loader of so many values, none of them there twice, under a key or by an alias."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        nodes = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.nodes += 1
+            event = self.peek_event()
+            here = f"{path}, line {event.start_mark.line + 1}"
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{here}: aliases are not read, write the value out")
+            if self.nodes > MAX_VALUES:
+                raise ConfigError(f"{here}: there are more than {MAX_VALUES:,} values")
+            return super().compose_node(parent, index)
+
+    def mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+        pairs = loader.construct_pairs(node, deep=True)
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            twice = next(key for key, count in counts.items() if count > 1)
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{path}: {shown(twice)} is there twice in the block at line {line}")
+        return made
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    return Loader

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ganvae import api, comparison, config, files, objectives
+from ganvae import api, comparison, config, files, foreign, objectives, scores
 from ganvae.api import Run
 from ganvae.config import Config
 from ganvae.data import Data, open_data
-from ganvae.errors import BusyError, ConfigError, GanvaeError
+from ganvae.errors import BusyError, CheckpointError, ConfigError, GanvaeError
+from ganvae.foreign import from_environment, gate, read_json
 from ganvae.progress import Progress
 from ganvae.training.display import Display
 
 PAGE = "comparison.html"
+MAX_META = 2**26
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def settle(
 
     Raises ConfigError for fewer than two objectives, one named twice, or an unknown one.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if from_environment("WORLD_SIZE", 1) > 1:
         raise ConfigError("a tournament has one process: start it without torchrun")
     first = api.settings_of(start) or Config()
     others = {key: value for key, value in given.items() if not key.startswith("objective.")}
@@ -194,15 +194,16 @@ def _finished(chosen: Config, path: Path, fingerprint: str) -> Run | None:
     judged = path / "evaluation.json"
     if not described or not judged.exists():
         return None
-    meta = json.loads(described[-1].read_text(encoding="utf-8"))
-    kept = config.parse(meta["config"])
-    same = not config.difference(kept, chosen) and kept.evaluation == chosen.evaluation
-    since = judged.stat().st_mtime >= described[-1].stat().st_mtime
-    if not (meta["position"]["done"] and same and since and meta["fingerprint"] == fingerprint):
-        return None
-    at = meta["position"]
-    evaluation = json.loads(judged.read_text(encoding="utf-8"))
-    return Run(path, chosen, "done", at["step"], at["seconds"], api.load(path), evaluation)
+    with gate(f"the checkpoint {described[-1].parent}", CheckpointError):
+        meta = read_json(foreign.read(described[-1], MAX_META), str(described[-1]))
+        kept = config.parse(meta["config"])
+        same = not config.difference(kept, chosen) and kept.evaluation == chosen.evaluation
+        since = judged.stat().st_mtime >= described[-1].stat().st_mtime
+        at = meta["position"]
+        if not (at["done"] and same and since and meta["fingerprint"] == fingerprint):
+            return None
+        step, seconds = int(at["step"]), float(at["seconds"])
+    return Run(path, chosen, "done", step, seconds, api.load(path), scores.read(judged))
 
 
 def _forget(chosen: Mapping[str, Config], out: Path) -> None:
@@ -219,7 +220,7 @@ def _compared(found: Tournament, progress: Progress | None) -> Tournament:
     if len(found.runs) < 2:
         return found
     sides = comparison.ranked(comparison.open_runs([run.path for run in found.runs]))
-    files.write_text(found.path / PAGE, comparison.html(sides, progress=progress))
+    files.write_text(found.path / PAGE, comparison.html(sides, progress=progress, own=True))
     by_path = {run.path: run for run in found.runs}
     ranked = [by_path[side.left.path] for side in sides]
     return replace(found, runs=ranked, verdict=comparison.verdict(sides))

@@ -53,7 +53,8 @@ def write(path: Path, save: Callable[[Path], Any]) -> Path:
 
 def write_text(path: Path, text: str) -> Path:
     """Writes a text in UTF-8 whole or not at all. Raises CheckpointError."""
-    return write(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+    content = text.encode("utf-8", "backslashreplace")  # a name need not be any text
+    return write(path, lambda draft: draft.write_bytes(content))
 
 
 def clean(*folders: Path) -> None:

@@ -8,15 +8,18 @@ and a place where whatever a parser raises becomes one of our errors.
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ganvae.errors import DataError, GanvaeError
-from ganvae.telling import plain, redacted, short, words
+from ganvae.errors import ConfigError, DataError, GanvaeError
+from ganvae.telling import plain, redacted, short, shown, some, words
 
 
 @contextmanager
@@ -115,3 +118,42 @@ def read(path: Path, limit: int, what: str = "", error: type[GanvaeError] = Data
     what = what or str(path)
     with regular(path, what, error) as file, gate(what, error):
         return Limited(file, limit, what, error).read()
+
+
+def read_json(content: bytes, where: str, error: type[GanvaeError] = DataError) -> dict[str, Any]:
+    """A JSON object without duplicate keys, NaN or infinity; ``error`` is raised otherwise.
+
+    where: what it is, named in the sentence
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            twice = [shown(key) for key, count in counts.items() if count > 1]
+            raise ValueError(f"duplicate keys {some(twice)}")
+        return made
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number in JSON")
+
+    try:
+        made = json.loads(content.decode(), object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError) as cause:
+        nested = isinstance(cause, RecursionError)
+        reason = "it is nested too deeply" if nested else words(cause)
+        raise error(short(f"{plain(where)} is not valid JSON: {reason}")) from None
+    if not isinstance(made, dict):
+        raise error(f"{plain(where)} must be a JSON object, got {shown(made)}")
+    return made
+
+
+def from_environment(variable: str, otherwise: int) -> int:
+    """A whole number of the environment, at least ``otherwise``. Raises ConfigError for others."""
+    told = os.environ.get(variable) or str(otherwise)
+    if not re.fullmatch("[0-9]{1,9}", told) or int(told) < otherwise:
+        raise ConfigError(
+            f"{variable} in the environment must be a whole number from {otherwise}, got "
+            f"{shown(told)}"
+        )
+    return int(told)

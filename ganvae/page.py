@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from ganvae.telling import number
+from ganvae import foreign
+from ganvae.telling import number, plain
 
+MOST = 2**28
+"""Bytes of a picture."""
 POINTS = 400
 """Points a curve is drawn with; longer ones are averaged down to as many."""
 
@@ -33,6 +36,11 @@ class Cell:
 
     text: str
     best: bool = True
+
+
+def escape(text: str) -> str:
+    """Text within a page: neither markup nor control characters."""
+    return html.escape(plain(text))
 
 
 def document(title: str, about: str, body: Iterable[str]) -> str:
@@ -96,7 +104,7 @@ def picture(png: bytes, caption: str) -> str:
 
 def file(path: Path, caption: str) -> str:
     """The picture of a file; nothing where there is none."""
-    return picture(path.read_bytes(), caption) if path.exists() else ""
+    return picture(foreign.read(path, MOST), caption) if path.exists() else ""
 
 
 def strip(pictures: Sequence[str]) -> str:
@@ -185,7 +193,7 @@ def _scale(curves: Curves) -> tuple[str, float]:
 
 
 def _untex(text: str) -> str:
-    return text.replace("$", "\\$")
+    return plain(text).replace("$", "\\$")
 
 
 _STYLE = """

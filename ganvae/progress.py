@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,14 +15,26 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ganvae.telling import plain
+from ganvae.telling import plain, redacted
 from ganvae.training.display import Display
 
 _SCORES = ("kid", "fid", "mse", "psnr")
 
 
 class Console(RichConsole):
-    """One that leaves it to its user what follows when nobody listens any more."""
+    """One that shows text as it is: nothing in it is markup, or obeyed by the terminal.
+
+    It leaves it to its user what follows when nobody listens any more.
+    """
+
+    def __init__(self, file: TextIO, width: int | None = None, **options: Any):
+        super().__init__(
+            file=file, width=width, highlight=False, markup=False, emoji=False, **options
+        )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What is printed, and what stands in tables, unless it is more than text already."""
+        return super().render_str(plain(text), **options)
 
     def on_broken_pipe(self) -> None:
         """Rich would end the process here."""
@@ -36,9 +49,8 @@ def console(stream: str = "stderr") -> Console:
     file: TextIO | None = getattr(sys, stream)
     if file is None or file.closed:
         file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    terminal = file.isatty()
-    width = None if terminal else int(os.environ.get("COLUMNS") or 100)
-    return Console(file=file, width=width, highlight=False, soft_wrap=False)
+    width = None if file.isatty() else min(shutil.get_terminal_size((100, 24)).columns, 1000)
+    return Console(file, width, soft_wrap=False)
 
 
 def display(where: Console | None = None) -> Display:
@@ -87,10 +99,10 @@ class LineDisplay(Display):
     def message(self, text: str) -> None:
         """One line; a stream that was closed meanwhile ends the telling, not the training."""
         try:
-            self.console.print(Text(plain(text)), soft_wrap=True)
+            self.console.print(redacted(text), soft_wrap=True)
             self.console.file.flush()
         except (OSError, ValueError):
-            self.console = Console(file=open(os.devnull, "w"))  # noqa: SIM115
+            self.console = Console(open(os.devnull, "w"))  # noqa: SIM115
 
 
 class LiveDisplay(Display):
@@ -103,7 +115,7 @@ class LiveDisplay(Display):
     def start(self, budget: str) -> None:
         """Draws an empty bar."""
         self._live.start()
-        self._live.update(Text(f"training for {budget} …"), refresh=True)
+        self._live.update(f"training for {budget} …", refresh=True)
 
     def update(
         self,
@@ -123,10 +135,11 @@ class LiveDisplay(Display):
             f"{clock(remaining_s)} left",
         )
         body = Table.grid(padding=(0, 2))
-        body.add_row("[dim]step[/]", f"{step:,}  ({images:,} images, {images_per_s:,.0f}/s)")
-        shown = "  ".join(f"{name} [bold]{value:.4g}[/]" for name, value in losses.items())
-        body.add_row("[dim]losses[/]", shown)
-        body.add_row("[dim]held-out[/]", scores(score) if score else "[dim]not yet[/]")
+        body.add_column(style="dim")
+        body.add_row("step", f"{step:,}  ({images:,} images, {images_per_s:,.0f}/s)")
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        body.add_row("losses", shown)
+        body.add_row("held-out", scores(score) if score else "not yet")
         both = Table.grid()
         both.add_row(head)
         both.add_row(body)
@@ -134,7 +147,7 @@ class LiveDisplay(Display):
 
     def message(self, text: str) -> None:
         """A line above the bar."""
-        self.console.print(Text(plain(text), style="yellow"))
+        self.console.print(redacted(text), style="yellow")
 
     def close(self) -> None:
         """Leaves the last state standing."""
@@ -167,14 +180,14 @@ class Tracker:
         left = f"{clock(spent * (total - done) / max(done, 1))} left" if total else ""
         count = f"{done:,}/{total:,}" if total else f"{done:,}"
         if not self.console.is_terminal:
-            self.console.print(Text(plain(f"{what} {count} {left}".strip())), soft_wrap=True)
+            self.console.print(f"{what} {count} {left}".strip(), soft_wrap=True)
             return
         if self._live is None:
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
         line = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=total, completed=done, width=30, pulse=not total)
-        line.add_row(bar, count, Text(plain(what)), left)
+        line.add_row(bar, count, what, left)
         self._live.update(line)
 
     def close(self) -> None:

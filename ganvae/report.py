@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -12,12 +12,14 @@ from ganvae import __version__, config, files, objectives, page, scores
 from ganvae.config import Config
 from ganvae.errors import DataError
 from ganvae.page import Curves
-from ganvae.telling import duration
+from ganvae.telling import duration, name_of
 from ganvae.training import log
 
 PREVIEWS = 12
 """Samples over time that are shown, spread evenly."""
 EVENTS = 200
+CURVES, LARGE = 200, 1e300
+"""How many quantities are drawn, and from which size on a number is left out."""
 FEW = 1000
 """Held-out images below which choosing a prior by them flatters it enough to be said."""
 
@@ -42,7 +44,7 @@ def read(run: Path | str) -> Left:
         more = f", but its folders do: {', '.join(inside)}" if inside else ""
         raise DataError(f"{run} holds no run to report on (there is no config.yaml){more}")
     lines = list(log.read(run / "metrics.jsonl"))
-    return Left(run, config.load(run / "config.yaml"), lines, _json(run / "evaluation.json"))
+    return Left(run, config.load(run / "config.yaml"), lines, scores.read(run / "evaluation.json"))
 
 
 def write(run: Path | str) -> Path:
@@ -67,7 +69,7 @@ SAMPLES = dict.fromkeys(
 def html(left: Left) -> str:
     """The report of a run."""
     run, lines, chosen = left.path, left.lines, left.config
-    title = f"{run.resolve().name}: {chosen.objective} on {Path(chosen.data.path).name}"
+    title = f"{run.resolve().name}: {chosen.objective} on {name_of(chosen.data.path)}"
     sections = {
         "Held-out scores": _scores(left.evaluation),
         "Samples": page.file(run / "samples.png", SAMPLES[chosen.data.task]),
@@ -95,8 +97,9 @@ def series(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, fl
     found: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for name, value in line.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if number and "seconds" in line and name not in ("step", "images", "seconds"):
+            number = type(value) in (int, float) and abs(value) < LARGE
+            room = name in found or len(found) < CURVES
+            if number and room and "seconds" in line and name not in ("step", "images", "seconds"):
                 found.setdefault(name, []).append((line["seconds"], float(value)))
     return found
 
@@ -176,6 +179,7 @@ def _priors(left: Left) -> str:
 
 def _previews(left: Left) -> str:
     paths, lines = sorted((left.path / "previews").glob("step-*.png")), left.lines
+    paths = [path for path in paths if re.fullmatch("[0-9]{1,18}", path.stem[5:])]
     last = len(paths) - 1
     chosen = (
         sorted({round(i * last / max(1, PREVIEWS - 1)) for i in range(PREVIEWS)}) if paths else []
@@ -221,10 +225,3 @@ def _about(lines: Sequence[Mapping[str, Any]]) -> str:
         f"{end['step']:,} steps, {end['images']:,} images, {duration(end['seconds'])} of training "
         f"· ganvae {__version__}"
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}

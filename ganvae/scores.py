@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from ganvae import telling
+from ganvae import foreign, telling
+from ganvae.errors import DataError
+from ganvae.telling import shown
 
 APART = 2.0
 """Standard errors by which two scores must differ to be told apart."""
@@ -34,6 +38,65 @@ ANCHORS = {
 
 Fields = Mapping[str, Any]
 """A figure's fields, see :class:`ganvae.metrics.figures.Figure`."""
+
+
+MAX_BYTES = 2**24
+_WORD, _NUMBER, _COUNT = (str, NoneType), (int, float, NoneType), (int, NoneType)
+_COUNTS = dict.fromkeys(("n_generated", "n_heldout", "n_train"), _COUNT)
+_FIGURE = {
+    "name": (str,), "better": (str,), "value": _NUMBER, "error": _NUMBER, "judge": _WORD,
+    "resize": _WORD, "note": _WORD, **_COUNTS,
+}  # fmt: skip
+_PRIOR = {
+    "name": (str,), "chosen": (bool,), "trained": (bool,), "seconds": (int, float),
+    "kid": _NUMBER, "kid_error": _NUMBER,
+}  # fmt: skip
+_MEMORISATION = {"share": (int, float), "allowed": (int, float), "n_heldout": (int,)}
+_EVALUATION = {
+    "figures": (dict, NoneType), "reference": (dict, NoneType), "priors": (list, NoneType),
+    "memorisation": (dict, NoneType), "environment": (dict, NoneType), "leaked": _COUNT,
+    "known": _COUNT, "heldout_images": _COUNT, **_COUNTS,
+}  # fmt: skip
+"""What is read of an evaluation, and the types that it has."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The evaluation in a file, empty where there is none. Raises DataError for anything else."""
+    if not path.exists():
+        return {}
+    found = foreign.read_json(foreign.read(path, MAX_BYTES), str(path))
+    _fits(found, _EVALUATION, path)
+    for name in ("figures", "reference"):
+        for figure in (found.get(name) or {}).values():
+            _fits(figure, _FIGURE, path, ("name", "better"))
+    for prior in found.get("priors") or []:
+        _fits(prior, _PRIOR, path, tuple(_PRIOR))
+    if found.get("memorisation"):
+        _fits(found["memorisation"], _MEMORISATION, path, tuple(_MEMORISATION))
+    return found
+
+
+def _fits(
+    value: Any, kinds: Mapping[str, tuple[type, ...]], path: Path, needed: tuple[str, ...] = ()
+) -> None:
+    """Raises DataError unless a mapping has values of these types, and numbers of any size."""
+    named = value if isinstance(value, dict) else {}
+    wrong = [
+        f"{name} {shown(named.get(name))}"
+        for name, allowed in kinds.items()
+        if (name in named or name in needed)
+        and (type(named.get(name)) not in allowed or not _sound(named.get(name)))
+    ]
+    if wrong or named is not value:
+        what = ", ".join(wrong) or shown(value)
+        raise DataError(
+            f"{path} is no evaluation ({what}): remove it, or judge again with ganvae evaluate"
+        )
+
+
+def _sound(value: Any) -> bool:
+    most = 1e300 if isinstance(value, float) else 2**63
+    return not isinstance(value, (int, float)) or abs(value) < most
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def test_a_switch_does_not_swallow_the_data() -> None:
         ),
         ("objectives --training.batch 3", 78, "--training.batch is no option of this command"),
         ("generate nowhere", 78, "nowhere"),
-        ("generate nowhere --threads 0", 78, "--threads must be at least 1"),
+        ("generate nowhere --threads 0", 78, "--threads must be from 1 to 1024"),
         ("evaluate nowhere", 78, "nowhere"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,41 @@ def test_reading_settings_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) is False
+
+
+BOMBS = {
+    "aliases": "a: &a [x, x]\n" + "".join(f"b{i}: &b{i} [*a, *a]\n" for i in range(9)),
+    "keys": "".join(f"k{i}: 1\n" for i in range(50_000)),
+    "list": f"data: [{'1,' * 400_000}]",
+    "depth": "[" * 100_000,
+    "size": "x" * 3_000_000,
+    "key": f"? {'a' * 900_000}\n: 1",
+    "value": f"data: {{size: {'a' * 900_000}}}",
+    "digits": f"data: {{size: {'9' * 5000}}}",
+    "tag": "data: {size: !!int x}",
+    "date": "data: {path: 2001-99-99}",
+    "hexagesimal": f"data: {{size: 1:{'59:' * 3000}1}}",
+    "bytes": "data: {path: !!binary x=y}",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_file_takes_long_or_says_much(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.yaml"
+    path.write_text(BOMBS[name])
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"bomb\.yaml") as refused:
+        config.load(path)
+    assert time.process_time() - began < 3 and len(str(refused.value)) <= 500
+
+
+def test_a_device_is_no_file_of_settings() -> None:
+    with pytest.raises(ConfigError, match="not a regular file"):
+        config.load("/dev/zero")
+
+
+def test_a_key_that_is_there_twice_is_found_among_many(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("".join(f"k{i}: 1\n" for i in range(4000)) + "k7: 2\n")
+    with pytest.raises(ConfigError, match="'k7' is there twice"):
+        config.load(path)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ganvae import config, page, report
 from ganvae.errors import DataError
+from ganvae.training import log
 
 EVIL = "<script>alert(1)</script>\"'&"
 
@@ -204,3 +205,45 @@ def test_priors_are_shown_where_they_were_judged(run: Path):
     few = evaluation | {"heldout_images": 31}
     (run / "evaluation.json").write_text(json.dumps(few))
     assert "The same 31 held-out images chose the prior" in report.write(run).read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]", "{", "nonsense", '{"figures": 3}', '{"figures": {"kid": 3}}', "[" * 100_000,
+        '{"figures": {"kid": {"name": "KID", "better": "lower", "value": "x"}}}',
+        '{"figures": {"kid": {"name": "KID", "better": "lower", "value": 1e999}}}',
+        '{"figures": {}, "priors": [{"name": "a"}]}', '{"priors": {"a": 1}}',
+        '{"memorisation": {"share": "x"}}', '{"leaked": 1' + "0" * 5000 + "}",
+        '{"known": 1' + "0" * 4000 + "}", '{"environment": []}', '{"n_heldout": "many"}',
+        '{"figures": {"kid": {"value": NaN}}}', '{"a": 1, "a": 2}',
+    ],
+)  # fmt: skip
+def test_an_evaluation_of_a_stranger_is_one_sentence(run: Path, text: str) -> None:
+    (run / "evaluation.json").write_text(text)
+    with pytest.raises(DataError, match=r"evaluation\.json") as refused:
+        report.write(run)
+    assert len(str(refused.value)) < 600 and "\n" not in str(refused.value)
+
+
+def test_lines_that_no_training_wrote_are_left_out(run: Path) -> None:
+    before = list(log.read(run / "metrics.jsonl"))
+    with (run / "metrics.jsonl").open("a") as file:
+        for line in (
+            "[" * 100_000, "x" * 3_000_000, '{"step": true}', '{"step": -1}', '{"step": "1"}',
+            '{"step": 1' + "0" * 4000 + "}", '{"step": 1, "seconds": "x", "images": 1}',
+            '{"step": 1, "images": {}, "seconds": 1}', '{"step": 1, "event": 5}',
+            '{"step": 1, "seconds": 1e999}', '{"step": 1, "seconds": NaN}',
+        ):  # fmt: skip
+            file.write(line + "\n")
+    assert list(log.read(run / "metrics.jsonl")) == before
+    with (run / "metrics.jsonl").open("a") as file:
+        for step in range(3):
+            values = {f"n{i}": 1 for i in range(500)} | {"big": 10**400, "kid": 1e308}
+            file.write(json.dumps({"step": step, "images": 1, "seconds": 1.0} | values) + "\n")
+    assert len(report.charts(list(log.read(run / "metrics.jsonl")))) <= 200
+    (run / "previews" / "step-x.png").write_bytes(b"")
+    (run / "evaluation.json").unlink()
+    (run / "evaluation.json").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="not a regular file"):
+        report.write(run)

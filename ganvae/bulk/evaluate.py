@@ -23,7 +23,7 @@ from ganvae.bulk.parts import Done, need
 from ganvae.bulk.units import Piece, absolute
 from ganvae.config import Config
 from ganvae.data import Data, Images, open_data
-from ganvae.data.dataset import judged_by
+from ganvae.data.dataset import judged_by, refuse_untold
 from ganvae.errors import ConfigError, DataError
 from ganvae.metrics import cache
 from ganvae.metrics import judge as judges
@@ -120,7 +120,9 @@ def _settled(
         "evaluation.samples": samples,
         "training.seed": seed,
     }
-    chosen = config.override(base, given | {k: v for k, v in also.items() if v is not None})
+    given |= {k: v for k, v in also.items() if v is not None}
+    refuse_untold(base.data, given, place)
+    chosen = config.override(base, given)
     return config.override(chosen, {"data.path": absolute(chosen.data.path)})
 
 

@@ -17,6 +17,7 @@ from ganvae.data import hub, shards, sources
 from ganvae.data.decode import Bad, Preparation
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import ConfigError, DataError
+from ganvae.telling import Address, whole
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def find(data: str | Path) -> tuple[sources.Source, sources.Index]:
     try:
         return source, source.index()
     except sources.Offline as offline:
-        raise DataError(f"{data} cannot be reached: {offline}") from None
+        raise DataError(f"{source.path} cannot be reached: {offline}") from None
 
 
 def cut(
@@ -123,6 +124,7 @@ def _listed(
 
 def absolute(path: str) -> str:
     """A path for workers that run elsewhere; addresses and names stay as they are."""
+    path = whole(path)
     local = Path(path).expanduser()
     return str(local.resolve()) if path != sources.DIGITS and local.exists() else path
 
@@ -168,7 +170,7 @@ def _emptied(items: list[Item]) -> Iterator[Item]:
 def _stream(unit: Unit, start: int) -> Iterator[Item]:
     """The items of a file from a number on, or all of another stream."""
     if unit.file:
-        return shards.read(shards.Shard(unit.path, ""), start)
+        return shards.read(shards.Shard(Address(unit.path), ""), start)
     source, index = find(unit.path)
     return source.items(index)
 

@@ -20,13 +20,17 @@ from cyclopts import App, CycloptsError, MissingArgumentError, UnusedCliTokensEr
 import ganvae
 from ganvae.cli.help import HOME, print_help, wants_help
 from ganvae.cli.settings import split
+from ganvae.cli.telling import adapt, tell
 from ganvae.errors import ConfigError, GanvaeError
+from ganvae.telling import redacted, short
 
 COMMANDS = (
     "train", "evaluate", "compare", "generate", "reconstruct", "interpolate", "encode",
     "direction", "edit", "complete", "translate", "bulk", "check", "objectives",
 )  # fmt: skip
 """As help lists them; each is imported when it is asked for."""
+MOST = 2_000
+"""Characters of a sentence that is told; settings that differ are listed in one."""
 USAGE = 78
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -62,6 +66,8 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Carries out a command line and returns its exit code; errors become one sentence."""
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        adapt(stream)
     if not debug:
         warnings.showwarning = _note
     signal.signal(signal.SIGTERM, _terminate)
@@ -115,14 +121,13 @@ def _dispatch(tokens: list[str]) -> int:
 
 
 def _fail(text: str, code: int, debug: bool) -> int:
-    from ganvae.telling import plain
-
-    if debug:
-        traceback.print_exc()
-    rank = int(os.environ.get("RANK", 0))
-    name = f"ganvae (process {rank})" if rank else "ganvae"
-    with suppress(OSError, ValueError, AttributeError):  # where nobody listens
-        print(f"{name}: {plain(' '.join(text.split()))}", file=sys.stderr, flush=True)
+    rank = os.environ.get("RANK", "0")
+    name = "ganvae" if rank == "0" else f"ganvae (process {rank})"
+    trace = traceback.format_exc() if debug else ""
+    with suppress(OSError, ValueError):  # where nobody listens
+        tell(
+            *redacted(trace).splitlines(), f"{name}: {short(redacted(text), MOST)}", to=sys.stderr
+        )
     return code
 
 
@@ -135,10 +140,8 @@ def _note(
     line: str | None = None,
 ) -> None:
     """Shows what this package warns of; what other packages tell developers needs --debug."""
-    from ganvae.telling import plain
-
     if Path(filename).is_relative_to(Path(ganvae.__file__).parent):
-        print(f"ganvae: note: {plain(str(message))}", file=sys.stderr)
+        tell(f"ganvae: note: {short(redacted(str(message)), MOST)}", to=sys.stderr)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from ganvae import outline
 from ganvae.cli.settings import OF_COMMANDS, fields_of, objective_named
+from ganvae.cli.telling import tell
 from ganvae.errors import ConfigError
 from ganvae.outline import Field, flat
 
@@ -43,7 +44,8 @@ def print_help(app: App, tokens: list[str]) -> None:
         raise ConfigError(f"there is no command {named!r}{suggest(named, known)}")
     arguments, options = _parameters(app[named])
     usage = " ".join([app.name[0], named, *(_placed(*line) for line in arguments)])
-    print(f"Usage: {usage} [OPTIONS]\n\n{inspect.getdoc(app[named].default_command)}\n")
+    about = inspect.getdoc(app[named].default_command) or ""
+    tell(f"Usage: {usage} [OPTIONS]", "", *about.split("\n"), "")
     print_lines("arguments", arguments)
     print_lines("options", options)
     for section in OF_COMMANDS.get(named, ()):
@@ -51,7 +53,7 @@ def print_help(app: App, tokens: list[str]) -> None:
         if section == "objective":
             title = f"objective {objective_named(tokens)} (--objective NAME --help for others)"
         print_fields(title, flat(section, fields_of(section, tokens)))
-    print(_wrapped(str(app.help_epilogue)))
+    tell(*_wrapped(str(app.help_epilogue)))
 
 
 def _placed(name: str, text: str) -> str:
@@ -59,11 +61,11 @@ def _placed(name: str, text: str) -> str:
 
 
 def _print_overview(app: App, known: Iterable[str]) -> None:
-    print(f"Usage: {app.name[0]} COMMAND [OPTIONS]\n\n{app.help}\n")
+    tell(f"Usage: {app.name[0]} COMMAND [OPTIONS]", "", str(app.help), "")
     print_lines("commands", [(name, outline.summary(f"{HOME}.{name}", name)) for name in known])
     flags = [("--help, -h", "Of a command: all its options."), ("--version", "Print the version.")]
     print_lines("options", flags)
-    print(_wrapped(str(app.help_epilogue)))
+    tell(*_wrapped(str(app.help_epilogue)))
 
 
 def _parameters(command: App) -> tuple[Lines, Lines]:
@@ -134,13 +136,13 @@ def print_lines(title: str, lines: Lines) -> None:
     """Names beside what they mean, wrapped to the terminal."""
     if not lines:
         return
-    print(f"{title}:")
+    tell(f"{title}:")
     indent = " " * (max(len(name) for name, _ in lines) + 4)
     for name, text in lines:
-        print(_wrapped(text, f"  {name}".ljust(len(indent)), indent))
-    print()
+        tell(*_wrapped(text, f"  {name}".ljust(len(indent)), indent))
+    tell("")
 
 
-def _wrapped(text: str, begin: str = "", indent: str = "") -> str:
+def _wrapped(text: str, begin: str = "", indent: str = "") -> list[str]:
     width = max(len(indent) + 30, min(shutil.get_terminal_size().columns, 110))
-    return textwrap.fill(text, width, initial_indent=begin, subsequent_indent=indent)
+    return textwrap.wrap(text, width, initial_indent=begin, subsequent_indent=indent)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganvae.cli import INTERRUPTED, TERMINATED
-from ganvae.cli.telling import tell_json, tell_scores
+from ganvae.cli.telling import tell, tell_json, tell_scores
+from ganvae.telling import quoted
 
 if TYPE_CHECKING:
     from ganvae.api import Run
@@ -30,9 +30,8 @@ def tell_run(run: Run, as_json: bool) -> int:
         tell_json(_as_json(run))
     elif not code:
         tell_scores(run.evaluation)
-        print(f"\nreport: {run.report}\n\nnext:")
-        for command in _next(run):
-            print(f"  {command}")
+        tell("", f"report: {run.report}", "", "next:")
+        tell(*(f"  {command}" for command in _next(run)))
     return code
 
 
@@ -51,7 +50,7 @@ def tell_tournament(done: Tournament, as_json: bool) -> int:
     elif done.status == "done":
         _tell_ranking(done.runs)
         report = done.report if done.report.exists() else done.runs[0].report
-        print("\n".join(filter(None, [done.verdict, f"\nreport: {report}"])))
+        tell(*filter(None, [done.verdict]), "", f"report: {report}")
     return code
 
 
@@ -59,9 +58,9 @@ def _tell_stopped(run: Run, folder: Path) -> int:
     """The exit code of a training; says how to go on in ``folder`` where it was stopped."""
     code = code_of(run)
     if code:
-        print(
+        tell(
             f"ganvae: stopped and saved at step {run.step:,}; continue with: {again(folder)}",
-            file=sys.stderr,
+            to=sys.stderr,
         )
     return code
 
@@ -97,16 +96,16 @@ def _tell_ranking(runs: Sequence[Run]) -> None:
 
 def again(folder: Path) -> str:
     """The command that continues what is in ``folder``."""
-    return f"ganvae train --resume --out {shlex.quote(str(folder))}"
+    return f"ganvae train --resume --out {quoted(str(folder))}"
 
 
 def _next(run: Run) -> list[str]:
     """Three commands to try."""
-    path, data = (shlex.quote(str(one)) for one in (run.path, run.config.data.path))
+    path, data = (quoted(str(one)) for one in (run.path, run.config.data.path))
     if run.model.info.task != "generate":
         return [*_from_sources(run, path), f"ganvae evaluate {path}"]
     if run.model.info.classes:
-        first = shlex.quote(run.model.info.classes[0])
+        first = quoted(run.model.info.classes[0])
         commands = [f"ganvae generate {path} --class {first} --n 64 --seed 1 --out more.png"]
     else:
         commands = [f"ganvae generate {path} --n 64 --seed 1 --out more.png"]
@@ -128,9 +127,9 @@ def _from_sources(run: Run, path: str) -> list[str]:
             f"{command} --mask-colour magenta --variants 1 --out completed.png",
         ]
     given, home = run.config.data.origin == "given", Path(run.config.data.path)
-    source, target = (shlex.quote(str(home / side)) for side in ("source", "target"))
+    source, target = (quoted(str(home / side)) for side in ("source", "target"))
     if not given:
-        source, target = f"{run.config.data.origin}.png", shlex.quote(str(home))
+        source, target = f"{run.config.data.origin}.png", quoted(str(home))
     both = [f"ganvae translate {path} {source} --n 8 --out translations.png"]
     if run.model.info.paired:
         return [*both, f"ganvae translate {path} {source} --variants 8 --out translations"]

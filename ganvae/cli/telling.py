@@ -1,16 +1,48 @@
-"""What commands print when they are done: JSON, scores, files."""
+"""The one place where commands write to a terminal, and what they tell when they are done."""
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from ganvae.telling import line
+
+_ALIKE = {"±": "+-", "…": "...", "·": "-", "–": "-", "×": "x", "≤": "<=", "≥": ">=", "\ufffd": "?"}
+"""What stands for a character that a terminal's encoding does not have."""
+
+
+def tell(*lines: str, to: TextIO | None = None) -> None:
+    """Prints lines, to ``sys.stdout`` unless told otherwise.
+
+    Names in them cannot break a line or move a terminal's cursor.
+    """
+    print("\n".join(map(line, lines)), file=to or sys.stdout, flush=to is not None)
+
+
+def adapt(stream: TextIO | None) -> None:
+    """Lets a stream of any encoding take any text: what it lacks is written in other letters."""
+    codecs.register_error("ganvae", _alike)
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="ganvae")
+
+
+def _alike(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    return "".join(
+        _ALIKE.get(c) or c.encode("ascii", "backslashreplace").decode() for c in found
+    ), error.end
 
 
 def tell_json(value: Any) -> None:
-    """Prints ``value`` for a program."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+    """Prints ``value`` for a program, in ASCII."""
+    tell(*json.dumps(value, indent=2, allow_nan=False).split("\n"))
 
 
 def tell_scores(scores: Mapping[str, Any]) -> None:
@@ -37,7 +69,7 @@ def tell_scores(scores: Mapping[str, Any]) -> None:
 def tell_files(paths: Sequence[Path], as_json: bool) -> None:
     """Prints which files were written."""
     if as_json:
-        print(json.dumps({"files": [str(path) for path in paths]}))
+        tell(json.dumps({"files": [str(path) for path in paths]}))
     elif paths:
         more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
-        print(f"wrote {paths[0]}{more}")
+        tell(f"wrote {paths[0]}{more}")

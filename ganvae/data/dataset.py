@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -252,6 +253,26 @@ def refuse_contradictions(chosen: config.Data) -> None:
         raise ConfigError(
             f"data.masks {chosen.masks} is what a completion learns from, and data.task is"
             f" {chosen.task}; choose data.task complete, or leave data.masks out"
+        )
+
+
+def refuse_untold(kept: config.Data, told: Container[str], run: Path | str) -> None:
+    """Raises ConfigError where a run's settings lead out of it and nobody here has said so.
+
+    A run's directory may come from anybody: it does not decide what is asked for over the network
+    or where this machine writes.
+
+    told: the settings that were given here, by dotted name
+    """
+    if "data.path" not in told and sources.is_remote(kept.path):
+        raise ConfigError(
+            f"{run} names images that are not on this machine, {kept.path}: to have them asked"
+            " for, name them, too"
+        )
+    if "data.cache" not in told and kept.cache is not None:
+        raise ConfigError(
+            f"{run} names a place for packed images, {kept.cache}: confirm it with --data.cache,"
+            " or set data.cache to none for the usual one"
         )
 
 

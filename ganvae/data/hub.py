@@ -27,7 +27,7 @@ from ganvae.data.sources import TEST, TRAIN, Index, Offline, Source, files_diges
 from ganvae.data.workers import Item
 from ganvae.errors import DataError
 from ganvae.foreign import gate
-from ganvae.telling import plain
+from ganvae.telling import Address, plain
 
 
 class Dataset(Source):
@@ -146,14 +146,18 @@ class Shards(Source):
     kind = "shards"
 
     def __init__(self, path: str, files: list[Path] | None = None):
-        self.path = path
+        self.path = Address(path)
         if path.startswith("pipe:"):
             raise DataError("pipe: sources run shell commands and are not read; give tar files")
         self._remote = "://" in path and not files
         if files is None and not self._remote:
             files = self._expanded(path)
         self._files = files or []
-        self.identity = path if self._remote else "\0".join(str(f.resolve()) for f in self._files)
+        self.identity = (
+            self.path.identity
+            if self._remote
+            else "\0".join(str(f.resolve()) for f in self._files)
+        )
         self._unused = Counter[str]()
         self.shards: list[Shard] = []
         """As they were when they were listed last, those to train on first."""

@@ -28,7 +28,7 @@ from ganvae.data.sources import SHARD, Offline, own_split
 from ganvae.data.workers import IMAGE_BYTES, KINDS, LABEL_BYTES, Item
 from ganvae.errors import DataError
 from ganvae.foreign import Limited, gate, too_large
-from ganvae.telling import plain, redacted, short
+from ganvae.telling import Address, plain, redacted, short, whole
 
 IMAGES = ("image", "img", "images", "pixel_values", "picture")
 LABELS = ("label", "labels", "fine_label", "class", "cls", "target")
@@ -67,7 +67,7 @@ def need(module: str, what: str, *, package: str = "'ganvae[hub]'") -> Any:
 class Shard:
     """One file.
 
-    path: as ``fsspec`` opens it
+    path: where it is; as an :class:`~ganvae.telling.Address`, where that is far away
     digest: hex; another one where the contents may have changed
     tells: whether it would change if the contents did and the size did not
     """
@@ -96,7 +96,7 @@ def listed(pattern: str) -> list[Shard]:
 
     Raises DataError where there are none, Offline where nobody answers.
     """
-    names = expanded(pattern)
+    names = expanded(whole(pattern))
     try:
         fs = filesystem(pattern)
         fs.invalidate_cache()  # or listings would stay as they were first
@@ -111,7 +111,7 @@ def listed(pattern: str) -> list[Shard]:
         raise told(error, pattern) from None
     if not found:
         raise DataError(
-            f"{pattern.partition('?')[0]} does not exist or holds no .tar or .parquet file; check"
+            f"{Address(pattern)} does not exist or holds no .tar or .parquet file; check"
             " the bucket and the name"
         )
     return with_splits(found)
@@ -152,7 +152,7 @@ def filesystem(path: str) -> Any:
     """What ``fsspec`` opens an address with. Raises DataError where a package is missing."""
     fsspec = need("fsspec", path)
     try:
-        return fsspec.core.url_to_fs(path)[0]
+        return fsspec.core.url_to_fs(whole(path))[0]
     except ImportError as error:
         scheme = path.partition("://")[0]
         package = {"s3": "'ganvae[hub]'", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
@@ -187,7 +187,8 @@ def _shard(fs: Any, path: str, info: dict[str, Any]) -> Shard:
     """A shard by what the store says of it: its size, and a mark of its contents or a time."""
     marks = [str(info[key]) for key in _MARKS if info.get(key)]
     marks = marks or [str(info[key]) for key in _TIMES if info.get(key)]
-    facts = json.dumps([path.partition("?")[0], info.get("size"), *marks])
+    path = Address(path)
+    facts = json.dumps([path.identity, info.get("size"), *marks])
     return Shard(path, blake2b(facts.encode(), digest_size=16).hexdigest(), bool(marks))
 
 
@@ -232,7 +233,7 @@ def opened(path: str, block: int = BLOCK) -> Any:
     """A file, here or far away, to read from."""
     if "://" not in path:
         return Path(path).open("rb")
-    return filesystem(path).open(path, "rb", block_size=block, cache_type="readahead")
+    return filesystem(path).open(whole(path), "rb", block_size=block, cache_type="readahead")
 
 
 def _open(shard: Shard, start: int, unused: Counter[str]) -> Iterator[Item]:
@@ -676,7 +677,7 @@ def together(
 
 def line(error: BaseException) -> str:
     """An error on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return " ".join(f"{type(error).__name__}: {redacted(str(error))}".split())[:300]
 
 
 _REMOTE = getattr(errno, "EREMOTEIO", 121)  # Linux alone has it; s3fs says so elsewhere, too
@@ -703,17 +704,19 @@ def _status(error: BaseException | None) -> int:
 
 
 def told(error: BaseException, path: str) -> DataError:
-    """What a user is told of an error at an address, without the key that may be in its query."""
-    kind, path = type(error).__name__, path.partition("?")[0]
+    """What a user is told of an error at an address, without the secrets that it may have."""
+    kind, path = type(error).__name__, Address(path)
+    unsigned = path.startswith("http") and path.whole == path
+    hint = "; a signature that it needs is kept nowhere: give it each time" if unsigned else ""
     if "Credential" in kind or "ProfileNotFound" in kind:
         return DataError(
             f"there are no credentials to read {path}: set AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or FSSPEC_S3_ANON=true for a public bucket"
         )
     if isinstance(error, FileNotFoundError):
-        return DataError(f"{path} does not exist; check the bucket and the name")
+        return DataError(f"{path} does not exist; check the bucket and the name{hint}")
     if isinstance(error, PermissionError):
-        return DataError(f"{path} may not be read with these credentials: {line(error)}")
+        return DataError(f"{path} may not be read with these credentials: {line(error)}{hint}")
     if isinstance(error, (tarfile.TarError, EOFError, zlib.error)) or kind == "ArrowInvalid":
         return DataError(
             f"cannot read {path}: it is truncated or damaged ({line(error)}); write it again"

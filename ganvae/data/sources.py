@@ -19,6 +19,7 @@ from ganvae.data.decode import EXTENSIONS
 from ganvae.data.workers import Item
 from ganvae.errors import DataError
 from ganvae.foreign import gate
+from ganvae.telling import HIDDEN, Address, whole
 
 DIGITS = "digits"
 """The data that are the embedded digits, whatever lies in the folder of that name."""
@@ -55,7 +56,7 @@ class Source(ABC):
 
     kind: ClassVar[str]
     path: str
-    """As the user gave it."""
+    """As the user gave it, without secrets."""
     identity: str
     """What is the same for the same place only, for example the absolute path."""
 
@@ -238,16 +239,22 @@ def find(path: str) -> Source:
     """The source that a path or name stands for. Raises DataError where there is none."""
     from ganvae.data import arrays, hub
 
+    path = Address(path)
     if path == DIGITS:
         return arrays.digits()
     if "\0" in path or not path:
         raise DataError("the data path is empty or has a null character; give a folder of images")
     with gate(path, mend="give a folder of images"):
-        local = Path(path).expanduser()
-        if local.is_dir():
+        local = Path(os.path.expanduser(whole(path)))
+        if os.path.isdir(local):  # where Path's raises for a name that is too long
             return _folder(path, local)
-        if local.exists():
+        if os.path.exists(local):
             return _file(path, local)
+    if path.lacks:
+        raise DataError(
+            f"{path} is kept without what may be a secret in it, and {HIDDEN} stands there: give"
+            " the whole address again"
+        )
     if "://" in path or path.startswith("pipe:") or SHARD.search(path):
         return hub.Shards(path)
     if _HUB.fullmatch(path) and not path.lower().endswith(EXTENSIONS):
@@ -256,6 +263,14 @@ def find(path: str) -> Source:
         f"{path} does not exist; give a folder of images, an .npz, .npy, idx, .parquet or .tar"
         ' file, a Hub name (owner/name) or "digits"'
     )
+
+
+def is_remote(path: str) -> bool:
+    """Whether others are asked for what a path or name stands for: an address, or the Hub."""
+    if path == DIGITS or os.path.exists(os.path.expanduser(whole(path))):
+        return False
+    named = _HUB.fullmatch(path) and not SHARD.search(path)
+    return "://" in path or (named is not None and not path.lower().endswith(EXTENSIONS))
 
 
 def _folder(path: str, local: Path) -> Source:

@@ -7,7 +7,6 @@ there on everything is read again in the same order.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -33,6 +32,7 @@ from ganvae.data.store import SPLITS, content_hash
 from ganvae.data.transforms import to_float
 from ganvae.data.workers import Item, cores, prepare_all
 from ganvae.errors import ConfigError, DataError
+from ganvae.foreign import from_environment
 from ganvae.types import Batch, Noise
 
 SAMPLE = 5_000
@@ -128,7 +128,7 @@ class Streamed:
 
     def decoders(self) -> int:
         """Decoding processes of this process among those of its machine."""
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        local = from_environment("LOCAL_WORLD_SIZE", 1)
         return max(1, min(16, cores() // local)) if self.workers is None else self.workers
 
 

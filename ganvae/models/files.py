@@ -12,21 +12,25 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import ganvae
 from ganvae import files as written
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
+from ganvae.foreign import read_json
 from ganvae.models import priors, tensors
-from ganvae.models.info import ModelInfo, parse, shown
+from ganvae.models.info import ModelInfo, parse
 from ganvae.networks import zoo
+from ganvae.telling import quoted, short, shown, some, words
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
@@ -81,7 +85,7 @@ def find(path: Path) -> Path:
     if (path / "checkpoints").is_dir():
         raise ConfigError(
             f"the run {path} has not saved a model yet; finish it with "
-            f"ganvae train --resume --out {path}"
+            f"ganvae train --resume --out {quoted(str(path))}"
         )
     raise ConfigError(f"{path} holds no model: there is no {CONFIG} in it or in its model/")
 
@@ -95,17 +99,25 @@ def read(
 
     Raises ConfigError for a description that is not understood, CheckpointError for damage.
     """
+    with _brief(folder):
+        return _read(folder, dict(networks or {}))
+
+
+@contextmanager
+def _brief(place: Path) -> Iterator[None]:
+    """Errors in one short sentence: what a description is quoted with may be as long as it is."""
+    try:
+        yield
+    except (ConfigError, CheckpointError) as error:
+        raise type(error)(short(str(error))) from None
+    except MemoryError:
+        raise CheckpointError(f"there is not enough memory for the model {place}") from None
+
+
+def _read(folder: Path, given: dict[str, nn.Module]) -> tuple[dict[str, nn.Module], ModelInfo]:
     record = read_record(folder)
-    given = dict(networks or {})
     _check_given(record, given)
-    expected = {
-        f"{role}.{name}": value
-        for role in record.roles
-        for name, value in state_of(
-            role, given[role] if role in given else _sketch(role, record)
-        ).items()
-    }
-    loaded = _read_weights(folder / WEIGHTS, record.weights, expected)
+    loaded = _read_weights(folder / WEIGHTS, record, given)
     made: dict[str, nn.Module] = {}
     for role in record.roles:
         made[role] = given[role] if role in given else _build(role, record.model)
@@ -119,11 +131,15 @@ def read(
 
 def read_record(folder: Path) -> Record:
     """config.json of a model directory, validated. Raises ConfigError."""
-    path = folder / CONFIG
+    with _brief(folder):
+        return _record(folder / CONFIG)
+
+
+def _record(path: Path) -> Record:
     with _open(path) as (file, size):
         if size > MAX_CONFIG:
             raise ConfigError(f"{path} has {size:,} bytes, at most {MAX_CONFIG:,}")
-        data = tensors.read_json(file.read(MAX_CONFIG), str(path), ConfigError)
+        data = read_json(file.read(MAX_CONFIG), str(path), ConfigError)
     if data.get("library") != "ganvae":
         raise ConfigError(f'{path} describes no ganvae model (its library is not "ganvae")')
     if type(data.get("format")) is int and data["format"] > FORMAT:
@@ -159,13 +175,45 @@ def _check_given(record: Record, given: Mapping[str, nn.Module]) -> None:
         )
 
 
+class _Unfilled(TorchFunctionMode):
+    """Under it tensors are made but not filled: filling those without memory takes a second."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name in _FILLING:
+            return args[0] if args else kwargs["tensor"]
+        return kwargs["out"] if name == "eye" and "out" in kwargs else function(*args, **kwargs)
+
+
+_FILLING = {
+    "kaiming_uniform_", "kaiming_normal_", "uniform_", "normal_", "zero_", "fill_", "ones_",
+    "zeros_", "constant_",
+}  # fmt: skip
+
+
 def _sketch(role: str, record: Record) -> nn.Module:
     """The network without its memory."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             return _fresh(role, record.model)
-    except (ValueError, RuntimeError, OverflowError) as error:
-        raise ConfigError(f"no {role} can be built as {CONFIG} describes it: {error}") from error
+    except Exception as error:  # a kind of network may not fit its role, in whatever way
+        raise ConfigError(
+            f"no {role} can be built as {CONFIG} describes it: {words(error)}"
+        ) from error
+
+
+def _expected(record: Record, given: Mapping[str, nn.Module], most: int) -> dict[str, Tensor]:
+    """The tensors of the networks without their memory, until there are more than ``most``."""
+    made: dict[str, Tensor] = {}
+    for role in record.roles:
+        network = given[role] if role in given else _sketch(role, record)
+        made |= {f"{role}.{name}": value for name, value in state_of(role, network).items()}
+        if len(made) > most:
+            break
+    return made
 
 
 def _build(role: str, info: ModelInfo) -> nn.Module:
@@ -215,13 +263,12 @@ class _open:
         self.file.close()
 
 
-def _read_weights(
-    path: Path, weights: Weights, expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def _read_weights(path: Path, record: Record, given: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    weights = record.weights
     with _open(path) as (file, size):
         head = file.read(8 + tensors.MAX_HEADER)
         header = tensors.read_header(head, size, str(path))
-        _compare(header, expected, path)
+        _compare(header, _expected(record, given, len(header.entries) + 100), path)
         if size != weights.bytes:
             raise CheckpointError(f"{path} has {size:,} bytes, {CONFIG} says {weights.bytes:,}")
         content = bytearray(size)
@@ -244,9 +291,9 @@ def _compare(header: tensors.Header, expected: Mapping[str, Tensor], path: Path)
     missing = [name for name in expected if name not in entries]
     extra = [name for name in entries if name not in expected]
     if missing:
-        faults.append(f"missing: {', '.join(map(ascii, missing))}")
+        faults.append(f"missing: {some([*map(ascii, missing)])}")
     if extra:
-        faults.append(f"unexpected: {', '.join(map(ascii, extra))}")
+        faults.append(f"unexpected: {some([*map(ascii, extra)])}")
     for name, tensor in expected.items():
         if name not in entries:
             continue
@@ -257,8 +304,8 @@ def _compare(header: tensors.Header, expected: Mapping[str, Tensor], path: Path)
             )
     if faults:
         raise CheckpointError(
-            f"{path} does not fit the networks that {CONFIG} describes: {'; '.join(faults)}; "
-            f"copy the model anew, {CONFIG} and {path.name} together"
+            f"{path} does not fit the networks that {CONFIG} describes: "
+            f"{short('; '.join(faults))}; copy the model anew, {CONFIG} and {path.name} together"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
@@ -13,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from ganvae import config
 from ganvae.errors import ConfigError
 from ganvae.networks import zoo
+from ganvae.telling import shown, some
 from ganvae.types import Shape
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -39,9 +39,6 @@ LIMITS: dict[tuple[type, str], Limits] = {
 
 OTHER_LIMITS: Limits = (0, 2**63 - 1)
 MAX_TEXT, MAX_ITEMS, MAX_DEPTH = 4096, 100_000, 12
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 70
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +229,7 @@ def _fields(cls: type, value: Any, where: str) -> Any:
     unknown = [key for key in value if key not in known]
     if unknown:
         raise ConfigError(
-            f"{where} has unknown keys: {', '.join(shown(key) for key in unknown)}; this "
+            f"{where} has unknown keys: {some(list(map(shown, unknown)))}; this "
             f"version of ganvae knows {', '.join(known)}"
         )
     missing = [
@@ -293,13 +290,3 @@ def _plain(value: Any, where: str, depth: int = 0) -> None:
         _scalar(str, value, where)
     elif not isinstance(value, bool | int | None):
         raise ConfigError(f"{where} cannot be written as JSON: {shown(value)}")
-
-
-def shown(value: Any) -> str:
-    """A value for a message: short, on one line, harmless to a terminal."""
-    try:
-        text = _SHORT.repr(value)
-    except ValueError:  # an integer of thousands of digits
-        text = "a huge number"
-    text = text.encode("ascii", "backslashreplace").decode()
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ganvae.errors import CheckpointError
-from ganvae.models.info import shown
+from ganvae.foreign import read_json
+from ganvae.telling import shown
 
 MAX_HEADER = 2 * 2**20
 """Bytes of the longest header that is parsed: some 15,000 tensors."""
@@ -83,31 +83,6 @@ def read_header(head: bytes, size: int, name: str) -> Header:
     entries = {key: _entry(value, f"{shown(key)} in {name}") for key, value in table.items()}
     _cover(entries, size - 8 - length, name)
     return Header(entries, 8 + length)
-
-
-def read_json(content: bytes, where: str, error: type[Exception]) -> dict[str, Any]:
-    """A JSON object without duplicate keys, NaN or infinity; ``error`` is raised otherwise."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = sorted({key for key in keys if keys.count(key) > 1}) if len(keys) < 999 else []
-            raise ValueError(f"duplicate keys {', '.join(map(shown, twice))}".strip())
-        return made
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number in JSON")
-
-    try:
-        text = content.decode("utf-8")
-        made = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    except (ValueError, RecursionError) as cause:
-        reason = "it is nested too deeply" if isinstance(cause, RecursionError) else cause
-        raise error(f"{where} is not valid JSON: {reason}") from None
-    if not isinstance(made, dict):
-        raise error(f"{where} must be a JSON object, got {shown(made)}")
-    return made
 
 
 def _entry(value: Any, where: str) -> Entry:

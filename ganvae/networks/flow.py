@@ -43,10 +43,11 @@ class Coupling(nn.Module):
     def __init__(self, latent: int, number: int, hidden: int, bins: int, classes: int):
         super().__init__()
         bit = (number // 2) % max(1, (latent - 1).bit_length())
-        bent = [i for i in range(latent) if (i >> bit) & 1 == number % 2]
-        bent = bent or list(range(latent))
+        half = [(i >> bit) & 1 == number % 2 for i in range(latent)]
+        half = half if any(half) else [True] * latent
+        bent = [i for i, bends in enumerate(half) if bends]
         self.bins, self.pieces = bins, 3 * bins - 1
-        keep = [0.0 if i in bent else 1.0 for i in range(latent)]
+        keep = [float(not bends) for bends in half]
         self.register_buffer("keep", torch.tensor(keep), persistent=False)
         self.register_buffer("bent", torch.tensor(bent), persistent=False)
         self.inner = nn.Linear(latent + classes, hidden)

@@ -12,7 +12,8 @@ as it is, as far as a cell has the numbers for it, and what is learnt is what di
 from __future__ import annotations
 
 import math
-from itertools import pairwise, product
+from collections.abc import Iterator
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ from ganvae.types import Posterior, Shape
 
 SCALE = 256.0
 """What an untrained μ is multiplied by, so that the posterior's noise of 1 is not to be seen."""
+
+
+WAVES = 2**22
+"""Numbers of a transform at most: 16 MiB, which no file of weights has."""
 
 
 class SharedEncoder(nn.Module):
@@ -113,10 +118,13 @@ class Cosines(nn.Module):
         place, wave = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
         basis = torch.cos((2 * place + 1) * wave * (math.pi / (2 * side))).mT * math.sqrt(2 / side)
         basis[0] /= math.sqrt(2)
-        every = product(range(side), range(side), range(colours))
-        order = sorted(every, key=lambda w: w[0] + w[1])
+        if latent * channels * side**2 > WAVES:
+            raise ValueError(
+                f"cells of {side}x{side} pixels of {channels} channels have too many waves for "
+                f"{latent} numbers: choose a smaller networks.grid or networks.grid_channels"
+            )
         waves = torch.zeros(latent, channels, side, side)
-        for number, (down, across, channel) in enumerate(order[:latent]):
+        for number, (down, across, channel) in enumerate(islice(_slow(side, colours), latent)):
             wave = torch.outer(basis[down], basis[across])
             if channels == colours:
                 waves[number, channel] = wave
@@ -127,6 +135,14 @@ class Cosines(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Cells of an image, or the image of cells."""
         return self.transform(x, self.waves, stride=self.side)
+
+
+def _slow(side: int, colours: int) -> Iterator[tuple[int, int, int]]:
+    """Waves down and across and their colour, the slowest first."""
+    for both in range(2 * side - 1):
+        for down in range(max(0, both - side + 1), min(side, both + 1)):
+            for channel in range(colours):
+                yield down, both - down, channel
 
 
 def _cut(x: Tensor) -> Tensor:

@@ -209,7 +209,7 @@ def _items(data: str | Path | Sequence[str | Path]) -> tuple[Iterable[Item], boo
     try:
         return source.items(source.index()), False
     except sources.Offline as offline:
-        raise DataError(f"{data} cannot be reached: {offline}") from None
+        raise DataError(f"{source.path} cannot be reached: {offline}") from None
 
 
 def _is_image(path: Path) -> bool:

@@ -31,6 +31,7 @@ from torch import Tensor
 from ganvae import files
 from ganvae.errors import CheckpointError, DivergedError
 from ganvae.files import explain
+from ganvae.telling import words
 
 State = dict[str, dict[str, Tensor]]
 """Groups of tensors by file stem: ``"networks.encoder"``, ``"ema.encoder"``, ..."""
@@ -41,6 +42,7 @@ OLD = ".ganvae-old"
 """What the name of a checkpoint ends in while another of its step takes its place."""
 _NAME = re.compile(rf"step-(\d{{8,}})({re.escape(OLD)})?")
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ENTRY = {"bytes": int, "sha256": str}
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,10 @@ def load(path: Path, *, run: str | None = None) -> Checkpoint:
             name.removesuffix(".safetensors"): safetensors.torch.load(data)
             for name, data in content.items()
         }
-    except (KeyError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"cannot be decoded ({error})") from error
+        if not isinstance(meta, dict):
+            raise ValueError("meta.json holds no mapping")
+    except (KeyError, ValueError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"cannot be decoded ({words(error)})") from error
     return Checkpoint(manifest["step"], path, state, meta)
 
 
@@ -373,11 +377,15 @@ def _manifest(path: Path) -> dict[str, Any]:
             raise ValueError(f"its format is {manifest['format']}, this version reads {FORMAT}")
         if any(Path(name).name != name for name in manifest["files"]):
             raise ValueError("it names files elsewhere")
+        for entry in (manifest, *manifest["files"].values()):
+            kinds = {"step": int, "run": str | None} if entry is manifest else _ENTRY
+            if not all(isinstance(entry[key], kind) for key, kind in kinds.items()):
+                raise ValueError("its entries are of other types")
         name = _NAME.fullmatch(path.name)
         if name is not None and int(name[1]) != manifest["step"]:
             raise ValueError(f"it is the manifest of step {manifest['step']}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{MANIFEST} is damaged ({error})") from error
+        raise CheckpointError(f"{MANIFEST} is damaged ({words(error)})") from error
     return dict(manifest)
 
 

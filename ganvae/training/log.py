@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from ganvae import files
+from ganvae import files, foreign
 from ganvae.errors import ConfigError
 from ganvae.files import explain
+from ganvae.telling import plain, redacted
 from ganvae.training.checkpoint import jsonable
+
+MAX_LINE = 2**20
+"""Bytes of a line that is read."""
 
 
 class RunLog:
@@ -55,6 +60,7 @@ class RunLog:
 
     def event(self, text: str, step: int | None = None) -> None:
         """Something that happened, in words; at the last logged step unless it is given."""
+        text = plain(redacted(text))
         step = self._step if step is None else step
         self._line(step, {"step": step, "event": text})
         if self._board is not None:
@@ -101,17 +107,27 @@ class RunLog:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a ``metrics.jsonl``; a half-written one is left out."""
+    """The whole lines of a ``metrics.jsonl``; a half-written one, or another's, is left out."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
+    with foreign.regular(path, str(path)) as file:
+        while text := file.readline(MAX_LINE):
             try:
-                line = json.loads(text)
-            except ValueError:
+                line = json.loads(text.decode("utf-8", "replace"))
+            except (ValueError, RecursionError):
                 continue
-            if isinstance(line, dict) and isinstance(line.get("step"), int):
+            if isinstance(line, dict) and "step" in line and _is_ours(line):
                 yield line
+
+
+def _is_ours(line: dict[str, Any]) -> bool:
+    """Whether what every line has, or may have, is as it is written here."""
+    kinds = {"step": (int,), "images": (int,), "seconds": (int, float), "event": (str,)}
+    return all(
+        type(line[name]) in allowed and (name == "event" or 0 <= line[name] < 2**63)
+        for name, allowed in kinds.items()
+        if name in line
+    )
 
 
 def _truncate(path: Path, step: int) -> None:
@@ -129,6 +145,12 @@ def _writer(folder: Path, resume: int | None) -> Any:
         ) from error
     try:
         return SummaryWriter(str(folder), purge_step=None if resume is None else resume + 1)
+    except UnicodeEncodeError:
+        warnings.warn(
+            "TensorBoard takes no folder whose name is not in UTF-8: it gets nothing of this run",
+            stacklevel=2,
+        )
+        return None
     except OSError as error:
         raise explain(error, folder) from error
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ganvae.errors import ConfigError
+from ganvae.foreign import from_environment
 
 
 class Processes:
@@ -24,10 +25,10 @@ class Processes:
     """
 
     def __init__(self, device: str = "auto", threads: int | None = None):
-        self.rank = int(os.environ.get("RANK", 0))
-        self.world = int(os.environ.get("WORLD_SIZE", 1))
-        self.device = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        self.rank = from_environment("RANK", 0)
+        self.world = from_environment("WORLD_SIZE", 1)
+        self.device = _device(device, from_environment("LOCAL_RANK", 0))
+        local = from_environment("LOCAL_WORLD_SIZE", 1)
         if threads or local > 1:
             torch.set_num_threads(threads or max(1, _cores() // local))
         self._control: dist.ProcessGroup | None = None

@@ -22,12 +22,14 @@ from ganvae import files, objectives
 from ganvae.config import Config
 from ganvae.data import Batches, Data, difference
 from ganvae.data.stream import StreamBatches
-from ganvae.errors import ConfigError, DivergedError
+from ganvae.errors import CheckpointError, ConfigError, DivergedError
+from ganvae.foreign import gate
 from ganvae.losses.augmentation import Augmented
 from ganvae.metrics import judge as judges
 from ganvae.metrics import quick
 from ganvae.metrics.sampling import spread
 from ganvae.models import Model, ModelInfo
+from ganvae.models.info import parse
 from ganvae.networks import zoo
 from ganvae.objectives.base import Objective
 from ganvae.training import checkpoint, precision, previews, quick_prior
@@ -42,6 +44,15 @@ from ganvae.training.schedule import Budget, Every, rate
 from ganvae.training.signals import Signals
 from ganvae.types import Batch, Clock, Noise, Shape, Step, mix
 
+META = {
+    "run": str,
+    "config": dict,
+    "fingerprint": str,
+    "changes": list,
+    "world": int,
+    "guard": dict,
+}
+"""What a checkpoint says beside the position, and of which type."""
 IMAGES = "images.npy"
 """The run's list of image digests, by which a resumed run tells what changed."""
 WRITTEN = ("checkpoints", "metrics.jsonl", IMAGES, "model", "previews", "tensorboard")
@@ -281,6 +292,8 @@ class Trainer:
         found = self._latest() if self.resume else None
         if found is None:
             refuse_finished(self.out)
+        else:
+            _refuse_foreign(found)
         changed = found is not None and self._check_unchanged(found.meta)
         if found is not None:
             self._restore(found)
@@ -401,10 +414,11 @@ class Trainer:
         self.begun = self.budget.progress(*before, at.seconds - at.stage_seconds)
         self._enter_stage()
         self._continue_stream(found, anew=rollbacks is not None)
-        self.engine.load_state(
-            {k.removeprefix("optim."): v for k, v in found.state.items() if k[:6] == "optim."}
-        )
-        torch.set_rng_state(found.state["random"]["cpu"])
+        with gate(f"the checkpoint {found.path}", CheckpointError):
+            self.engine.load_state(
+                {k.removeprefix("optim."): v for k, v in found.state.items() if k[:6] == "optim."}
+            )
+            torch.set_rng_state(found.state["random"]["cpu"])
         if rollbacks is None:
             self.guard.load_state(found.meta["guard"])
             self._changes = [*found.meta["changes"], *self._changes]
@@ -778,3 +792,12 @@ def compile_networks(nets: Mapping[str, nn.Module], *, strict: bool = True) -> N
         functorch.force_non_lazy_backward_lowering = not strict
     for net in nets.values():
         net.compile(dynamic=False)  # its batches have few sizes
+
+
+def _refuse_foreign(found: checkpoint.Checkpoint) -> None:
+    """Raises CheckpointError for what no trainer has written, however well it is signed."""
+    with gate(f"the checkpoint {found.path}", CheckpointError):
+        parse(Position, found.meta["position"], "position")
+        wrong = [name for name, kind in META.items() if not isinstance(found.meta[name], kind)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} are not what a trainer writes")

@@ -6,8 +6,10 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import time
 import tracemalloc
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from torch import nn
 from ganvae.config import Networks
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
 from ganvae.models import Model, ModelInfo, files, load, tensors
+from ganvae.networks import zoo
 
 CONFIG, WEIGHTS = files.CONFIG, files.WEIGHTS
 
@@ -479,6 +482,86 @@ def test_the_largest_descriptions_allocate_nothing(folder: Path, path: str, valu
     with pytest.raises(GanvaeError):
         load(folder)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+
+
+NETWORKS = sorted({kind for kinds in zoo.families.values() for kind in kinds})
+
+
+def taken(folder: Path) -> tuple[float, float, str]:
+    """CPU seconds and MiB that a refusal took, and what it says; no error where it loads."""
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    try:
+        load(folder)
+        said = ""
+    except GanvaeError as error:
+        said = str(error)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return time.process_time() - began, grown / 1024, said
+
+
+def test_a_flow_over_a_huge_latent_is_refused_at_once(folder: Path):
+    edit(folder, at("model.kinds", dict.fromkeys(("prior", "encoder", "decoder"), "flow_prior")))
+    edit(folder, at("model.networks.latent", 2**16))
+    edit(folder, at("model.shape.latent", 2**16))
+    seconds, memory, said = taken(folder)
+    assert seconds < 1 and memory < 100 and "does not fit" in said
+
+
+def test_what_no_file_holds_is_bounded(folder: Path):
+    """The transform of unpaired translation follows from the description alone."""
+    edit(folder, at("model.kinds", {"encoder": "shared_encoder", "decoder": "shared_decoder"}))
+    for key, value in {"family": "residual", "grid": 256, "grid_channels": 1024}.items():
+        edit(folder, at(f"model.networks.{key}", value))
+    shape = {"channels": 64, "height": 512, "width": 512, "latent": 4096, "classes": 0}
+    edit(folder, at("model.shape", shape))
+    seconds, memory, said = taken(folder)
+    assert seconds < 1 and memory < 100 and "too many waves" in said
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    kinds=st.dictionaries(
+        st.sampled_from(["encoder", "decoder", "generator", "prior", "likelihood"]),
+        st.sampled_from(NETWORKS),
+        max_size=5,
+    ),
+    family=st.sampled_from(["residual", "mlp"]),
+    side=st.sampled_from([8, 64, 512, 768, 4096]),
+    channels=st.sampled_from([1, 3, 64]),
+    latent=st.sampled_from([1, 4096, 2**16]),
+    depth=st.sampled_from([0, 64]),
+    width=st.sampled_from([1, 4096]),
+    grid=st.sampled_from([2, 16, 256]),
+    classes=st.sampled_from([0, 10**6]),
+)
+def test_no_description_takes_a_second_or_the_memory(
+    make, tmp_path_factory, kinds, family, side, channels, latent, depth, width, grid, classes
+):
+    folder = make().save(tmp_path_factory.mktemp("m") / "model")
+    networks = {"family": family, "width": width, "depth": depth, "grid": grid}
+    chosen = Networks(latent=latent, grid_channels=latent // 64 or 1, codes=2**16, **networks)
+    try:
+        d = zoo.latent(kinds, chosen, (channels, side, side))
+    except Exception:
+        return
+    edit(folder, at("model.kinds", kinds))
+    edit(folder, at("model.networks", asdict(chosen)))
+    edit(folder, at("model.shape", {
+        "channels": channels, "height": side, "width": side, "latent": d, "classes": classes,
+    }))  # fmt: skip
+    seconds, memory, said = taken(folder)
+    assert seconds < 1 and memory < 100 and 0 < len(said) <= 500
+
+
+@pytest.mark.parametrize("path", ["roles", "model.custom", "model.classes", "model.networks"])
+def test_messages_are_short(folder: Path, path: str):
+    long = [f"a{i}" + "b" * 60 for i in range(9000)]
+    edit(folder, at(path, dict.fromkeys(long, 1) if path == "model.networks" else long))
+    for place in (folder, folder.parent / ("c" * 200) / ("d" * 200)):
+        if not place.exists():
+            shutil.copytree(folder, place)
+        _, _, said = taken(place)
+        assert 0 < len(said) <= 500 and said.isprintable()
 
 
 @settings(max_examples=100, deadline=None)

@@ -439,3 +439,20 @@ def test_a_read_only_folder_is_refused():  # T8
 def test_a_writable_folder_is_made_and_left_empty(tmp_path):
     checkpoint.writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": {"meta.json": 3}}, {"files": {"meta.json": {"bytes": "x", "sha256": 1}}},
+        {"files": ["meta.json"]}, {"files": {}}, {"step": "7"}, {"step": None}, {"run": 5},
+        {"format": []},
+    ],
+)  # fmt: skip
+def test_a_signature_makes_no_manifest_of_other_types(change, tmp_path):
+    path = checkpoint.save(tmp_path, 7, {}, {"run": "r"}, keep=2, best=None)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest.pop("digest")
+    (path / "manifest.json").write_bytes(checkpoint._signed(manifest | change))
+    with pytest.raises(CheckpointError):
+        checkpoint.load(path)

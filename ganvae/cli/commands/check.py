@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ganvae.cli.options import Overrides
-from ganvae.cli.telling import tell_json
+from ganvae.cli.telling import tell, tell_json
 from ganvae.errors import DataError
 
 Data = Annotated[
@@ -35,5 +35,5 @@ def check(data: Data, /, *, size: Size = None, json: Json = False, overrides: Ov
     if json:
         tell_json(found.to_dict())
     else:
-        print("\n".join(found.lines()))
+        tell(*found.lines())
     return DataError.exit_code if found.problems else 0

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ganvae import outline
 from ganvae.cli.help import print_fields
-from ganvae.cli.telling import tell_json
+from ganvae.cli.telling import tell, tell_json
 from ganvae.errors import ConfigError
 
 Name = Annotated[str | None, Parameter(help="Only this one, with its whole description.")]
@@ -29,5 +29,5 @@ def objectives(name: Name = None, /, *, json: Json = False) -> None:
         tell_json({one: asdict(value) for one, value in found.items()})
         return
     for one, value in found.items():
-        print(f"{one}: {value.doc if name else value.doc.splitlines()[0]}")
+        tell(*f"{one}: {value.doc}".split("\n")[: None if name else 1])
         print_fields(f"--objective {one}", outline.flat("objective", value.fields))

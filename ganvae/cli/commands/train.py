@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from ganvae.cli import Terminated
 from ganvae.cli.options import Group, Overrides, Threads
+from ganvae.cli.telling import tell
 
 if TYPE_CHECKING:
     from ganvae.progress import Tracker
@@ -102,7 +103,7 @@ def _train_one(given: Mapping[str, Any], options: Options) -> int:
     )
     if options.dry_run:
         api.refuse(chosen)
-        print(dump(chosen), end="")
+        tell(*dump(chosen).splitlines())
         return 0
     with _training(folder) as (shown, progress):
         run = api.start(chosen, folder, resume=resume, display=shown, progress=progress)
@@ -119,7 +120,7 @@ def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Opti
         names, given, start=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
-        print("---\n".join(map(dump, chosen.values())), end="")
+        tell(*"---\n".join(map(dump, chosen.values())).splitlines())
         return 0
     with _training(folder) as (shown, progress):
         done = contest.run(chosen, folder, resume=resume, display=shown, progress=progress)

@@ -144,7 +144,7 @@ class Arrays(Source):
         return sizes.pop()
 
     def items(self, index: Index) -> Iterator[Item]:
-        """Every image as uint8 (H, W) or (H, W, C), named by its split and row."""
+        """Every image as uint8 or uint16 (H, W) or (H, W, C), named by its split and row."""
         for part in self._parts:
             labels = _labels(part)
             for row, image in enumerate(_images(part.images)):
@@ -210,14 +210,14 @@ Scale = Callable[[np.ndarray], np.ndarray]
 
 
 def _scale(table: Table) -> Scale:
-    """What takes the array's numbers to 0 … 255. Raises DataError."""
+    """What takes the array's numbers to 0 … 255, or to native 16 bits. Raises DataError."""
     _, dtype = table.describe()
     if dtype == np.uint8:
         return lambda x: x
     if dtype == np.bool_:
         return lambda x: x.astype(np.uint8) * np.uint8(255)
     if dtype == np.uint16:
-        return lambda x: ((x.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        return lambda x: x.astype(np.uint16)  # how many of its bits are used is told later
     if dtype.kind not in "iuf":
         raise DataError(f"{table.name} holds {dtype}; images must be numbers, best uint8")
     low, high = _range(table)

@@ -148,7 +148,7 @@ def _check_sets(chosen: config.Data, progress: Progress | None, workers: int | N
     problems: list[str] = []
     if match.paired and len(source.store) and len(target.store):
         (of_source, of_target), problems = _tried(
-            lambda: together(source.store, target.store, chosen.test_share),
+            lambda: together(source.store, target.store, chosen.test_share, match),
             (_everything(source.store), _everything(target.store)),
         )
         sources, found = _examine(source, of_source), _examine(target, of_target)
@@ -191,7 +191,7 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         sides, wrong = _tried(lambda: split(store, chosen.test_share), _everything(store))
         problems += wrong
     if chosen.labels:
-        problems += _tried(lambda: refuse_unlabelled(store, chosen), None)[1]
+        problems += _tried(lambda: refuse_unlabelled(store, chosen, index), None)[1]
     train, test = sides or _everything(store)
     if not len(store):
         problems.append(f"no images in {chosen.path}")

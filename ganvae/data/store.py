@@ -78,6 +78,11 @@ class Store:
     def __len__(self) -> int:
         return int(self.meta["count"])
 
+    @property
+    def depth(self) -> int | None:
+        """How many bits of 16-bit pictures are used; None: all 16."""
+        return self.meta["preparation"].get("depth")
+
     def _verify_files(self) -> None:
         for name, (size, digest) in self.meta["files"].items():
             path = self.folder / name
@@ -112,6 +117,13 @@ class Store:
     def policies(self) -> np.ndarray:
         """:class:`Policy` of every row, uint32."""
         return np.load(self.folder / "policies.npy", allow_pickle=False)
+
+    def peaks(self) -> np.ndarray | None:
+        """The highest value of every 16-bit row's file, uint16, 0 for others; None: not kept."""
+        if "peak" not in self.meta:
+            return None
+        path = self.folder / "peaks.npy"
+        return np.load(path, allow_pickle=False) if self.meta["peak"] else np.zeros(len(self))
 
     def names(self) -> list[str]:
         """Name of every row within the source."""
@@ -183,6 +195,7 @@ def _digest(path: Path) -> str:
 
 
 _POLICIES, _SPLIT, _STAT = struct.Struct("=I"), struct.Struct("=b"), struct.Struct("=3q")
+_PEAK = struct.Struct("=H")
 
 
 class Writer:
@@ -193,7 +206,7 @@ class Writer:
         self.channels = how.channels or 1
         self.count = 0
         self.bad: list[tuple[str, str]] = []
-        self._hashes, self._policies = bytearray(), bytearray()
+        self._hashes, self._policies, self._peaks = bytearray(), bytearray(), bytearray()
         self._labels: list[int] = []
         self._splits, self._stats = bytearray(), bytearray()
         self._classes: dict[str, int] = {}
@@ -213,6 +226,7 @@ class Writer:
         pixels = outcome.pixels
         self._hashes += content_hash(pixels)
         self._policies += _POLICIES.pack(outcome.policies)
+        self._peaks += _PEAK.pack(outcome.peak)
         self._labels.append(
             -1 if item.label is None else self._classes.setdefault(item.label, len(self._classes))
         )
@@ -255,6 +269,9 @@ class Writer:
             "splits": np.frombuffer(self._splits, np.int8),
             "stats": np.frombuffer(self._stats, np.int64).reshape(-1, 3),
         }
+        peaks = np.frombuffer(self._peaks, np.uint16)
+        if peaks.any():
+            tables["peaks"] = peaks
         for name, table in tables.items():
             with (self.folder / f"{name}.npy").open("wb") as sink:
                 np.save(sink, table, allow_pickle=False)
@@ -273,6 +290,7 @@ class Writer:
             "classes": classes,
             "files": files,
             "bad": self.bad,
+            "peak": int(peaks.max(initial=0)),
             "policies": _count_policies(tables["policies"]),
             **extra,
         }
@@ -336,10 +354,10 @@ def ingest(
         index = source.index()
     except Offline as offline:
         return _offline(source, home, str(offline))
-    if found := _find(home / index.digest, index):
+    if found := _current(home / index.digest, index):
         return found, index
     with _writable(home), FileLock(home.parent / f"{home.name}.lock"):
-        if found := _find(home / index.digest, index):
+        if found := _current(home / index.digest, index):
             return found, index
         for left in home.glob(".tmp-*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -348,6 +366,18 @@ def ingest(
             if old.name != index.digest and not _in_use(old):
                 shutil.rmtree(old, ignore_errors=True)
     return store, index
+
+
+def _current(folder: Path, index: Index) -> Store | None:
+    """The store that is there, unless an earlier version may have packed 16-bit pictures into it.
+
+    How bright these are was not kept then.
+    """
+    store = _find(folder, index)
+    if store is None or "peak" in store.meta:
+        return store
+    deep = MEANING[Policy.DEEP] in store.meta["policies"]
+    return None if deep or store.meta["source"]["kind"] == "array" else store
 
 
 def _find(folder: Path, index: Index) -> Store | None:
@@ -461,14 +491,18 @@ def _reused(items: Iterator[Item], old: Store | None) -> Iterator[Item]:
         yield from items
         return
     rows = {name: row for row, name in enumerate(old.names())}
-    stats, policies = old.stats(), old.policies()
+    stats, policies, peaks = old.stats(), old.policies(), old.peaks()
     for item in items:
         row = rows.get(item.name)
         if row is None or tuple(stats[row].tolist()) != item.stat:
             yield item
             continue
+        if peaks is None and policies[row] & int(Policy.DEEP):  # of an earlier version
+            yield item
+            continue
         pixels = old.read(np.array([row]))[0]
         if pixels.shape[2] == 3 and is_grey(pixels):
             pixels = pixels[:, :, :1]
-        done = Prepared(pixels, Policy(int(policies[row])))
+        peak = 0 if peaks is None else int(peaks[row])
+        done = Prepared(pixels, Policy(int(policies[row])), peak)
         yield Item(name=item.name, image=done, label=item.label, split=item.split, stat=item.stat)

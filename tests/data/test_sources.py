@@ -113,8 +113,8 @@ def test_d10_no_images(tmp_path: Path, setting: Setting) -> None:
     with pytest.raises(DataError, match=r"found nothing.*give a place that holds png"):
         open_data(setting(folder))
     (folder / "a.txt").touch()
-    (folder / "b.heic").touch()
-    with pytest.raises(DataError, match=r"1 \.txt"):
+    (folder / "b.psd").touch()
+    with pytest.raises(DataError, match=r"1 \.txt, 1 \.psd; \.psd: export them as PNG"):
         open_data(setting(folder))
     with pytest.raises(DataError, match="does not exist; give a folder"):
         open_data(setting(tmp_path / "missing"))

@@ -607,7 +607,7 @@ def _refuse_empty(store: Store, index: sources.Index, chosen: config.Data) -> No
     listed = [f"; not taken: {printable(name)} ({why})" for name, why in index.listed[:1]]
     raise DataError(
         f"no images in {chosen.path} (found {found or 'nothing'}"
-        f"{''.join(listed)}{_mended(index.ignored)}); give a place that holds"
+        f"{''.join(listed)}{_mended(ignored)}); give a place that holds"
         f" {', '.join(kind[1:] for kind in EXTENSIONS)} files"
     )
 
@@ -799,10 +799,6 @@ def _notes(report: dict[str, Any], chosen: config.Data) -> list[str]:
     if skipped := report["skipped"]["count"]:
         reasons = ", ".join(f"{n:,} {why}" for why, n in report["skipped"]["reasons"].items())
         notes.append(f"{skipped:,} images skipped: {reasons}")
-    ignored = {kind: count for kind, count in report["ignored"].items() if kind != "hidden"}
-    if ignored:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in ignored.items())
-        notes.append(f"files that are not used: {kinds}")
     if listed := report["listed"]["count"]:
         name, why = report["listed"]["examples"][0]
         notes.append(f"{listed:,} entries need a look, for example {printable(name)}: {why}")

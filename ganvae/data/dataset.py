@@ -537,7 +537,7 @@ def packed(
         return ingest(what, how, cache, progress=progress, workers=workers)
 
     store, index = pack(how)
-    peak = store.meta.get("peak", 0)
+    peak = store.meta["peak"]
     if chosen.depth is not None or (depth := depth_of(peak)) is None:
         return store, index
     store, index = pack(replace(how, depth=depth))

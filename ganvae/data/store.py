@@ -118,12 +118,14 @@ class Store:
         """:class:`Policy` of every row, uint32."""
         return np.load(self.folder / "policies.npy", allow_pickle=False)
 
-    def peaks(self) -> np.ndarray | None:
-        """The highest value of every 16-bit row's file, uint16, 0 for others; None: not kept."""
-        if "peak" not in self.meta:
-            return None
+    def peaks(self) -> np.ndarray:
+        """The highest value of every row's 16-bit file, 0 for others: (N,)."""
         path = self.folder / "peaks.npy"
-        return np.load(path, allow_pickle=False) if self.meta["peak"] else np.zeros(len(self))
+        return (
+            np.load(path, allow_pickle=False)
+            if self.meta["peak"]
+            else np.zeros(len(self), np.uint16)
+        )
 
     def names(self) -> list[str]:
         """Name of every row within the source."""
@@ -354,10 +356,10 @@ def ingest(
         index = source.index()
     except Offline as offline:
         return _offline(source, home, str(offline))
-    if found := _current(home / index.digest, index):
+    if found := _find(home / index.digest, index):
         return found, index
     with _writable(home), FileLock(home.parent / f"{home.name}.lock"):
-        if found := _current(home / index.digest, index):
+        if found := _find(home / index.digest, index):
             return found, index
         for left in home.glob(".tmp-*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -366,18 +368,6 @@ def ingest(
             if old.name != index.digest and not _in_use(old):
                 shutil.rmtree(old, ignore_errors=True)
     return store, index
-
-
-def _current(folder: Path, index: Index) -> Store | None:
-    """The store that is there, unless an earlier version may have packed 16-bit pictures into it.
-
-    How bright these are was not kept then.
-    """
-    store = _find(folder, index)
-    if store is None or "peak" in store.meta:
-        return store
-    deep = MEANING[Policy.DEEP] in store.meta["policies"]
-    return None if deep or store.meta["source"]["kind"] == "array" else store
 
 
 def _find(folder: Path, index: Index) -> Store | None:
@@ -497,12 +487,8 @@ def _reused(items: Iterator[Item], old: Store | None) -> Iterator[Item]:
         if row is None or tuple(stats[row].tolist()) != item.stat:
             yield item
             continue
-        if peaks is None and policies[row] & int(Policy.DEEP):  # of an earlier version
-            yield item
-            continue
         pixels = old.read(np.array([row]))[0]
         if pixels.shape[2] == 3 and is_grey(pixels):
             pixels = pixels[:, :, :1]
-        peak = 0 if peaks is None else int(peaks[row])
-        done = Prepared(pixels, Policy(int(policies[row])), peak)
+        done = Prepared(pixels, Policy(int(policies[row])), int(peaks[row]))
         yield Item(name=item.name, image=done, label=item.label, split=item.split, stat=item.stat)

@@ -318,6 +318,8 @@ def evaluate(
     base = config.load(folder / "config.yaml") if own and folder is not None else Config()
     given = dict(settings or {}) | ({} if data is None else {"data.path": str(data)})
     refuse_untold(base.data, given, folder or "")
+    if data is not None:  # what was said of the run's own files says nothing of others
+        given = {"data.labels_file": None, "data.depth": loaded.info.data_depth} | given
     if not own:
         base = _as_trained(base, loaded)
     chosen = config.override(base, given)
@@ -557,7 +559,8 @@ def _as_trained(base: Config, model: Model) -> Config:
     channels, height, _ = model.shape
     prepared = {"size": height, "channels": channels, "labels": bool(model.info.classes)}
     kept = {"resize": model.info.resize, "background": model.info.background}
-    return config.parse({"data": prepared | kept}, start=base)
+    depth = {"depth": model.info.data_depth}
+    return config.parse({"data": prepared | kept | depth}, start=base)
 
 
 def _size(shape: tuple[int, int, int]) -> str:

@@ -36,11 +36,15 @@ class Data:
     masks: Literal["mixed", "box", "half", "brush", "centre"] = "mixed"
     """The holes of a completion."""
     labels: bool = False
-    """Take sub-folder names (or the array's labels) as classes."""
+    """Take sub-folder names (or what a label file, the array or the set says) as classes."""
+    labels_file: str | None = None
+    """CSV, JSON or JSON lines that say the class of each file of a folder, with data.labels."""
     resize: Literal["cover", "contain", "stretch", "pad"] = "cover"
     """How other sizes fit: crop the centre, add borders, distort, or pad without scaling."""
     background: str = "white"
     """What shows through transparency and fills borders: a colour name or #rrggbb."""
+    depth: int | None = None
+    """Bits used of 16-bit pictures, 8 to 16; unset: 8, 10, 12, 14 or 16, as the set needs."""
     flip: bool = False
     """Mirror training images at random."""
     augment: Literal["none", "diffaugment"] = "none"
@@ -159,20 +163,22 @@ SECTIONS = ("data", "networks", "training", "evaluation")
 """The sections of a configuration beside its objective."""
 
 INCIDENTAL = {
-    "data.path", "data.cache", "training.threads", "training.checkpoint_every", "training.keep",
-    "training.previews", "training.tensorboard", "training.allow_changes", "training.evaluations",
-    "evaluation.judge", "evaluation.size", "evaluation.samples", "evaluation.importance",
+    "data.path", "data.labels_file", "data.cache", "training.threads",
+    "training.checkpoint_every", "training.keep", "training.previews", "training.tensorboard",
+    "training.allow_changes", "training.evaluations", "evaluation.judge", "evaluation.size",
+    "evaluation.samples", "evaluation.importance",
     "evaluation.priors",
 }  # fmt: skip
 """What may change between the sittings of a run without changing what is trained.
 
-The contents of ``data.path`` count by their fingerprint.
+The contents of ``data.path`` and ``data.labels_file`` count by their fingerprint.
 """
 
 MAX_THREADS = 1024
 """More than that many threads a process cannot start everywhere."""
 _LIMITS: dict[str, tuple[float, float]] = {
     "data.size": (1, 4096),
+    "data.depth": (8, 16),
     "data.test_share": (0, 1),
     "data.max_bad": (0, 1),
     "networks.latent": (1, 65_536),

@@ -115,6 +115,9 @@ def _settled(
         "data.background": model.info.background, "data.labels": bool(model.info.classes),
     }  # fmt: skip
     base = config.load(kept) if kept.exists() else config.override(Config(), prepared)
+    if data is not None:  # what was said of the run's own files says nothing of others
+        other = {"data.labels_file": None, "data.depth": model.info.data_depth}
+        base = config.override(base, other)
     also = {
         "data.path": None if data is None else str(data),
         "evaluation.samples": samples,

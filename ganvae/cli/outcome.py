@@ -104,8 +104,8 @@ def _next(run: Run) -> list[str]:
     path, data = (quoted(str(one)) for one in (run.path, run.config.data.path))
     if run.model.info.task != "generate":
         return [*_from_sources(run, path), f"ganvae evaluate {path}"]
-    if run.model.info.classes:
-        first = quoted(run.model.info.classes[0])
+    if run.model.info.learnt_classes:
+        first = quoted(run.model.info.learnt_classes[0])
         commands = [f"ganvae generate {path} --class {first} --n 64 --seed 1 --out more.png"]
     else:
         commands = [f"ganvae generate {path} --n 64 --seed 1 --out more.png"]

@@ -144,7 +144,7 @@ class Arrays(Source):
         return sizes.pop()
 
     def items(self, index: Index) -> Iterator[Item]:
-        """Every image as uint8 (H, W) or (H, W, C), named by its split and row."""
+        """Every image as uint8 or uint16 (H, W) or (H, W, C), named by its split and row."""
         for part in self._parts:
             labels = _labels(part)
             for row, image in enumerate(_images(part.images)):
@@ -158,7 +158,7 @@ class Arrays(Source):
 
 
 def _images(table: Table) -> Iterator[np.ndarray]:
-    """The images as uint8 (H, W) or (H, W, C)."""
+    """The images as uint8 or uint16 (H, W) or (H, W, C)."""
     scale, channels_first = _scale(table), _layout(table)[2]
 
     def pixels(chunk: np.ndarray) -> np.ndarray:
@@ -206,18 +206,23 @@ def _labels(part: Part) -> Iterator[str | None]:
     )
 
 
+def _is_deep(dtype: np.dtype) -> bool:
+    """Whether numbers are of 16 bits without a sign, in any order of their bytes."""
+    return dtype.kind == "u" and dtype.itemsize == 2
+
+
 Scale = Callable[[np.ndarray], np.ndarray]
 
 
 def _scale(table: Table) -> Scale:
-    """What takes the array's numbers to 0 … 255. Raises DataError."""
+    """What takes the array's numbers to 0 … 255, or to native 16 bits. Raises DataError."""
     _, dtype = table.describe()
     if dtype == np.uint8:
         return lambda x: x
     if dtype == np.bool_:
         return lambda x: x.astype(np.uint8) * np.uint8(255)
-    if dtype == np.uint16:
-        return lambda x: ((x.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    if _is_deep(dtype):
+        return lambda x: x  # how many of its bits are used is told later
     if dtype.kind not in "iuf":
         raise DataError(f"{table.name} holds {dtype}; images must be numbers, best uint8")
     low, high = _range(table)
@@ -235,6 +240,8 @@ def _scale(table: Table) -> Scale:
 
 def _scaled(chunk: np.ndarray, scale: Scale) -> np.ndarray:
     """All numbers of a chunk scaled, some at a time: on the way they take a multiple."""
+    if _is_deep(chunk.dtype):
+        return chunk.astype(np.uint16)
     if chunk.dtype == np.uint8:
         return chunk
     numbers, made = chunk.reshape(-1), np.empty(chunk.size, np.uint8)

@@ -13,12 +13,14 @@ from ganvae.data import near, pairs
 from ganvae.data.dataset import (
     PackedSet,
     Sides,
+    about_classes,
     beside,
     of_sets,
     packed,
     printable,
     refuse_unlabelled,
     together,
+    with_class,
 )
 from ganvae.data.split import as_keys, duplicates, split
 from ganvae.data.store import Progress, Store
@@ -148,7 +150,7 @@ def _check_sets(chosen: config.Data, progress: Progress | None, workers: int | N
     problems: list[str] = []
     if match.paired and len(source.store) and len(target.store):
         (of_source, of_target), problems = _tried(
-            lambda: together(source.store, target.store, chosen.test_share),
+            lambda: together(source.store, target.store, chosen.test_share, match),
             (_everything(source.store), _everything(target.store)),
         )
         sources, found = _examine(source, of_source), _examine(target, of_target)
@@ -191,8 +193,13 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         sides, wrong = _tried(lambda: split(store, chosen.test_share), _everything(store))
         problems += wrong
     if chosen.labels:
-        problems += _tried(lambda: refuse_unlabelled(store, chosen), None)[1]
+        problems += _tried(lambda: refuse_unlabelled(store, chosen, index), None)[1]
     train, test = sides or _everything(store)
+    classes: list[str] = []
+    if chosen.labels and not problems:
+        whole = train, test, classes
+        (train, test, said), problems = _tried(lambda: with_class(one, *whole[:2]), whole)
+        classes = [*said, *about_classes(store, train, test)]
     if not len(store):
         problems.append(f"no images in {chosen.path}")
     names = store.names()
@@ -222,7 +229,7 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         near_duplicates=[(names[p.first], names[p.second], p.similarity) for p in pairs],
         leaks=_leaks(names, test, groups, pairs),
         problems=problems,
-        notes=[*index.notes, *notes],
+        notes=[*index.notes, *classes, *notes],
         packed=(str(store.folder), sum(f.stat().st_size for f in store.folder.iterdir())),
     )
 

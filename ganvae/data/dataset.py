@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -14,7 +14,8 @@ import numpy as np
 
 from ganvae import config
 from ganvae.data import pairs, sources
-from ganvae.data.decode import EXTENSIONS, Preparation, colour
+from ganvae.data.decode import MEANING, Policy, Preparation, colour, depth_of
+from ganvae.data.formats import EXTENSIONS, MENDS, UNREAD
 from ganvae.data.hub import Shards
 from ganvae.data.images import Images
 from ganvae.data.origins import Origin
@@ -22,6 +23,7 @@ from ganvae.data.split import bound, leaks, split
 from ganvae.data.store import Progress, Store, cache_folder, ingest
 from ganvae.data.stream import Sample, Streamed
 from ganvae.errors import ConfigError, DataError
+from ganvae.telling import plain, short
 
 EXAMPLES = 20
 Sides = tuple[np.ndarray, np.ndarray]
@@ -61,6 +63,18 @@ class Data:
     def source_channels(self) -> int:
         """Channels of the sources; 0 where images are made from nothing."""
         return self.train.source_channels
+
+    @property
+    def depth(self) -> int | None:
+        """How many bits of 16-bit pictures are used; None: all 16."""
+        return self.store.depth
+
+    @property
+    def source_depth(self) -> int | None:
+        """The same for the sources of a completion or translation."""
+        if self.sources is not None:
+            return self.sources.depth
+        return self.depth if self.source_channels else None
 
     @property
     def paired(self) -> bool | None:
@@ -208,6 +222,11 @@ def open_data(
             f"{chosen.path} holds {pairs.SOURCE}/ and {pairs.TARGET}/, and the images of both are"
             " taken; to learn to translate between them, choose data.task translate alone"
         )
+    if pairs.is_cycle(Path(chosen.path).expanduser()):
+        data.notes.append(
+            f"{chosen.path} holds trainA and trainB, and the images of all its folders are taken;"
+            " to learn to translate between them, choose data.task translate"
+        )
     return data
 
 
@@ -243,6 +262,11 @@ def refuse_contradictions(chosen: config.Data) -> None:
         raise ConfigError(
             "data.test_share 1 holds all images out, and of data.stream only a sample is packed;"
             " leave out one of them"
+        )
+    if chosen.labels_file is not None and not chosen.labels:
+        raise ConfigError(
+            f"data.labels_file {chosen.labels_file} says classes, and none are asked for; add"
+            " --data.labels, or leave it out"
         )
     if chosen.origin != "given" and chosen.task != "translate":
         raise ConfigError(
@@ -280,15 +304,12 @@ def _streamed(
     chosen: config.Data, labelled: bool, progress: Progress | None, workers: int | None
 ) -> Data:
     """Shards to read while training, and a sample of them, packed to judge by."""
-    sample, how = _source(chosen, workers)
-    assert isinstance(sample, Sample)
-    packed = ingest(sample, how, cache_folder(chosen.cache), progress=progress, workers=workers)
-    shards = sample.shards.shards
+    source, how = _source(chosen)
+    assert isinstance(source, Shards)
+    one = _packed_set(chosen, progress, workers, (source, how))
+    shards = source.shards
     if not shards:
         raise DataError(f"{chosen.path} cannot be reached, and must be to be read while training")
-    one = PackedSet(chosen, *packed)
-    _refuse_bad(one.store, chosen)
-    _refuse_empty(one.store, one.index, chosen)
     train, test = split(one.store, chosen.test_share)
     origin = _origin(chosen, one.store)
     data = _data(one, train, test, labelled, origin)
@@ -296,7 +317,7 @@ def _streamed(
     stream = Streamed(
         path=chosen.path,
         shards=[shard for shard in shards if shard.split != "test"],
-        how=replace(how, channels=one.store.shape[2]),
+        how=replace(how, channels=one.store.shape[2], depth=one.store.depth),
         held_out=0 if own else bound(one.store.hashes(), chosen.test_share),
         classes=data.classes,
         origin=origin,
@@ -328,8 +349,13 @@ class PackedSet:
     index: sources.Index
 
 
-def _packed_set(chosen: config.Data, progress: Progress | None, workers: int | None) -> PackedSet:
-    store, index = packed(chosen, progress=progress, workers=workers)
+def _packed_set(
+    chosen: config.Data,
+    progress: Progress | None,
+    workers: int | None,
+    found: tuple[sources.Source, Preparation] | None = None,
+) -> PackedSet:
+    store, index = packed(chosen, progress=progress, workers=workers, found=found)
     _refuse_bad(store, chosen)
     _refuse_empty(store, index, chosen)
     return PackedSet(chosen, store, index)
@@ -363,8 +389,12 @@ def _data(
 ) -> Data:
     """The data of some rows; given sources come as those of training and those held out."""
     chosen, store = one.chosen, one.store
+    told: list[str] = []
     if labelled:
-        refuse_unlabelled(store, chosen)
+        refuse_unlabelled(store, chosen, one.index)
+        if not isinstance(origin, tuple):
+            train, test, told = with_class(one, train, test)
+        told += about_classes(store, train, test) if chosen.test_share < 1 else []
     leaked = leaks(store.hashes(), train, test) if _own_split(store) else test[:0]
     origins = origin if isinstance(origin, tuple) else (origin, origin)
     parts = [
@@ -390,7 +420,7 @@ def _data(
         classes=classes,
         shape=(channels, height, width),
         report=report,
-        notes=[*one.index.notes, *_notes(report, chosen)],
+        notes=[*_notes(report, chosen), *one.index.notes, *told],
         store=store,
         leaked=np.searchsorted(test, leaked),
     )
@@ -410,20 +440,28 @@ def _between_sets(
     settings = of_sets(chosen)
     match = _match(chosen.path, settings, paired)
     source, target = (_packed_set(setting, progress, workers) for setting in settings)
-    if match:
-        of_source, of_target = together(source.store, target.store, chosen.test_share)
+    if match.paired:
+        of_source, of_target = together(source.store, target.store, chosen.test_share, match)
     else:
         of_source = split(source.store, chosen.test_share)
         of_target = split(target.store, chosen.test_share)
     aside = _data(source, *of_source, labelled=False)
     data = _data(
-        target, *of_target, labelled, (aside.train, aside.test), match and paired is not False
+        target,
+        *of_target,
+        labelled,
+        (aside.train, aside.test),
+        match.paired and paired is not False,
     )
     return replace(
         data,
         sources=source.store,
         report=data.report | {"paired": data.paired, "sources": aside.report},
-        notes=[*(f"sources: {note}" for note in aside.notes), *data.notes],
+        notes=[
+            *_about_match(chosen.path, match),
+            *(f"sources: {note}" for note in aside.notes),
+            *data.notes,
+        ],
     )
 
 
@@ -436,8 +474,10 @@ def of_sets(chosen: config.Data) -> tuple[config.Data, config.Data]:
     )
 
 
-def _match(path: str, settings: tuple[config.Data, config.Data], paired: bool | None) -> bool:
-    """Whether two sets match by name. Raises DataError where they are not as they are to be."""
+def _match(
+    path: str, settings: tuple[config.Data, config.Data], paired: bool | None
+) -> pairs.Match:
+    """How two sets match by name. Raises DataError where they are not as they are to be."""
     match = pairs.compare(
         path, *(sources.Folder(s.path, Path(s.path)).index().names for s in settings)
     )
@@ -449,17 +489,38 @@ def _match(path: str, settings: tuple[config.Data, config.Data], paired: bool | 
             f" {path}/{pairs.TARGET}, but pairs are needed; name both of a pair alike, or choose"
             " an objective for unpaired sets, such as unit"
         )
-    return match.paired
+    return match
 
 
-def together(source: Store, target: Store, share: float) -> tuple[Sides, Sides]:
+def _about_match(path: str, match: pairs.Match) -> list[str]:
+    if any(match.marks):
+        first, second = match.marks
+        return [
+            f"the images in {path} are pairs by their names, where {first} among the sources is"
+            f" {second} among the targets"
+        ]
+    if match.paired:
+        return []
+    return [
+        f"no image in {path}/{pairs.SOURCE} has the name of one in {path}/{pairs.TARGET}: they are"
+        " taken as sets without pairs; name both of a pair alike if there are some"
+    ]
+
+
+def together(
+    source: Store, target: Store, share: float, match: pairs.Match
+) -> tuple[Sides, Sides]:
     """Rows (training, held out) of the sources and of the targets, each at its partner's place.
 
     The target says what is held out, and pairs of equal sources stay together. A pair of which one
     could not be read is left out. Raises DataError where too few are left.
     """
-    place = {pairs.key(name): row for row, name in enumerate(source.names())}
-    partner = np.array([place.get(pairs.key(name), -1) for name in target.names()], np.int64)
+    ours, theirs = (
+        [pairs.key(name, mark) for name in store.names()]
+        for store, mark in zip((source, target), match.marks, strict=True)
+    )
+    place = {key: row for row, key in enumerate(ours)}
+    partner = np.array([place.get(key, -1) for key in theirs], np.int64)
     hashes = target.hashes()
     hashes[partner >= 0] = source.hashes()[partner[partner >= 0]]
     parts = [part[partner[part] >= 0] for part in split(target, share, hashes)]
@@ -472,17 +533,53 @@ def together(source: Store, target: Store, share: float) -> tuple[Sides, Sides]:
 
 
 def packed(
-    chosen: config.Data, *, progress: Progress | None = None, workers: int | None = None
+    chosen: config.Data,
+    *,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    found: tuple[sources.Source, Preparation] | None = None,
 ) -> tuple[Store, sources.Index]:
-    """The packed store of a setting, however many of its files are bad; of a stream a sample."""
-    source, how = _source(chosen, workers)
-    cache = cache_folder(chosen.cache)
-    return ingest(source, how, cache, progress=progress, workers=workers)
+    """The packed store of a setting, however many of its files are bad; of a stream a sample.
+
+    Where no value of the set's 16-bit pictures needs all their bits, and nothing was chosen, they
+    are packed again by the bits they need: how many is known when all were seen once.
+
+    found: the source and how it is prepared, where this is known
+    """
+    source, how = found or _source(chosen)
+
+    def pack(how: Preparation) -> tuple[Store, sources.Index]:
+        what = source
+        if chosen.stream:
+            assert isinstance(source, Shards)
+            what = Sample(source, how, chosen.test_share, workers)
+        cache = cache_folder(chosen.cache)
+        return ingest(what, how, cache, progress=progress, workers=workers)
+
+    store, index = pack(how)
+    peak = store.meta["peak"]
+    if chosen.depth is not None or (depth := depth_of(peak)) is None:
+        return store, index
+    store, index = pack(replace(how, depth=depth))
+    index.notes.append(
+        f"no value of the 16-bit pictures is above {peak:,}, so they are taken as of {depth} bits:"
+        f" {(1 << depth) - 1:,} becomes white; to have it otherwise, choose data.depth (16 uses"
+        " all bits)"
+    )
+    return store, index
 
 
-def _source(chosen: config.Data, workers: int | None) -> tuple[sources.Source, Preparation]:
+def _source(chosen: config.Data) -> tuple[sources.Source, Preparation]:
     """What is packed, and how. Raises ConfigError for what cannot be streamed, but is to be."""
     source = sources.find(chosen.path)
+    if chosen.labels_file is not None:
+        if not isinstance(source, sources.Folder):
+            raise ConfigError(
+                f"data.labels_file says the classes of files in a folder, and {chosen.path} is"
+                " none; leave it out"
+            )
+        table = Path(chosen.labels_file).expanduser()
+        source = sources.Folder(chosen.path, source.root, table)
     how = _preparation(chosen, source)
     if not chosen.stream:
         return source, how
@@ -491,7 +588,7 @@ def _source(chosen: config.Data, workers: int | None) -> tuple[sources.Source, P
             f"data.stream reads one set of tar or Parquet shards, and {chosen.path} is none;"
             " leave out data.stream to have the images packed"
         )
-    return Sample(source, how, chosen.test_share, workers), how
+    return source, how
 
 
 def _preparation(chosen: config.Data, source: sources.Source) -> Preparation:
@@ -502,6 +599,7 @@ def _preparation(chosen: config.Data, source: sources.Source) -> Preparation:
         channels=chosen.channels,
         resize=chosen.resize,
         background=colour(chosen.background),
+        depth=None if chosen.depth == 16 else chosen.depth,
     )
 
 
@@ -529,18 +627,138 @@ def _refuse_empty(store: Store, index: sources.Index, chosen: config.Data) -> No
     listed = [f"; not taken: {printable(name)} ({why})" for name, why in index.listed[:1]]
     raise DataError(
         f"no images in {chosen.path} (found {found or 'nothing'}"
-        f"{''.join(listed)}); give a place that holds"
+        f"{''.join(listed)}{_mended(ignored)}); give a place that holds"
         f" {', '.join(kind[1:] for kind in EXTENSIONS)} files"
     )
 
 
-def refuse_unlabelled(store: Store, chosen: config.Data) -> None:
-    """Raises DataError where an image has no class."""
-    if without := int((store.labels < 0).sum()):
+# --------------------------------------------------------------------------- what is not used
+
+
+def unused(ignored: Mapping[str, int], taken: int) -> list[str]:
+    """Sentences on the files of a source that no training sees, with what may be done about them.
+
+    ignored: how many there are of each kind: an ending, or what else they are called. Pictures
+        that are not read are told first, and above all else where they are most of them. Hidden
+        files are not worth a word
+    taken: number of images that are read
+    """
+    kinds = {kind: count for kind, count in ignored.items() if kind != "hidden" and count}
+    pictures = {k: n for k, n in kinds.items() if k in UNREAD or k.endswith(sources.INSIDE)}
+    others = {k: n for k, n in kinds.items() if k not in pictures}
+    told = []
+    if total := sum(pictures.values()):
+        most = f"most pictures, {total:,} of {total + taken:,}," if total > taken else f"{total:,}"
+        what = "are not read" if total > taken else "pictures are not read"
+        told.append(f"{most} {what}: {_counted(pictures)}")
+    if others:
+        told.append(f"files that are not used: {_counted(others)}")
+    return told
+
+
+def _counted(kinds: Mapping[str, int], most: int = 8) -> str:
+    parts = []
+    for kind, count in [*kinds.items()][:most]:
+        ending = kind.removesuffix(sources.INSIDE)
+        mend = MENDS.get(ending, "" if ending == kind else f"give them the ending {ending}")
+        parts.append(f"{count:,} {plain(kind)}{f' ({mend})' if mend else ''}")
+    rest = sum([*kinds.values()][most:])
+    return ", ".join([*parts, *([f"{rest:,} of other kinds"] if rest else [])])
+
+
+def _mended(ignored: Mapping[str, int]) -> str:
+    mends = {MENDS[kind]: kind for kind in ignored if kind in MENDS}
+    return "".join(f"; {kind}: {mend}" for mend, kind in [*mends.items()][:2])
+
+
+# ------------------------------------------------------------------------------------- classes
+
+
+def refuse_unlabelled(store: Store, chosen: config.Data, index: sources.Index) -> None:
+    """Raises DataError where an image has no class, unless it is in a folder of such images."""
+    if index.label_error:
+        raise DataError(index.label_error)
+    if not index.labels and {*sources.TRAIN} & _lower(store) and {*sources.TEST} & _lower(store):
         raise DataError(
-            f"labels were asked for, but {without:,} of {len(store):,} images"
-            f" in {chosen.path} have none; put each into a sub-folder named after its class"
+            f"the classes of {chosen.path} would be {_some(store.classes)}, which are names of a"
+            " split; leave nothing beside these folders, and put those of the classes into them"
         )
+    without = np.flatnonzero(store.labels < 0)
+    if len(without) and index.unlabelled:
+        names = store.names()
+        without = without[
+            [names[row].partition("/")[0] not in index.unlabelled for row in without]
+        ]
+    if len(without):
+        mend = "put each into a sub-folder named after its class"
+        if index.labels:
+            mend = f"name each with its class in {index.labels.origin}"
+        raise DataError(
+            f"labels were asked for, but {len(without):,} of {len(store):,} images"
+            f" in {chosen.path} have none; {mend}"
+        )
+
+
+def _lower(store: Store) -> set[str]:
+    return {name.lower() for name in store.classes}
+
+
+def with_class(
+    one: PackedSet, train: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The rows that a training with classes can use, and sentences on the others.
+
+    Images without a class are left out, and held-out ones of a class that is not trained: no
+    network knows it. Where all images are held out none is trained here. Raises DataError where
+    too few are left.
+    """
+    labels, classes = one.store.labels, one.store.classes
+    told = list(one.index.labels.notes) if one.index.labels else []
+    if without := int((labels[train] < 0).sum() + (labels[test] < 0).sum()):
+        told.append(f"{without:,} images without a class are left out, as classes are learnt")
+        train, test = train[labels[train] >= 0], test[labels[test] >= 0]
+    trained = np.bincount(labels[train], minlength=len(classes)) > 0
+    if len(train) and not trained[labels[test]].all():
+        unknown = int((~trained[labels[test]]).sum())
+        test = test[trained[labels[test]]]
+        told.append(
+            f"{unknown:,} held-out images of classes without a training image are left out"
+        )
+    if not len(test) or (not len(train) and one.chosen.test_share < 1):
+        raise DataError(
+            f"too few images in {one.chosen.path} have a class that can be learnt: one is needed"
+            " to learn from, and another one to hold out"
+        )
+    return train, test, told
+
+
+def about_classes(store: Store, train: np.ndarray, test: np.ndarray) -> list[str]:
+    """Sentences on classes that the split, or too few images, left with little or nothing."""
+    counts = [
+        np.bincount(store.labels[rows][store.labels[rows] >= 0], minlength=len(store.classes))
+        for rows in (train, test, np.arange(len(store)))
+    ]
+    learnt, held_out, all_of_them = counts
+    told = []
+    for which, one, many in (
+        (learnt == 0, "has no training image: it is not learnt, and cannot be generated",
+         "have no training image: they are not learnt, and cannot be generated"),
+        ((learnt == 1) & (all_of_them == 1), "has a single image, which is learnt by heart",
+         "have a single image each, which are learnt by heart"),
+        ((learnt > 0) & (held_out == 0) & (all_of_them > 1),
+         "has no held-out image, so that no score tells how well it is learnt",
+         "have no held-out image, so that no score tells how well they are learnt"),
+    ):  # fmt: skip
+        names = [name for name, so in zip(store.classes, which, strict=True) if so]
+        if names:
+            few = len(names) == 1
+            told.append(f"{'class' if few else 'classes'} {_some(names)} {one if few else many}")
+    return told
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(short(printable(name), 60) for name in names[:most]) + more
 
 
 def beside(store: Store, index: sources.Index) -> dict[str, int]:
@@ -595,14 +813,12 @@ def _split_in_words(chosen: config.Data, own: bool) -> str:
 
 
 def _notes(report: dict[str, Any], chosen: config.Data) -> list[str]:
-    notes = []
+    notes = unused(report["ignored"], report["images"])
+    if beyond := report["policies"].get(MEANING[Policy.CUT_OFF]):
+        notes.append(f"{beyond:,} pictures are {MEANING[Policy.CUT_OFF]}")
     if skipped := report["skipped"]["count"]:
         reasons = ", ".join(f"{n:,} {why}" for why, n in report["skipped"]["reasons"].items())
         notes.append(f"{skipped:,} images skipped: {reasons}")
-    ignored = {kind: count for kind, count in report["ignored"].items() if kind != "hidden"}
-    if ignored:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in ignored.items())
-        notes.append(f"files that are not used: {kinds}")
     if listed := report["listed"]["count"]:
         name, why = report["listed"]["examples"][0]
         notes.append(f"{listed:,} entries need a look, for example {printable(name)}: {why}")

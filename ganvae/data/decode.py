@@ -6,7 +6,7 @@ import math
 import os
 import stat
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import IntFlag
 from functools import lru_cache
 from io import BytesIO
@@ -15,28 +15,11 @@ from typing import IO, Any, Literal
 import numpy as np
 from PIL import Image, ImageColor, UnidentifiedImageError
 
+from ganvae.data.formats import HEAD, MAX_PIXELS, Bad, opened, unidentified
 from ganvae.errors import ConfigError
-
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-EXTENSIONS = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jfif",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".gif",
-)
-MAX_PIXELS = 2**27
-"""Images of more pixels (134 million) are refused by their header, before any is decoded."""
+from ganvae.telling import words
 
 Resize = Literal["cover", "contain", "stretch", "pad"]
-
-
-class Bad(Exception):
-    """An image that cannot be used; the message says why."""
 
 
 class Policy(IntFlag):
@@ -59,6 +42,7 @@ class Policy(IntFlag):
     PALETTE = 8192
     GREYED = 16384
     THIN = 32768
+    CUT_OFF = 65536
 
 
 MEANING = {
@@ -78,6 +62,7 @@ MEANING = {
     Policy.PALETTE: "of palette or 1-bit colours",
     Policy.GREYED: "coloured, made grey",
     Policy.THIN: "of an aspect beyond 4:1",
+    Policy.CUT_OFF: "brighter than data.depth says, cut off at white",
 }
 
 
@@ -87,6 +72,7 @@ class Preparation:
 
     channels: 1, 3, or None to keep grey images grey where all of them are
     background: what shows through transparency and fills borders, as sRGB
+    depth: how many bits of 16-bit pictures are used: 2^depth - 1 becomes white; None: all 16
     """
 
     height: int
@@ -94,6 +80,7 @@ class Preparation:
     channels: int | None = None
     resize: Resize = "cover"
     background: tuple[int, int, int] = (255, 255, 255)
+    depth: int | None = None
 
     def __post_init__(self) -> None:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
@@ -102,16 +89,21 @@ class Preparation:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dictionary."""
-        return asdict(self)
+        """A JSON-able dictionary; without a depth of all 16 bits, as older ones are."""
+        return {k: v for k, v in asdict(self).items() if k != "depth" or v is not None}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """pixels: uint8 (H, W, 1) where the image is grey, else (H, W, 3)."""
+    """An image as it is packed.
+
+    pixels: uint8 (H, W, 1) where the image is grey, else (H, W, 3)
+    peak: the highest value of a 16-bit picture before it was scaled; 0 for others
+    """
 
     pixels: np.ndarray
     policies: Policy
+    peak: int = 0
 
 
 def colour(name: str) -> tuple[int, int, int]:
@@ -133,10 +125,6 @@ def prepare(source: str | bytes, how: Preparation) -> Prepared:
         warnings.simplefilter("ignore")  # every oddity is either harmless or raised below
         file = _open(source)
         with file:
-            head = file.read(16)
-            file.seek(0)
-            if not head:
-                raise Bad("empty file (zero bytes)")
             try:
                 return _prepare(file, how)
             except Bad:
@@ -144,15 +132,20 @@ def prepare(source: str | bytes, how: Preparation) -> Prepared:
             except Image.DecompressionBombError:
                 raise Bad(f"more than {MAX_PIXELS:,} pixels by its header") from None
             except UnidentifiedImageError:
-                raise Bad(_unidentified(head)) from None
+                file.seek(0)
+                raise Bad(unidentified(file.read(HEAD))) from None
             except MemoryError:
                 raise Bad("not enough memory to decode it") from None
             except Exception as error:
-                raise Bad(f"damaged: {_words(error)}") from None
+                raise Bad(f"damaged: {words(error)}") from None
 
 
 def prepare_array(image: np.ndarray, how: Preparation) -> Prepared:
-    """Fits uint8 pixels of shape (H, W) or (H, W, 1|3|4) to the size."""
+    """Fits uint8 or uint16 pixels of shape (H, W) or (H, W, 1|3|4) to the size."""
+    if image.dtype == np.uint16:
+        made = prepare_array(eight_bits(image, how.depth), how)
+        done = made.policies | Policy.DEEP | _cut_off(image, how)
+        return Prepared(made.pixels, done, int(image.max()))
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.shape in ((how.height, how.width), (how.height, how.width, 3)):
@@ -178,22 +171,9 @@ def _open(source: str | bytes) -> IO[bytes]:
     return file
 
 
-def _unidentified(head: bytes) -> str:
-    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
-        return "not an image but a web page or other markup"
-    return "not an image of a known format (png, jpg, webp, bmp, tiff, gif)"
-
-
-def _words(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:160] or type(error).__name__
-
-
 def _prepare(file: IO[bytes], how: Preparation) -> Prepared:
-    with Image.open(file, formats=FORMATS) as image:
+    with opened(file) as image:
         width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise Bad(f"{width}x{height} are more than {MAX_PIXELS:,} pixels")
         done = Policy.NONE
         if getattr(image, "is_animated", False):
             done |= Policy.FIRST_FRAME
@@ -201,6 +181,7 @@ def _prepare(file: IO[bytes], how: Preparation) -> Prepared:
         if image.format in ("JPEG", "MPO"):
             _draft(image, how, sideways=turn >= 5)
         image.load()
+        image = with_16_bits(image)
         if image.format == "PNG":
             turn = _orientation(image)  # may stand behind the pixels
         if turn > 1:
@@ -251,35 +232,63 @@ def _fit(image: Image.Image, how: Preparation, done: Policy, width: int, height:
     if max(width, height) > 4 * min(width, height):
         done |= Policy.THIN
     profile = image.info.get("icc_profile")
-    image, done = _plain(image, done)
+    image, done, peak = _plain(image, how, done)
     image, done = _resized(image, how, done, width, height)
     image, done = _srgb(image, profile, done)
     image, done = _opaque(image, how, done)
     if image.size != (how.width, how.height):
         image, done = _bordered(image, how, done)
-    return _finish(image, how, done)
+    return replace(_finish(image, how, done), peak=peak)
 
 
-def _plain(image: Image.Image, done: Policy) -> tuple[Image.Image, Policy]:
-    """The image as L, LA, RGB, RGBA or CMYK."""
+def _plain(image: Image.Image, how: Preparation, done: Policy) -> tuple[Image.Image, Policy, int]:
+    """The image as L, LA, RGB, RGBA or CMYK, and the highest value of 16-bit pixels, else 0."""
     mode = image.mode
     if mode in ("P", "PA", "1"):
         done |= Policy.PALETTE
     if mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.uint32)
-        scaled = ((deep * 255 + 32767) // 65535).astype(np.uint8)
-        return Image.fromarray(scaled), done | Policy.DEEP
+        deep = np.asarray(image).astype(np.uint16)
+        scaled = Image.fromarray(eight_bits(deep, how.depth))
+        return scaled, done | Policy.DEEP | _cut_off(deep, how), int(deep.max())
     if mode == "F":
-        return Image.fromarray(_from_float(np.asarray(image))), done | Policy.FLOAT
+        return Image.fromarray(_from_float(np.asarray(image))), done | Policy.FLOAT, 0
     if mode == "CMYK":
-        return image, done | Policy.CMYK
+        return image, done | Policy.CMYK, 0
     if mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in image.info:
-        return image, done
+        return image, done, 0
     if mode in ("L", "1", "La", "LA"):
-        return image.convert("LA" if image.has_transparency_data else "L"), done
+        return image.convert("LA" if image.has_transparency_data else "L"), done, 0
     if mode in ("P", "PA", "RGB", "RGBX", "RGBa", "RGBA", "YCbCr", "HSV"):
-        return image.convert("RGBA" if image.has_transparency_data else "RGB"), done
+        return image.convert("RGBA" if image.has_transparency_data else "RGB"), done, 0
     raise Bad(f"pixels of mode {mode} are not supported; save it as 8-bit RGB or grey")
+
+
+def with_16_bits(image: Image.Image) -> Image.Image:
+    """A decoded PGM of more than 8 bits, which Pillow gives 32, as other 16-bit pictures are."""
+    if image.format != "PPM" or image.mode != "I":
+        return image
+    return Image.fromarray(np.asarray(image).astype(np.uint16))
+
+
+DEPTHS = (8, 10, 12, 14)
+"""Bits that a set of 16-bit pictures may use, where none of its values needs all of them."""
+
+
+def depth_of(peak: int) -> int | None:
+    """Which of :data:`DEPTHS` the highest value of a set fits into; None: into none, or no set."""
+    return next((bits for bits in DEPTHS if 0 < peak < 1 << bits), None)
+
+
+def eight_bits(deep: np.ndarray, depth: int | None) -> np.ndarray:
+    """16-bit values as 8-bit ones, 2^depth - 1 and what is above it as 255."""
+    most = (1 << (depth or 16)) - 1
+    kept = np.minimum(deep, most).astype(np.uint32)
+    return ((kept * 255 + most // 2) // most).astype(np.uint8)
+
+
+def _cut_off(deep: np.ndarray, how: Preparation) -> Policy:
+    beyond = how.depth is not None and deep.max(initial=0) >= 1 << how.depth
+    return Policy.CUT_OFF if beyond else Policy.NONE
 
 
 def _from_float(pixels: np.ndarray) -> np.ndarray:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganvae.data.formats import opened
 from ganvae.data.sources import Folder
 from ganvae.errors import DataError
 
 SOURCE, TARGET = "source", "target"
 FEW = 0.01
 """Sets of which a smaller share have a partner by name are no pairs."""
+MARKS = (
+    ("a", "b"), ("source", "target"), ("src", "tgt"), ("src", "dst"), ("input", "output"),
+    ("input", "target"), ("input", "gt"), ("in", "out"), ("x", "y"), ("lr", "hr"), ("lq", "hq"),
+    ("lq", "gt"), ("low", "high"), ("before", "after"),
+)  # fmt: skip
+"""What partners' names may begin or end with, as ``001_A.png`` and ``001_B.png`` do."""
+LOOKED_AT = 16
+"""Images of which the size is looked at to tell pairs side by side."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +31,13 @@ class Match:
     paired: whether every file has a partner
     unmatched: files of a set without one, ``source/`` or ``target/`` in front
     problem: what is wrong where the sets are neither in pairs nor without any
+    marks: what the names of sources and targets are without to be those of partners
     """
 
     paired: bool
     unmatched: list[str]
     problem: str | None
+    marks: tuple[str, str] = ("", "")
 
 
 def paired(path: str) -> bool:
@@ -48,6 +60,7 @@ def folders(path: str) -> tuple[Path, Path]:
             raise DataError(
                 f"there is no folder {folder}; a translation learns from {path}/{SOURCE} and"
                 f" {path}/{TARGET}, or from a single set whose sources data.origin makes"
+                f"{_mend(Path(path).expanduser())}"
             )
     return found
 
@@ -62,26 +75,105 @@ def are_here(path: str) -> bool:
     return seen == {SOURCE, TARGET} and all(entries[name].is_dir() for name in seen)
 
 
-def key(name: str) -> str:
-    """What partners have in common: the path without its suffix."""
-    return os.path.splitext(name)[0]
+def _mend(folder: Path) -> str:
+    """How to make ``source/`` and ``target/`` of what other tools keep pairs in, if it is that."""
+    if is_cycle(folder):
+        return (
+            f"; trainA and trainB are such sets: make them {SOURCE}/train and {TARGET}/train, and"
+            f" testA and testB {SOURCE}/test and {TARGET}/test"
+        )
+    if not folder.is_dir():
+        return ""
+    index = Folder(str(folder), folder).index()
+    for marks in MARKS:
+        ours = [[name for name in index.names if _marked(name, mark)] for mark in marks]
+        keys = [{key(name, mark) for name in some} for some, mark in zip(ours, marks, strict=True)]
+        if keys[0] == keys[1] and sum(map(len, ours)) == len(index.names) > 0:
+            return (
+                f"; its images are pairs by name, such as {ours[0][0]!r} and {ours[1][0]!r}: move"
+                f" the former ones into {SOURCE}/, the latter into {TARGET}/"
+            )
+    if _side_by_side(folder, index.names):
+        return (
+            "; its images are twice as wide as high, as pairs side by side are: save the left"
+            f" halves in {SOURCE}/ and the right ones in {TARGET}/, under the same names"
+        )
+    return ""
+
+
+def is_cycle(folder: Path) -> bool:
+    """Whether a folder has sub-folders ``trainA`` and ``trainB``, as those of CycleGAN have."""
+    return all((folder / f"train{which}").is_dir() for which in "AB")
+
+
+def _side_by_side(folder: Path, names: list[str]) -> bool:
+    """Whether images are twice as wide as high, by the headers of some of them."""
+    some = names[:: max(1, len(names) // LOOKED_AT)][:LOOKED_AT]
+    for name in some:
+        try:
+            with (folder / name).open("rb") as file, opened(file) as image:
+                width, height = image.size
+        except Exception:  # whatever is wrong with a file, it is no pair
+            return False
+        if width != 2 * height:
+            return False
+    return len(some) > 1
+
+
+def key(name: str, mark: str = "") -> str:
+    """What partners have in common: the path without its suffix, and without a mark."""
+    stem = os.path.splitext(name)[0]
+    if not mark:
+        return stem
+    folder, slash, base = stem.rpartition("/")
+    return f"{folder}{slash}{_bare(base, mark) or base}"
+
+
+def _bare(base: str, mark: str) -> str:
+    """A name without a mark at its end or beginning; empty where it has none."""
+    found = re.fullmatch(rf"(.+)[ _.-]{mark}|{mark}[ _.-](.+)", base, re.IGNORECASE | re.DOTALL)
+    return "" if found is None else found[1] or found[2]
+
+
+def _marked(name: str, mark: str) -> bool:
+    return bool(_bare(os.path.splitext(name)[0].rpartition("/")[2], mark))
+
+
+def _marks(sources: list[str], targets: list[str]) -> tuple[str, str]:
+    """The marks that all names of sources, and all names of targets, have; else none."""
+    for one, other in MARKS:
+        for marks in ((one, other), (other, one)):
+            if all(
+                _marked(name, mark)
+                for names, mark in zip((sources, targets), marks, strict=True)
+                for name in names
+            ):
+                return marks
+    return "", ""
 
 
 def compare(path: str, sources: list[str], targets: list[str]) -> Match:
     """Compares the names of two sets, each sorted and relative to its folder."""
     if not sources or not targets:
         return Match(False, [], f"no images in {path}/{TARGET if sources else SOURCE}")
-    of_sources, of_targets = {key(name) for name in sources}, {key(name) for name in targets}
-    common = of_sources & of_targets
-    if len(common) < FEW * min(len(of_sources), len(of_targets)):
+    marks = ("", "")
+    common = {key(name) for name in sources} & {key(name) for name in targets}
+    if len(common) < FEW * min(len(sources), len(targets)):
+        marks = _marks(sources, targets)
+        common = {key(n, marks[0]) for n in sources} & {key(n, marks[1]) for n in targets}
+    if len(common) < FEW * min(len(sources), len(targets)):
         return Match(False, [], None)
-    lonely = [[name for name in names if key(name) not in common] for names in (sources, targets)]
+    lonely = [
+        [name for name in names if key(name, mark) not in common]
+        for names, mark in zip((sources, targets), marks, strict=True)
+    ]
     unmatched = [f"{SOURCE}/{name}" for name in lonely[0]]
     unmatched += [f"{TARGET}/{name}" for name in lonely[1]]
     if unmatched:
         return Match(False, unmatched, _lonely(path, lonely[0], lonely[1], len(common)))
-    twins = _twins(SOURCE, sources) or _twins(TARGET, targets)
-    return Match(not twins, [], f"{twins} in {path}; rename or remove one" if twins else None)
+    twins = _twins(SOURCE, sources, marks[0]) or _twins(TARGET, targets, marks[1])
+    problem = f"{twins} in {path}; rename or remove one" if twins else None
+    return Match(not twins, [], problem, marks)
 
 
 def _lonely(path: str, sources: list[str], targets: list[str], common: int) -> str:
@@ -97,10 +189,10 @@ def _lonely(path: str, sources: list[str], targets: list[str], common: int) -> s
     )
 
 
-def _twins(where: str, names: list[str]) -> str:
+def _twins(where: str, names: list[str], mark: str) -> str:
     before: dict[str, str] = {}
     for name in names:
-        other = before.setdefault(key(name), name)
+        other = before.setdefault(key(name, mark), name)
         if other != name:
             return f"{where}/{other} and {where}/{name} would have the same partner"
     return ""

@@ -22,7 +22,7 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
-from ganvae.data.decode import EXTENSIONS, Bad
+from ganvae.data.formats import EXTENSIONS, Bad
 from ganvae.data.pages import Checked
 from ganvae.data.sources import SHARD, Offline, own_split
 from ganvae.data.workers import IMAGE_BYTES, KINDS, LABEL_BYTES, Item

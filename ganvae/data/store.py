@@ -82,6 +82,11 @@ class Store:
     def __len__(self) -> int:
         return int(self.meta["count"])
 
+    @property
+    def depth(self) -> int | None:
+        """How many bits of 16-bit pictures are used; None: all 16."""
+        return self.meta["preparation"].get("depth")
+
     def _verify_files(self) -> None:
         for name, (size, digest) in self.meta["files"].items():
             path = self.folder / name
@@ -119,6 +124,15 @@ class Store:
     def policies(self) -> np.ndarray:
         """:class:`Policy` of every row, uint32."""
         return np.load(self.folder / "policies.npy", allow_pickle=False)
+
+    def peaks(self) -> np.ndarray:
+        """The highest value of every row's 16-bit file, 0 for others: (N,)."""
+        path = self.folder / "peaks.npy"
+        return (
+            np.load(path, allow_pickle=False)
+            if self.meta["peak"]
+            else np.zeros(len(self), np.uint16)
+        )
 
     def names(self) -> list[str]:
         """Name of every row within the source."""
@@ -205,6 +219,7 @@ def _digest(path: Path) -> str:
 
 
 _POLICIES, _SPLIT, _STAT = struct.Struct("=I"), struct.Struct("=b"), struct.Struct("=3q")
+_PEAK = struct.Struct("=H")
 
 
 class Writer:
@@ -215,7 +230,7 @@ class Writer:
         self.channels = how.channels or 1
         self.count = 0
         self.bad: list[tuple[str, str]] = []
-        self._hashes, self._policies = bytearray(), bytearray()
+        self._hashes, self._policies, self._peaks = bytearray(), bytearray(), bytearray()
         self._labels: list[int] = []
         self._splits, self._stats = bytearray(), bytearray()
         self._classes: dict[str, int] = {}
@@ -235,6 +250,7 @@ class Writer:
         pixels = outcome.pixels
         self._hashes += content_hash(pixels)
         self._policies += _POLICIES.pack(outcome.policies)
+        self._peaks += _PEAK.pack(outcome.peak)
         self._labels.append(
             -1 if item.label is None else self._classes.setdefault(item.label, len(self._classes))
         )
@@ -277,6 +293,9 @@ class Writer:
             "splits": np.frombuffer(self._splits, np.int8),
             "stats": np.frombuffer(self._stats, np.int64).reshape(-1, 3),
         }
+        peaks = np.frombuffer(self._peaks, np.uint16)
+        if peaks.any():
+            tables["peaks"] = peaks
         for name, table in tables.items():
             with (self.folder / f"{name}.npy").open("wb") as sink:
                 np.save(sink, table, allow_pickle=False)
@@ -295,6 +314,7 @@ class Writer:
             "classes": classes,
             "files": files,
             "bad": self.bad,
+            "peak": int(peaks.max(initial=0)),
             "policies": _count_policies(tables["policies"]),
             **extra,
         }
@@ -473,7 +493,7 @@ def _reused(items: Iterator[Item], old: Store | None) -> Iterator[Item]:
         yield from items
         return
     rows = {name: row for row, name in enumerate(old.names())}
-    stats, policies = old.stats(), old.policies()
+    stats, policies, peaks = old.stats(), old.policies(), old.peaks()
     for item in items:
         row = rows.get(item.name)
         if row is None or tuple(stats[row].tolist()) != item.stat:
@@ -482,5 +502,5 @@ def _reused(items: Iterator[Item], old: Store | None) -> Iterator[Item]:
         pixels = old.read(np.array([row]))[0]
         if pixels.shape[2] == 3 and is_grey(pixels):
             pixels = pixels[:, :, :1]
-        done = Prepared(pixels, Policy(int(policies[row])))
+        done = Prepared(pixels, Policy(int(policies[row])), int(peaks[row]))
         yield Item(name=item.name, image=done, label=item.label, split=item.split, stat=item.stat)

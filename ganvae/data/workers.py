@@ -44,7 +44,7 @@ LABEL_BYTES = 2**10
 KINDS = 30
 """Kinds of what is not taken of a source that are told apart."""
 Image = str | bytes | np.ndarray | Prepared | Bad
-"""A path, the bytes of a file, uint8 pixels, or something that is finished already."""
+"""A path, the bytes of a file, uint8 or uint16 pixels, or something that is finished already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,10 +231,10 @@ class _Worker:
     def _answer(self, pipe: IO[bytes], answer: Any) -> Prepared | Bad:
         if isinstance(answer, str):
             return Bad(answer)
-        policies, channels = answer
+        policies, channels, peak = answer
         shape = self._how.height, self._how.width, channels
         pixels = np.frombuffer(_exactly(pipe, shape[0] * shape[1] * shape[2]), np.uint8)
-        return Prepared(pixels.reshape(shape), Policy(policies))
+        return Prepared(pixels.reshape(shape), Policy(policies), peak)
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._stopped:
@@ -307,7 +307,7 @@ def serve() -> None:
             except Bad as bad:
                 answers.append(str(bad))
             else:
-                answers.append([int(done.policies), done.pixels.shape[2]])
+                answers.append([int(done.policies), done.pixels.shape[2], done.peak])
                 pixels.append(done.pixels.tobytes())
         _send(sink, answers, *pixels)
 

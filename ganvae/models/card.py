@@ -96,9 +96,9 @@ def _what(info: ModelInfo, encodes: bool, parameters: int | None) -> str:
         f"latent dimensions{weights}. Trained by the objective {word(info.objective)} of ganvae, "
         f"which trains variational autoencoders, generative adversarial networks and hybrids.",
     ]
-    if info.classes:
-        names = ", ".join(map(word, info.classes[:MAX_CLASSES]))
-        more = len(info.classes) - MAX_CLASSES
+    if known := info.learnt_classes:
+        names = ", ".join(map(word, known[:MAX_CLASSES]))
+        more = len(known) - MAX_CLASSES
         lines += ["", f"Classes: {names}" + (f" and {more:,} more." if more > 0 else ".")]
     return "\n".join(lines) + "\n"
 

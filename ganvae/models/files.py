@@ -363,7 +363,7 @@ def encode(networks: Mapping[str, nn.Module], info: ModelInfo) -> dict[str, byte
         weights=Weights(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),
     )
     try:
-        text = json.dumps(asdict(record), indent=1, allow_nan=False)
+        text = json.dumps(asdict(record) | {"model": info.to_dict()}, indent=1, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the model's description cannot be written as JSON: {error}") from None
     parse(Record, json.loads(text), CONFIG)

@@ -100,6 +100,10 @@ class ModelInfo:
     """How images of other sizes were fitted."""
     background: str = "white"
     """What shows through transparency and fills borders."""
+    depth: int | None = None
+    """How many bits of 16-bit pictures are used, where these are not all."""
+    source_depth: int | None = None
+    """The same for the pictures it starts from."""
     trained: TrainedOn = TrainedOn()
     """How the weights came about."""
     custom: tuple[str, ...] = ()
@@ -150,6 +154,8 @@ class ModelInfo:
         classes: Sequence[str] = (),
         class_shares: Sequence[float] = (),
         custom: Sequence[str] = (),
+        depth: int | None = None,
+        source_depth: int | None = None,
         **trained: Any,
     ) -> ModelInfo:
         """The description of a model trained with these settings.
@@ -171,13 +177,27 @@ class ModelInfo:
             class_shares=tuple(class_shares),
             resize=settings.data.resize,
             background=settings.data.background,
+            depth=depth,
+            source_depth=source_depth,
             trained=TrainedOn(budget=run.budget, batch=run.batch, seed=run.seed, **trained),
             custom=tuple(custom),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able dictionary that :meth:`from_dict` takes."""
-        return asdict(self)
+        """A JSON-able dictionary that :meth:`from_dict` takes; a depth of all bits is not told."""
+        unsaid = {key for key in ("depth", "source_depth") if getattr(self, key) is None}
+        return {key: value for key, value in asdict(self).items() if key not in unsaid}
+
+    @property
+    def data_depth(self) -> int | None:
+        """``data.depth`` for other images; None where sources and targets have not the same."""
+        same = self.task != "translate" or self.source_depth == self.depth
+        return self.depth if same else None
+
+    @property
+    def learnt_classes(self) -> tuple[str, ...]:
+        """Names of the classes that had training images; the others cannot be generated."""
+        return tuple(c for c, share in zip(self.classes, self.class_shares) if share > 0)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the model's description") -> ModelInfo:
@@ -187,6 +207,7 @@ class ModelInfo:
         return made
 
 
+LIMITS |= {(ModelInfo, name): (8, 15) for name in ("depth", "source_depth")}
 _PAIRED = {None: "images alone", True: "pairs", False: "two sets of images"}
 
 

@@ -531,20 +531,33 @@ class Model(hub.HubMixin):
             return ()
         if not names:
             raise ConfigError("this model knows no classes: train one with --data.labels")
+        learnt = self.info.learnt_classes
         if label is None:
-            raise ConfigError(f"this model needs to know the class: one of {', '.join(names)}")
+            raise ConfigError(f"this model needs to know the class: one of {', '.join(learnt)}")
         if isinstance(label, str):
             number = names.index(label) if label in names else None
             named = any(name.isdecimal() for name in names)  # then a number is a name
             if number is None and label.isdecimal() and int(label) < len(names) and not named:
                 number = int(label)
             if number is None:
-                raise ConfigError(f"no class {label!r}{config.suggest(label, list(names))}")
+                raise ConfigError(f"no class {label!r}{config.suggest(label, list(learnt))}")
             label = number
         numbers = torch.as_tensor(label, device=self.device).long().expand(n)
         if n and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(names):
             raise ConfigError(f"classes are numbered 0 to {len(names) - 1}, got {numbers.max()}")
+        if len(learnt) < len(names):
+            self._refuse_unlearnt(numbers)
         return (numbers,)
+
+    def _refuse_unlearnt(self, numbers: Tensor) -> None:
+        """Raises ConfigError for classes that had no training image."""
+        shares = torch.tensor(self.info.class_shares, device=numbers.device)
+        if (wrong := numbers[shares[numbers] == 0]).numel():
+            name = self.info.classes[int(wrong[0])]
+            raise ConfigError(
+                f"the class {name!r} was never learnt, as it had no training image: choose one of "
+                f"{', '.join(self.info.learnt_classes)}"
+            )
 
     def _images_of(self, role: str, z: Tensor, label: Label, batch: int) -> Tensor:
         if role not in self.networks:

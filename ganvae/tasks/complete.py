@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ def complete(
     if single and variants > 1:
         raise ConfigError(f"{out} is one file for {variants} variants: give a folder")
     picture = data if isinstance(data, Picture) else read(data)
+    picture = replace(picture, depth=model.info.depth)
     hole = find_hole(picture, mask, mask_colour, mask_alpha, invert_mask)
     parts = regions(hole, model.shape[1:], context)
     box = common([part.box for part in parts])

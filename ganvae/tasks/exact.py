@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.Image import DecompressionBombError
 from torch import Tensor
 
-from ganvae.data.decode import FORMATS, MAX_PIXELS, as_srgb
+from ganvae.data.decode import as_srgb, with_16_bits
+from ganvae.data.formats import HEAD, Bad, opened, unidentified
 from ganvae.errors import DataError
 from ganvae.files import write
+from ganvae.telling import words
 
 LUMA = (0.299, 0.587, 0.114)
 KEPT = ("L", "LA", "RGB", "RGBA", "I;16")
@@ -32,12 +35,14 @@ class Picture:
     mode: one of :data:`KEPT`
     told: what else its file is to say, such as its colour profile
     exact: whether its file keeps colours exactly, which a JPEG does not
+    depth: how many of 16 bits a model takes for all: 2^depth - 1 is white to it
     """
 
     pixels: np.ndarray
     mode: str
     told: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
+    depth: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,6 +53,11 @@ class Picture:
     def most(self) -> int:
         """The largest value of a pixel."""
         return int(np.iinfo(self.pixels.dtype).max)
+
+    @property
+    def white(self) -> int:
+        """The value that a model takes for white, as it does all above it."""
+        return self.most if self.depth is None else min(self.most, (1 << self.depth) - 1)
 
     @property
     def alpha(self) -> np.ndarray | None:
@@ -61,7 +71,8 @@ class Picture:
 
     def tensor(self, channels: int, background: tuple[int, int, int]) -> Tensor:
         """As a model sees it: (channels, H, W) in [-1, 1], laid on a background."""
-        x = torch.from_numpy(self.colours.astype(np.float32)).permute(2, 0, 1) / self.most
+        x = torch.from_numpy(self.colours.astype(np.float32)).permute(2, 0, 1) / self.white
+        x = x.clamp(max=1)
         if self.alpha is not None:
             opacity = torch.from_numpy(self.alpha.astype(np.float32)) / self.most
             under = torch.tensor(background)[:, None, None] / 255
@@ -70,7 +81,7 @@ class Picture:
 
     def part(self, box: tuple[slice, slice]) -> Picture:
         """Some rows and columns of it."""
-        return Picture(self.pixels[box], self.mode, self.told)
+        return replace(self, pixels=self.pixels[box])
 
     def filled(
         self, x: Tensor, hole: np.ndarray, box: tuple[slice, slice] = (slice(None), slice(None))
@@ -81,13 +92,13 @@ class Picture:
         hole: bool, of the same rows and columns
         """
         made = as_channels(x.float().cpu(), self.colours.shape[2]).clamp(-1, 1).add(1).div(2)
-        values = made.mul(self.most).round().permute(1, 2, 0).numpy().astype(self.pixels.dtype)
+        values = made.mul(self.white).round().permute(1, 2, 0).numpy().astype(self.pixels.dtype)
         pixels = self.pixels.copy()
         part = pixels[box]
         part[hole, : values.shape[2]] = values[hole]
         if self.alpha is not None:
             part[hole, -1] = self.most
-        return Picture(pixels, self.mode, self.told)
+        return replace(self, pixels=pixels, exact=True)
 
     def image(self) -> Image.Image:
         """For Pillow."""
@@ -124,9 +135,12 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
             warnings.simplefilter("ignore")
             image = _load(path)
     except UnidentifiedImageError:
-        raise DataError(f"{path} is no image of a known format ({', '.join(FORMATS)})") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        with path.open("rb") as file:
+            raise DataError(f"{path} is {unidentified(file.read(HEAD))}") from None
+    except Bad as bad:
+        raise DataError(f"{path} cannot be read: {bad}") from None
+    except (OSError, SyntaxError, ValueError, RuntimeError, DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read: {words(error)}") from None
     kept = _plain(image, path)
     if kept.mode != image.mode and not quiet:
         warnings.warn(f"{path} is of mode {image.mode}, the result of {kept.mode}", stacklevel=2)
@@ -141,22 +155,36 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
 
 
 def _load(path: Path) -> Image.Image:
-    with Image.open(path, formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels")
-        words = [part for tile in image.tile for part in np.ravel(np.array(tile[3], object))]
-        deep = any(isinstance(word, str) and re.search(r";16", word) for word in words)
+    with path.open("rb") as file, opened(file) as image:
+        deep = _bits(image, path)
         image.load()
-        if deep and not image.mode.startswith("I;16"):
+        read = with_16_bits(image)
+        if deep > 8 and not read.mode.startswith("I;16"):
             raise DataError(
-                f"{path} has 16 bits a colour, which would become 8: save it with 8 bits, or in "
-                f"grey"
+                f"{path} has {deep} bits a colour, which would become 8: save it with 8 bits, or "
+                f"in grey"
             )
         told = dict(image.info)
-        upright = ImageOps.exif_transpose(image)
-        told["exact"] = image.format not in ("JPEG", "MPO", "WEBP", "AVIF")
+        upright = ImageOps.exif_transpose(read)
+        told["exact"] = image.format not in ("JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JXL")
         upright.info.update({k: v for k, v in told.items() if k != "exif"})
         return upright
+
+
+def _bits(image: Image.Image, path: Path) -> int:
+    """Bits a colour in the file of an image not yet decoded, of which Pillow may keep 8."""
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8))
+    if image.format == "AVIF":
+        with path.open("rb") as file:
+            found = re.search(rb"av1C..(.)", file.read(2**16), re.DOTALL)
+        flags = found[1][0] if found else 0
+        return 8 if not flags & 64 else 12 if flags & 32 else 10
+    tiles = getattr(image, "tile", [])
+    parts = [part for tile in tiles for part in np.ravel(np.array(tile[3], object))]
+    most = parts[-1] if image.format == "PPM" and parts else 0
+    deep = any(isinstance(part, str) and ";16" in part for part in parts)
+    return 16 if deep or (isinstance(most, int) and most > 255) else 8
 
 
 def _plain(image: Image.Image, path: Path) -> Image.Image:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ganvae import files, foreign
 from ganvae.data import Images, sources
-from ganvae.data.decode import EXTENSIONS, Bad, Preparation, colour
+from ganvae.data.decode import Preparation, colour
+from ganvae.data.formats import EXTENSIONS, Bad
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import ConfigError, DataError
 from ganvae.models import Model
@@ -58,6 +59,7 @@ class Reader:
     label: for a class-conditional model: the class of all images, or the number of each, (N,);
         unset: what the source says, in a folder the first sub-folder's name
     channels: of the prepared images; unset: as many as the model's
+    source: whether they are what a translation starts from
     skipped: name and reason of the files of a folder that could not be read so far. A file that
         was named itself is not skipped: DataError
     """
@@ -68,6 +70,7 @@ class Reader:
     batch: int = 64
     label: Label = None
     channels: int | None = None
+    source: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
     _known: dict[str | int, int] = field(default_factory=dict, init=False, repr=False)
 
@@ -150,7 +153,7 @@ class Reader:
         names: list[str] = []
         kinds: list[str | int | None] = []
         pixels: list[np.ndarray] = []
-        how = preparation(self.model, self.channels)
+        how = preparation(self.model, self.channels, source=self.source)
         workers = 0 if self.n is not None and self.n <= 512 else None
         for item, made in prepare_all(items, how, workers):
             if isinstance(made, Bad):
@@ -175,10 +178,11 @@ class Reader:
         return Batch(to_tensor(np.stack(same)), names, kinds)
 
 
-def preparation(model: Model, channels: int | None = None) -> Preparation:
+def preparation(model: Model, channels: int | None = None, *, source: bool = False) -> Preparation:
     """How a model's images are prepared. Raises ConfigError where files cannot be.
 
     channels: of the prepared images; unset: as many as the model's
+    source: whether they are what a translation starts from
     """
     own, height, width = model.shape
     channels = channels or own
@@ -193,6 +197,7 @@ def preparation(model: Model, channels: int | None = None) -> Preparation:
         channels=channels,
         resize=model.info.resize,
         background=colour(model.info.background),
+        depth=model.info.source_depth if source else model.info.depth,
     )
 
 

@@ -61,8 +61,9 @@ def translate(
     refuse_over(out, data)
     channels = model.shape[0] if reverse else model.info.shape.source
     reader = Reader(
-        model, data, ON_A_SHEET if sheet and n is None else n, batch, channels=channels
-    )
+        model, data, ON_A_SHEET if sheet and n is None else n, batch, channels=channels,
+        source=not reverse,
+    )  # fmt: skip
     shown: list[Tensor] = []
     written: list[Path] = []
     names: list[str] = []

@@ -193,7 +193,7 @@ class Trainer:
         channels, height, width = self.data.shape
         if self.data.classes and not self.objective.classes:
             objectives.refuse_classes(self.config.objective)
-        if self.objective.needs_classes and len(self.data.classes) < 2:
+        if self.objective.needs_classes and sum(share > 0 for share in self._class_shares()) < 2:
             raise ConfigError(
                 f"{self.config.objective} learns from classes, two or more: name them with "
                 f"--data.labels, or choose another --objective"
@@ -756,6 +756,8 @@ class Trainer:
             kinds=self.kinds,
             classes=self.data.classes,
             class_shares=self._class_shares(),
+            depth=getattr(self.data, "depth", None),
+            source_depth=getattr(self.data, "source_depth", None),
             fingerprint=self.data.fingerprint,
             train_images=None if self.data.stream else len(self.data.train),
             test_images=len(self.data.test),

@@ -381,3 +381,52 @@ def test_a_check_of_unpaired_sets_and_of_other_folders(unpaired: Path, opened: O
         file.unlink()
     empty = check(config.Data(path=str(unpaired), task="translate", **options))  # type: ignore[arg-type]
     assert any("no images in" in problem for problem in empty.problems)
+
+
+# -------------------------------------------------------------------------- layouts of other tools
+
+
+@pytest.mark.parametrize("marks", [("_A", "_B"), ("-input", "-target"), (".lr", ".hr")])
+def test_names_with_marks_are_pairs_and_said_to_be(
+    marks: tuple[str, str], tmp_path: Path, opened: Opened
+) -> None:
+    for number in range(20):
+        save(tmp_path / "set" / "source" / f"{number:03d}{marks[0]}.png", grey(number))
+        save(tmp_path / "set" / "target" / f"{number:03d}{marks[1]}.png", coloured(number))
+    assert pairs.paired(str(tmp_path / "set"))
+    data = opened(tmp_path / "set")
+    assert data.paired is True and any("are pairs by their names" in note for note in data.notes)
+    rows = np.arange(len(data.train))
+    assert numbers(data.train.sources(rows)) == numbers(data.train.images(rows))
+    report = check(config.Data(path=str(tmp_path / "set"), task="translate", size=16,
+                               cache=str(tmp_path / "cache")))  # fmt: skip
+    assert report.paired
+    (tmp_path / "set" / "source" / f"003{marks[0]}.png").unlink()
+    with pytest.raises(DataError, match="have a partner of the same name"):
+        opened(tmp_path / "set")
+
+
+def test_sets_without_pairs_are_said_to_be(unpaired: Path, opened: Opened) -> None:
+    notes = opened(unpaired).notes
+    assert any("are taken as sets without pairs" in note for note in notes)
+
+
+def test_layouts_of_other_tools_are_refused_with_the_mend(tmp_path: Path, opened: Opened) -> None:
+    for which in ("trainA", "trainB", "testA", "testB"):
+        for number in range(3):
+            save(tmp_path / "cycle" / which / f"{number}.png", coloured(number + len(which)))
+    with pytest.raises(DataError, match="trainA and trainB are such sets: make them source/train"):
+        opened(tmp_path / "cycle")
+    notes = opened(tmp_path / "cycle", task="generate").notes
+    assert any("trainA and trainB, and the images of all its folders" in note for note in notes)
+    for number in range(3):
+        save(tmp_path / "wide" / f"{number}.png", coloured(number).resize((32, 16)))
+        for mark in "AB":
+            save(tmp_path / "marked" / f"{number}_{mark}.png", coloured(number))
+    with pytest.raises(DataError, match="twice as wide as high, as pairs side by side are: save"):
+        opened(tmp_path / "wide")
+    with pytest.raises(DataError, match=r"pairs by name, such as '0_A.png' and '0_B.png': move"):
+        opened(tmp_path / "marked")
+    save(tmp_path / "wide" / "square.png", coloured(9))
+    with pytest.raises(DataError, match=r"data\.origin makes$"):
+        opened(tmp_path / "wide")

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.testing import assert_close
 
 from ganvae import api, bulk, tasks
 from ganvae.errors import ConfigError
+from ganvae.models import card, load
 from ganvae.models.images import save_png, to_uint8
 from ganvae.tasks.pictures import Reader, gathered
 
@@ -144,3 +146,28 @@ def _pixels(path: Path) -> np.ndarray:
 
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+def test_a_class_that_was_never_learnt_is_not_offered(make):
+    model = make(classes=("ape", "bee", "cat"), class_shares=[0.5, 0, 0.5])
+    assert model.info.learnt_classes == ("ape", "cat")
+    assert "bee" not in card.text(model.info)
+    for label in ("bee", 1, torch.tensor([0, 1])):
+        with pytest.raises(ConfigError, match=r"'bee' was never learnt.*one of ape, cat"):
+            model.generate(2, label)
+    with pytest.raises(ConfigError, match="ape, cat"):
+        model.generate(2, "zzz")
+    assert 1 not in model.labels(200).tolist()
+
+
+def test_a_model_reads_16_bit_pictures_by_its_depth(make, tmp_path):
+    model = make(depth=12)
+    deep = np.full((8, 8), 4095, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    assert gathered(model, tmp_path / "a.png", None).images.min() == 1
+    model.save(tmp_path / "model")
+    assert load(tmp_path / "model").info.depth == 12
+    assert gathered(make(), tmp_path / "a.png", None).images.max() < -0.8
+    assert '"depth": 12' in (tmp_path / "model" / "config.json").read_text()
+    make().save(tmp_path / "plain")
+    assert "source_depth" not in (tmp_path / "plain" / "config.json").read_text()

@@ -282,8 +282,11 @@ def depth_of(peak: int) -> int | None:
 def eight_bits(deep: np.ndarray, depth: int | None) -> np.ndarray:
     """16-bit values as 8-bit ones, 2^depth - 1 and what is above it as 255."""
     most = (1 << (depth or 16)) - 1
-    kept = np.minimum(deep, most).astype(np.uint32)
-    return ((kept * 255 + most // 2) // most).astype(np.uint8)
+    values, made = deep.reshape(-1), np.empty(deep.size, np.uint8)
+    for start in range(0, deep.size, 2**20):  # on the way they take a multiple
+        kept = np.minimum(values[start : start + 2**20], most).astype(np.uint32)
+        made[start : start + 2**20] = (kept * 255 + most // 2) // most
+    return made.reshape(deep.shape)
 
 
 def _cut_off(deep: np.ndarray, how: Preparation) -> Policy:

@@ -23,6 +23,7 @@ from ganvae.cli.settings import split
 from ganvae.cli.telling import adapt, tell
 from ganvae.errors import ConfigError, GanvaeError
 from ganvae.telling import redacted, short
+from ganvae.training.signals import at_the_latest
 
 COMMANDS = (
     "train", "evaluate", "compare", "generate", "reconstruct", "interpolate", "encode",
@@ -59,7 +60,8 @@ def main() -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     code = run(sys.argv[1:])
     # all is written: an impatient Ctrl-C only ends the tidying up, and leaves the code as it is
-    signal.signal(signal.SIGINT, lambda *_: os._exit(code))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(code))
     sys.exit(code)
 
 
@@ -72,7 +74,8 @@ def run(arguments: list[str]) -> int:
         warnings.showwarning = _note
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _dispatch([token for token in arguments if token != "--debug"])
+        with at_the_latest():
+            return _dispatch([token for token in arguments if token != "--debug"])
     except KeyboardInterrupt as error:
         return _fail(str(error) or "interrupted", INTERRUPTED, debug)
     except Terminated as error:

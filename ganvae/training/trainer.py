@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -41,7 +42,7 @@ from ganvae.training.lock import RunLock
 from ganvae.training.log import RunLog, read
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every, rate
-from ganvae.training.signals import Signals
+from ganvae.training.signals import Signals, Stopped
 from ganvae.types import Batch, Clock, Noise, Shape, Step, mix
 
 META = {
@@ -136,15 +137,23 @@ class Trainer:
             self.signals = stack.enter_context(Signals())
             stack.callback(self._close_stream)
             self._build()
-            self._begin()
-            stack.callback(self.display.close)
-            if self.processes.first:
-                stack.callback(self.log.close)
-            status = self._train()
+            stack.callback(self._close)
+            try:
+                self._begin()
+                status = self._train()
+            except Stopped as stopped:  # between two stages: the last checkpoint is before it
+                status = stopped.name
             model = self.model()
-            if self.processes.first and status == "done":
+            if self.processes.first and self.at.done:
                 model.save(self.out / "model")
+            if status == "done" and self.signals.stop:  # too late for a step, not for the judging
+                status = self.signals.stop
             return Result(model, status, self.at)
+
+    def _close(self) -> None:
+        self.display.close()
+        if hasattr(self, "log"):
+            self.log.close()
 
     # -- building and beginning ------------------------------------------------------------------
 
@@ -393,6 +402,11 @@ class Trainer:
         )
         self.saved_step = self.at.step
 
+    def _save_new(self) -> None:
+        """A checkpoint of what none holds yet."""
+        if self.saved_step != self.at.step:
+            self._save()
+
     def _restore(self, found: checkpoint.Checkpoint, *, rollbacks: int | None = None) -> None:
         position = Position(**found.meta["position"])
         self.at = position if rollbacks is None else replace(position, rollbacks=rollbacks)
@@ -473,10 +487,10 @@ class Trainer:
             self.at.stage_seconds += taken
             self._after(outcome)
         if status == "done" and not self.at.done:
+            self._save_new()
             self._conclude()
             self.at.done, self.saved_step = True, -1
-        if self.saved_step != self.at.step:
-            self._save()
+        self._save_new()
         return status
 
     def _progress(self) -> float:
@@ -606,20 +620,36 @@ class Trainer:
         batches = self._batches(mix(self.config.training.seed, self.at.stage, salt))
         return (batches.at(step) for step in count())
 
+    def _between_steps(self, work: Callable[[], None]) -> None:
+        """Long work that each process does for itself, and that a signal cuts short.
+
+        It leaves no checkpoint, so that a run that goes on begins it anew. Raises Stopped, on all
+        processes where on one.
+        """
+        with suppress(Stopped), self.signals.interruptible():
+            work()
+        stop = self._stop()
+        if stop:
+            raise Stopped(stop)
+
     def _prepare(self) -> None:
-        self.stages[self.at.stage].objective.prepare(self.nets, self._stream(101))
+        objective = self.stages[self.at.stage].objective
+        self._between_steps(lambda: objective.prepare(self.nets, self._stream(101)))
         self._synchronise()
         self.average = Average(self.nets)
 
     def _conclude(self) -> None:
         """The stage's last act, on the averaged networks, which the next stage inherits."""
         objective = self.stages[self.at.stage].objective
-        objective.conclude(self.average.nets, self._stream(102))
+        last = copy.deepcopy(self.average.nets)  # a conclusion cut short leaves no trace
+        self._between_steps(lambda: objective.conclude(last, self._stream(102)))
+        self.average.nets = last
         self.average.hand_over(self.nets)
         self._synchronise()
         self.average = Average(self.nets)
 
     def _next_stage(self) -> None:
+        self._save_new()
         self._conclude()
         self.at.stage, self.at.stage_step, self.at.stage_images = self.at.stage + 1, 0, 0
         self.at.stage_seconds = 0.0
@@ -653,7 +683,8 @@ class Trainer:
         if "evaluation" in due and not self._progress_is_open():
             due.remove("evaluation")
         if due & {"preview", "evaluation"}:
-            self._look(due)
+            with suppress(Stopped):  # the loop sees it, too
+                self._look(due)
         if "checkpoint" in due:
             self._save()
 
@@ -662,11 +693,12 @@ class Trainer:
 
     def _look(self, due: set[str]) -> None:
         """A preview and a quick score of what the run would leave if its stage ended now."""
-        model = self.model()
-        if self._fits_prior():
-            model = quick_prior.fitted(model, self.data.train)
-        if "preview" in due:
-            self._preview(model)
+        with self.signals.interruptible():
+            model = self.model()
+            if self._fits_prior():
+                model = quick_prior.fitted(model, self.data.train)
+            if "preview" in due:
+                self._preview(model)
         if "evaluation" in due:
             self._evaluate(model)
 
@@ -695,7 +727,8 @@ class Trainer:
         settings = self.config.evaluation
         if not hasattr(self, "judge"):
             self.judge = judges.load(settings.judge, settings.size, self.processes.device)
-        score = quick(model, self.data.test, self.judge)
+        with self.signals.interruptible():
+            score = quick(model, self.data.test, self.judge)
         self.score = score
         shown = {name: score[name] for name in ("kid", "kid_error", "mse")}
         self.log.scalars(self.at.step, shown, images=self.at.images, seconds=self.at.seconds)

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,9 @@ import torch
 from harness import digest, events, last, saved_steps, settings, spoilt, train, trainer
 from torch import nn
 
-from ganvae import config
+from ganvae import config, objectives
 from ganvae.errors import BusyError, CheckpointError, ConfigError, DivergedError
+from ganvae.networks.prior import MixturePrior
 from ganvae.training import checkpoint, convolution, precision, processes
 from ganvae.training import trainer as trainer_module
 
@@ -214,6 +216,9 @@ def hit(patch, place: str, number: signal.Signals) -> None:
         "evaluation": (trainer_module, "quick", 1),
         "conclusion": (trainer_module.Trainer, "_conclude", 1),
         "start-up": (trainer_module.Trainer, "_build", 1),
+        "preparation": (objectives.get("vae"), "prepare", 1),
+        "fit": (MixturePrior, "fit", 1),
+        "second preparation": (objectives.get("gan_vae"), "prepare", 1),
         "preview": (trainer_module.previews, "write", 1),
     }
     home, name, nth = parts[place]
@@ -228,7 +233,13 @@ def hit(patch, place: str, number: signal.Signals) -> None:
     patch.setattr(home, name, call)
 
 
-@pytest.mark.parametrize("place", ["save", "evaluation", "conclusion", "start-up", "preview"])
+PLACES = [
+    "save", "evaluation", "conclusion", "start-up", "preview", "preparation", "fit",
+    "second preparation",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_sigterm_anywhere_loses_nothing(data, whole, tmp_path, monkeypatch, place):  # T4
     chosen = settings(data, evaluations=1, previews=1)
     score = {"kid": 1.0, "kid_error": math.nan, "mse": 0.5}
@@ -242,10 +253,53 @@ def test_sigterm_anywhere_loses_nothing(data, whole, tmp_path, monkeypatch, plac
     if place == "preview":  # the only preview is the last thing of the run
         assert result.status in ("SIGTERM", "done")
     else:
-        assert result.status == "SIGTERM"
-        assert last(tmp_path / "run").step == result.position.step < 40
+        assert result.status == "SIGTERM" and result.position.step < 40
+        saved = [result.position.step] if result.position.step else []  # nothing to save before
+        assert saved_steps(tmp_path / "run")[-1:] == saved
     assert train(chosen, tmp_path / "run", resume=True).status == "done"
     assert digest(tmp_path / "run") == whole()
+
+
+@pytest.mark.parametrize(
+    ("what", "objective", "number"),
+    [
+        ("conclusion", "gan_vae", signal.SIGTERM),
+        ("conclusion", "vae", signal.SIGINT),  # after the last step
+        ("preparation", "gan_vae", signal.SIGINT),
+        ("preview", "gan_vae", signal.SIGTERM),
+        ("score", "gan_vae", signal.SIGINT),
+    ],
+)
+def test_long_work_between_steps_is_cut_short(
+    data, whole, tmp_path, monkeypatch, what, objective, number
+):
+    """A conclusion, preparation, preview or score ends when the signal comes, not later."""
+    chosen = settings(data, objective, evaluations=1, previews=2)
+    monkeypatch.setattr(trainer_module.judges, "load", lambda *_a, **_k: None)
+    monkeypatch.setattr(trainer_module, "quick", lambda *_a, **_k: {"kid": 1.0, "kid_error": 0.1, "mse": 0.5})  # fmt: skip
+    slept = []
+
+    def sleepy(*_args, **_kwargs):
+        threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+        slept.append(what)
+        for _ in range(600):
+            time.sleep(0.1)
+
+    home, name = {
+        "conclusion": (MixturePrior, "fit"),
+        "preparation": (objectives.get("gan_vae"), "prepare"),
+        "preview": (trainer_module.previews, "write"),
+        "score": (trainer_module, "quick"),
+    }[what]
+    with monkeypatch.context() as patch:
+        patch.setattr(home, name, sleepy)
+        began = time.monotonic()
+        result = train(chosen, tmp_path / "run")
+    assert slept and time.monotonic() - began < 30
+    assert result.status == number.name
+    assert last(tmp_path / "run").step == result.position.step > 0
+    assert train(chosen, tmp_path / "run", resume=True).status == "done"
+    assert digest(tmp_path / "run") == whole(objective)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

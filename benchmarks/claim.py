@@ -90,11 +90,6 @@ class Judged(Trainer):
         self.after, self.judge = after, judge
         self.course: list[dict[str, Any]] = []
 
-    def _conclude(self) -> None:
-        start = time.perf_counter()
-        super()._conclude()
-        self.at.seconds += time.perf_counter() - start
-
     def _passed(self) -> list[float]:
         at = self.at
         progress = self.budget.progress(at.step, at.images, at.seconds)

@@ -30,13 +30,13 @@ from ganvae.metrics.sampling import made_of_sources, spread
 from ganvae.models import Model
 from ganvae.models import load as load_model
 from ganvae.models.images import grid, save_png
-from ganvae.progress import Progress
+from ganvae.progress import Progress, clock
 from ganvae.tasks.pictures import scale_of
 from ganvae.telling import name_of
 from ganvae.training import checkpoint, lock
 from ganvae.training.display import Display
 from ganvae.training.processes import Processes
-from ganvae.training.schedule import Budget, Every
+from ganvae.training.schedule import Budget, Every, seconds_of
 from ganvae.training.trainer import IMAGES, Result, Trainer
 
 RUNS = Path("runs")
@@ -144,6 +144,8 @@ def settle(
     chosen = complete(_chosen(base or Config(), given))
     Budget.parse(chosen.training.budget)
     Every.parse(chosen.training.checkpoint_every)
+    if chosen.evaluation.budget is not None:
+        seconds_of("evaluation.budget", chosen.evaluation.budget)
     return chosen, folder or new_run(chosen)
 
 
@@ -221,8 +223,19 @@ def start(
     run = Run(out, chosen, result.status, at.step, at.seconds, result.model)
     if not is_first() or result.status != "done":
         return run
-    evaluation = assess(run.model, data, chosen, out, judge=judge, progress=progress)
+    evaluation = assess(
+        run.model, data, chosen, out, judge=judge, progress=progress,
+        seconds=time_to_judge(chosen), say=display.message,
+    )  # fmt: skip
     return replace(run, evaluation=evaluation)
+
+
+def time_to_judge(chosen: Config) -> float | None:
+    """Seconds at most that fitting priors and judging may take after a training."""
+    told, budget = chosen.evaluation.budget, Budget.parse(chosen.training.budget)
+    if told is not None:
+        return seconds_of("evaluation.budget", told)
+    return None if budget.seconds is None else budget.seconds / 2 + 10
 
 
 def _train(
@@ -260,22 +273,33 @@ def assess(
     *,
     judge: nn.Module | None = None,
     progress: Progress | None = None,
+    seconds: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Judges a model on held-out images; writes ``evaluation.json``, grids and the report.
 
     Before that the model gets other priors, and samples the best of them; see docs/priors.md.
+
+    seconds: for both; what does not fit in is left out, and "shortened" says what
+    say: gets a sentence on how long it will take
     """
     files.refuse_link(out / "model")
+    allowance = metrics.Allowance(seconds)
+    judge = load_judge(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
+    pace = metrics.pace.measure(model, data, judge, chosen.evaluation)
+    expected = pace.forecast(model, data, chosen.evaluation)
+    say(f"fitting priors and judging: about {clock(min(expected, allowance.left()))}")
+    how: dict[str, Any] = {
+        "judge": judge, "progress": progress, "seed": chosen.training.seed,
+    }  # fmt: skip
+    settings = pace.affordable(data, chosen.evaluation, allowance)
     priors: list[dict[str, Any]] = []
-    if chosen.evaluation.priors:
-        judge = load_judge(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
-        priors = metrics.priors.choose(
-            model, data, chosen.evaluation, judge=judge, progress=progress,
-            seed=chosen.training.seed,
-        )  # fmt: skip
+    if settings.priors:
+        half = allowance.part(0.5)
+        priors = metrics.priors.choose(model, data, settings, allowance=half, **how)
     evaluation = metrics.evaluate(
-        model, data, chosen.evaluation, flip=chosen.data.flip, judge=judge, progress=progress,
-        seed=chosen.training.seed, name=name_of(chosen.data.path),
+        model, data, settings, allowance=allowance, flip=chosen.data.flip,
+        name=name_of(chosen.data.path), **how,
     )  # fmt: skip
     if priors:
         evaluation["priors"] = priors
@@ -335,11 +359,19 @@ def evaluate(
             f"set --data.size and --data.channels to the model's"
         )
     loaded.refuse_other_classes(opened.classes)
+    told = chosen.evaluation.budget
+    seconds = None if told is None else seconds_of("evaluation.budget", told)
     if own and folder is not None and opened.fingerprint == loaded.info.trained.fingerprint:
-        return assess(loaded, opened, chosen, folder, judge=judge, progress=progress)
+        return assess(
+            loaded, opened, chosen, folder, judge=judge, progress=progress, seconds=seconds
+        )
+    allowance = metrics.Allowance(seconds)
+    judge = load_judge(judge or chosen.evaluation.judge, chosen.evaluation.size, loaded.device)
+    pace = metrics.pace.measure(loaded, opened, judge, chosen.evaluation)
     scores = metrics.evaluate(
-        loaded, opened, chosen.evaluation, judge=judge, progress=progress,
-        seed=chosen.training.seed, training=False, name=name_of(chosen.data.path),
+        loaded, opened, pace.affordable(opened, chosen.evaluation, allowance), judge=judge,
+        progress=progress, seed=chosen.training.seed, training=False, allowance=allowance,
+        name=name_of(chosen.data.path),
     )  # fmt: skip
     listed = None if folder is None else folder / IMAGES
     if listed is not None and listed.exists():

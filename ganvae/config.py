@@ -143,6 +143,9 @@ class Evaluation:
     """Samples per image of the IWAE bound."""
     priors: bool = True
     """Fit other priors, too, and sample the one whose images are nearest to held-out ones."""
+    budget: str | None = None
+    """Time for that and for judging (30s, 2m), what does not fit in is left out; unset: after a
+    training whose budget is a time, half of it and 10s more, otherwise as long as it takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +170,7 @@ INCIDENTAL = {
     "training.checkpoint_every", "training.keep", "training.previews", "training.tensorboard",
     "training.allow_changes", "training.evaluations", "evaluation.judge", "evaluation.size",
     "evaluation.samples", "evaluation.importance",
-    "evaluation.priors",
+    "evaluation.priors", "evaluation.budget",
 }  # fmt: skip
 """What may change between the sittings of a run without changing what is trained.
 

@@ -212,7 +212,9 @@ def conditions(evaluation: Fields) -> str:
         if known
         else "",
     ]
-    return "; ".join(part for part in parts if part) + "."
+    cut = "; ".join(map(str, evaluation.get("shortened") or ()))
+    short = f" For want of time (evaluation.budget): {cut}." if cut else ""
+    return "; ".join(part for part in parts if part) + "." + short
 
 
 # -- copies ---------------------------------------------------------------------------------------

@@ -59,6 +59,10 @@ def main() -> NoReturn:
     # cores from those they wait for, and a step takes twenty times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     code = run(sys.argv[1:])
+    if code in (INTERRUPTED, TERMINATED):  # some libraries would have Python end with another code
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(code)
     # all is written: an impatient Ctrl-C only ends the tidying up, and leaves the code as it is
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(code))

@@ -29,6 +29,7 @@ class Batches:
     seed: of the order, the flips and the noise
     flip: mirror every image with probability ½, anew in every epoch
     multiple: a lowered batch stays divisible by this (processes times micro-batches)
+    repeat: do not lower it: a batch of more images than there are has them several times
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class Batches:
         flip: bool = False,
         device: torch.device | str = "cpu",
         multiple: int = 1,
+        repeat: bool = False,
     ):
         if batch < 1:
             raise ConfigError(f"training.batch must be at least 1, got {batch}")
         self.images, self.seed, self.flip = images, seed, flip
         self.device = torch.device(device)
         self.batch, self.notes = batch, list[str]()
-        if len(images) < batch:
+        if len(images) < batch and not repeat:
             self.batch = max(len(images) // multiple, 1) * multiple
             if self.batch > len(images):
                 raise ConfigError(

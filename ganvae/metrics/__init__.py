@@ -14,14 +14,17 @@ from ganvae.metrics import (
     likelihood,
     manifold,
     memorisation,
+    pace,
     priors,
     reconstruction,
 )
+from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.evaluate import evaluate
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.quick import quick
 
 __all__ = [
+    "Allowance",
     "Judge",
     "diversity",
     "efficientnet",
@@ -33,6 +36,7 @@ __all__ = [
     "likelihood",
     "manifold",
     "memorisation",
+    "pace",
     "priors",
     "quick",
     "reconstruction",

@@ -31,6 +31,7 @@ from ganvae.metrics import (
     translation,
 )
 from ganvae.metrics import judge as judges
+from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.figures import Better, Record
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Data, Model, Progress
@@ -56,6 +57,7 @@ def evaluate(
     judge: Judge | nn.Module | None = None,
     cache_folder: Path | None = None,
     name: str = "",
+    allowance: Allowance | None = None,
 ) -> dict[str, Any]:
     """Every score of a model that its kind allows, against held-out images; JSON-able.
 
@@ -70,9 +72,13 @@ def evaluate(
     judge: a module to judge by, instead of the one the settings name
     cache_folder: where features of real images are kept; unset: :func:`cache.folder`
     name: what the data is called in words
+    allowance: the time for it; where it is too short, first the likelihood is bounded on fewer
+        images or left out, then fewer are reconstructed. Fewer samples: see
+        :meth:`ganvae.metrics.pace.Pace.affordable`
 
     Returns "figures" and "reference" (key → fields of :class:`Figure`), "memorisation" (pairs of
-    suspicious sample and training row, worst first; None where not looked for) and the conditions.
+    suspicious sample and training row, worst first; None where not looked for), "shortened" (words
+    on what was left out, one each) and the conditions.
     Raises DataError without held-out images, ConfigError for an unknown judge.
     """
     settings = settings or config.Evaluation()
@@ -90,6 +96,7 @@ def evaluate(
         progress=progress or (lambda what, done, total: None),
         cache=cache_folder or cache.folder(),
         flip=flip,
+        allowance=allowance or Allowance(),
     )
     memory = _features(run, training)
     if task_of(model) == "generate":
@@ -102,6 +109,7 @@ def evaluate(
         "judged": _in_words(run, name),
         **_conditions(run),
         "seconds": round(time.perf_counter() - start, 3),
+        "shortened": run.allowance.shortened,
         "figures": run.figures,
         "reference": run.reference,
         "memorisation": memory,
@@ -194,7 +202,7 @@ def _reconstructions(run: Record) -> None:
         taps = judges.load("efficientnet-lite0", run.settings.size, run.model.device)
     found: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": [], "perceptual": []}
     detailed = np.isin(numbers, numbers[rows(len(numbers), DETAILED, run.seed)])
-    done = 0
+    done, start = 0, time.perf_counter()
     with run.timed():
         for x, *c in read_with_labels(run.data.test, numbers):
             x = x.cpu()
@@ -205,6 +213,10 @@ def _reconstructions(run: Record) -> None:
             found["perceptual"].append(reconstruction.perceptual(x[some], y[some], taps).cpu())
             done += len(x)
             run.progress("reconstructions", done, len(numbers))
+            if done < len(numbers) and run.allowance.left() < time.perf_counter() - start:
+                note = f"{done:,} of {len(numbers):,} held-out images reconstructed"
+                run.allowance.shortened.append(note)
+                break
         _summarise(run, found, taps)
 
 
@@ -234,6 +246,8 @@ def _bounds(run: Record) -> None:
         return
     numbers = rows(len(run.data.test), min(BOUNDED, run.n), run.seed)
     k, found = run.settings.importance, []
+    if run.allowance.bounded:
+        numbers = _affordable(run, numbers)
     with run.timed():
         for i, (x, *c) in enumerate(read_with_labels(run.data.test, numbers)):
             label = c[0] if c else None
@@ -242,6 +256,8 @@ def _bounds(run: Record) -> None:
                 return
             found.append(part)
             run.progress("likelihood", sum(len(b.elbo) for b in found), len(numbers))
+        if not found:
+            return
         nats = "probability of 8-bit images" if found[0].discrete else "density on [-1, 1]"
         for key, name in (("elbo", "ELBO"), ("iwae", f"IWAE bound, K = {k}")):
             _mean(run, key, name, [getattr(b, key) for b in found], "higher", f"nats, {nats}")
@@ -250,6 +266,20 @@ def _bounds(run: Record) -> None:
             note = "upper bound" if len(coded) == len(found) else binary
             whole = coded if len(coded) == len(found) else []
             _mean(run, f"{key}_bits", f"{name}, bits/dim", whole, "lower", note)
+
+
+def _affordable(run: Record, numbers: np.ndarray) -> np.ndarray:
+    """As many of the images as can be bounded in the time that is left, by the first of them."""
+    start = time.perf_counter()
+    few = numbers[:4]
+    x, *c = next(read_with_labels(run.data.test, few))
+    if likelihood.bounds(run.model, x, run.settings.importance, label=c[0] if c else None) is None:
+        return numbers
+    fits = int(len(few) * run.allowance.left() / (time.perf_counter() - start))
+    if fits < len(numbers):
+        done = f"taken on {fits:,} of {len(numbers):,} images" if fits else "left out"
+        run.allowance.shortened.append(f"the bounds of the likelihood are {done}")
+    return numbers[:fits]
 
 
 def _mean(

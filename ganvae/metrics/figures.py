@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ganvae import config
 from ganvae.metrics import cache
+from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Data, Images, Model, Progress
 
@@ -64,6 +65,7 @@ class Record:
     progress: Progress
     cache: Path | None
     flip: bool = False
+    allowance: Allowance = field(default_factory=Allowance)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     reference: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from ganvae import config
 from ganvae.metrics import cache, kernel
 from ganvae.metrics import judge as judges
+from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.figures import finite
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Progress
 from ganvae.metrics.sampling import CHUNK, levels, rows
 from ganvae.models import Model
-from ganvae.models.priors import fit_priors
+from ganvae.models.priors import KINDS, fit_priors
 
 SAMPLES = 2000
 """Images at most that each prior is judged by."""
@@ -33,11 +34,15 @@ def choose(
     progress: Progress | None = None,
     seed: int = 0,
     cache_folder: Path | None = None,
+    allowance: Allowance | None = None,
 ) -> list[dict[str, Any]]:
     """Fits the priors that a model lacks, and makes the best of all the one it samples.
 
     Best is the least KID of new images against held-out ones. Where the prior trained with is
     within its own standard error of that, or has none, it stays.
+
+    allowance: the time for it; where it is too short, first the fits end early, the flow's being
+        the last, then priors are not tried
 
     Returns a JSON-able line for each: name, kid, kid_error, seconds (of its fit, its images and
     their judging), chosen and trained (whether it is the one trained with). Empty, and the model
@@ -47,7 +52,9 @@ def choose(
     n = min(settings.samples, len(data.test))
     if n < 2:
         return []
-    fitted = fit_priors(model, data.train, seed=seed, progress=tell)
+    allowance = allowance or Allowance()
+    fitting = allowance.part(0.7)
+    fitted = fit_priors(model, data.train, seed=seed, progress=tell, left=fitting.left)
     names = list(model.offer({role: fit.prior for role, fit in fitted.items()}).priors)
     if len(names) < 2:
         return []
@@ -57,24 +64,34 @@ def choose(
     count = min(n, SAMPLES)
     lines: list[dict[str, Any]] = []
     for name in names:
+        slowest = max((line["seconds"] for line in lines), default=0.0)
+        if lines and allowance.left() < slowest:
+            break
         start = time.perf_counter()
         made = judge.extract(
             _generated(model, name, count, seed + 1),  # others than the samples that are scored
             lambda done, name=name: tell(f"prior {name}", done, count),  # type: ignore[misc]
         )
         kid = kernel.unbiased(made, real)
-        fit = fitted.get(model.priors[name])
-        seconds = time.perf_counter() - start + (fit.seconds if fit else 0.0)
         lines.append(
             {
                 "name": name,
                 "kid": finite(kid.value),
                 "kid_error": finite(kid.error),
-                "seconds": round(seconds, 3),
+                "seconds": round(time.perf_counter() - start, 3),
                 "chosen": False,
                 "trained": model.priors[name] == "prior",
             }
         )
+    for line in lines:
+        fit = fitted.get(model.priors[line["name"]])
+        line["seconds"] = round(line["seconds"] + (fit.seconds if fit else 0.0), 3)
+        if fit and not fit.whole:
+            allowance.shortened.append(f"the fit of the {line['name']} prior ended early")
+    tried = {line["name"] for line in lines}
+    missing = [name for name in KINDS if name not in tried]
+    if missing:
+        allowance.shortened.append(f"priors not tried: {', '.join(missing)}")
     best = least(lines)
     best["chosen"] = True
     model.offer({}, best["name"])

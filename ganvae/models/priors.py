@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganvae.networks import zoo
+from ganvae.networks import flow, zoo
 from ganvae.networks.flow import FlowPrior
 from ganvae.networks.prior import MixturePrior, NormalPrior, Prior
 from ganvae.types import Noise, Posterior
@@ -36,6 +37,8 @@ class Fit:
 
     prior: Prior
     seconds: float
+    whole: bool = True
+    """Whether it was fitted to the end."""
 
 
 class Images(Protocol):
@@ -62,12 +65,23 @@ def available(networks: dict[str, nn.Module]) -> dict[str, str]:
     return {name_of(networks["prior"]): "prior"} | fitted
 
 
+def lacking(model: Model) -> list[str]:
+    """The priors that can be fitted to a model and that it has not, by name; see
+    :func:`fit_priors`."""
+    own = model.networks.get("prior")
+    fits = isinstance(own, NormalPrior | MixturePrior) and model.latent <= LARGEST
+    if model.info.task != "generate" or "encoder" not in model.networks or not fits:
+        return []
+    return [name for name in KINDS if name not in available(model.networks)]
+
+
 def fit_priors(
     model: Model,
     images: Images,
     samples: int = 10_000,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
+    left: Callable[[], float] = lambda: math.inf,
 ) -> dict[str, Fit]:
     """The priors that a model lacks, by role, fitted to z ~ q(z|x) of training images.
 
@@ -78,33 +92,68 @@ def fit_priors(
     images: what it was trained on
     samples: draws of z that they are fitted to, of all images where there are fewer
     seed: of the images and of the draws
+    left: seconds that there are still; at 0 a fit ends with what it has, and no other begins
     """
-    own = model.networks["prior"]
-    fits = isinstance(own, NormalPrior | MixturePrior) and model.latent <= LARGEST
-    if model.info.task != "generate" or "encoder" not in model.networks or not fits:
-        return {}
-    names = [name for name in KINDS if name not in available(model.networks)]
+    names = lacking(model)
     if not names or not len(images):
         return {}
-    z, *c = aggregate(model, images, samples, seed)
+    tell = progress or (lambda what, done, total: None)
+    start = left()
+    z, *c = aggregate(model, images, samples, seed, tell, lambda: left() > start / 2)
     made: dict[str, Fit] = {}
-    for done, name in enumerate(names):
-        if progress:
-            progress("priors fitted", done, len(names))
-        with torch.random.fork_rng(devices=[]):
-            prior: Any = zoo.build(KINDS[name], model.info.networks, model.info.shape)
-        start = time.perf_counter()
-        prior.fit(z, *c)
-        made[ROLES[name]] = Fit(prior.eval().to(model.device), time.perf_counter() - start)
-    if progress:
-        progress("priors fitted", len(names), len(names))
+    for name in names:
+        if not left():
+            break
+        made[ROLES[name]] = _fitted(model, name, (z, *c), tell, left)
     return made
 
 
-def aggregate(model: Model, images: Images, samples: int, seed: int) -> tuple[Tensor, ...]:
+def _fitted(
+    model: Model,
+    name: str,
+    latents: tuple[Tensor, ...],
+    tell: Callable[[str, int, int], None],
+    left: Callable[[], float],
+) -> Fit:
+    ended_early: list[bool] = []
+
+    def goes_on(done: int, most: int) -> bool:
+        tell(f"fitting the {name} prior", done, most)
+        if done < most and not left():
+            ended_early.append(True)
+        return not ended_early
+
+    with torch.random.fork_rng(devices=[]):
+        prior: Any = zoo.build(KINDS[name], model.info.networks, model.info.shape)
+    start = time.perf_counter()
+    prior.fit(*latents, goes_on=goes_on)
+    tell(f"fitting the {name} prior", 1, 1)
+    return Fit(prior.eval().to(model.device), time.perf_counter() - start, not ended_early)
+
+
+def seconds_of_flow(model: Model, steps: int = 3) -> float:
+    """How long the fit of a flow will take, by a few steps of it on numbers that mean nothing."""
+    with torch.random.fork_rng(devices=[]):
+        prior: Any = zoo.build(KINDS["flow"], model.info.networks, model.info.shape)
+    z = torch.linspace(-2, 2, BATCH * model.latent).view(model.latent, BATCH).T
+    label = (torch.zeros(BATCH, dtype=torch.long),) if model.info.classes else ()
+    start = time.perf_counter()
+    prior.fit(z, *label, goes_on=lambda done, most: done < steps)
+    return (time.perf_counter() - start) / steps * flow.STEPS
+
+
+def aggregate(
+    model: Model,
+    images: Images,
+    samples: int,
+    seed: int,
+    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> tuple[Tensor, ...]:
     """Draws of the aggregate posterior, (samples, d), and their classes where the model has any.
 
-    Each from another image, or as often as another where there are more samples than images.
+    Each from another image, or as often as another where there are more samples than images, or
+    more than were encoded as long as it ``goes_on``.
     """
     order = np.random.default_rng(seed).permutation(len(images))[:samples]
     labels: Any = getattr(images, "labels", None) if model.info.classes else None
@@ -113,6 +162,10 @@ def aggregate(model: Model, images: Images, samples: int, seed: int) -> tuple[Te
         rows = order[start : start + BATCH]
         c = () if labels is None else (torch.from_numpy(labels[rows].astype(np.int64)),)
         found.append(model.encode(images.images(rows), *c))
+        tell("images encoded", start + len(rows), len(order))
+        if not goes_on():
+            order = order[: start + len(rows)]
+            break
     q, times = Posterior.cat(found), -(-samples // len(order))
     noise = Noise(seed, total=len(order), device=model.device)
     z = torch.cat([q.rsample(noise) for _ in range(times)])[:samples]

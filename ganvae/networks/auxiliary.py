@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganvae.networks.classes import Told
 from ganvae.networks.mlp import dense
-from ganvae.networks.prior import Prior
+from ganvae.networks.prior import GoesOn, Prior
 from ganvae.networks.residual import Trunk
 from ganvae.types import LOGVAR, Noise, Posterior, Shape
 
@@ -173,9 +173,9 @@ class AuxiliaryPrior(Prior):
         p = self.auxiliary(self.body(self.told(first, label)))
         return self.first.log_prob(first, label) + p.log_prob(a)
 
-    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None, goes_on: GoesOn | None = None) -> None:
         """Fits p(z) to the first part of each pair; p(a|z) stays what it has learnt."""
-        self.first.fit(z[:, : self.first.latent], label)
+        self.first.fit(z[:, : self.first.latent], label, goes_on)
 
 
 def shares(latent: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad, scaled_dot_product_attention
 
 from ganvae.networks.classes import check
-from ganvae.networks.prior import Prior
+from ganvae.networks.prior import GoesOn, Prior
 from ganvae.networks.quantizer import nearest, vectors_at
 from ganvae.types import Noise
 
@@ -141,7 +141,7 @@ class CodePrior(Prior):
         log_p = -cross_entropy(logits.mT, codes, reduction="none").sum(1)
         return log_p + 0 * z.sum(1)  # a z that is no number has a nearest code, and shall not
 
-    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None, goes_on: GoesOn | None = None) -> None:
         """Raises ValueError: this prior learns by gradients, in a stage of its own."""
         raise ValueError("a prior over codes is trained, not fitted: see the objective vqgan")
 

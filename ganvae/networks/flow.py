@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, silu
 from zuko.transforms import MonotonicRQSTransform
 
-from ganvae.networks.prior import Prior, checked
+from ganvae.networks.prior import GoesOn, Prior, checked
 from ganvae.types import Noise, mix
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -146,7 +146,7 @@ class FlowPrior(Prior):
             volume = volume + change
         return volume - 0.5 * (u.square() + _LOG_2PI).sum(1)
 
-    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None, goes_on: GoesOn | None = None) -> None:
         """Fit to ``z``, shape (N, d), by maximum likelihood, on one thread of the CPU.
 
         Deterministic: weights and the order of the points come from a fixed seed. A tenth of the
@@ -159,10 +159,11 @@ class FlowPrior(Prior):
             raise ValueError("this prior is of classes: give each latent's label")
         with torch.inference_mode(False), torch.enable_grad(), _one_thread():
             own = deepcopy(self).to("cpu", torch.float32).requires_grad_(True)
-            own._fit(points.clone(), None if label is None else label.detach().cpu().clone())
+            told = None if label is None else label.detach().cpu().clone()
+            own._fit(points.clone(), told, goes_on)
         self.load_state_dict(own.state_dict())
 
-    def _fit(self, points: Tensor, label: Tensor | None) -> None:
+    def _fit(self, points: Tensor, label: Tensor | None, goes_on: GoesOn | None) -> None:
         generator = torch.Generator().manual_seed(mix(0, self.latent))
         mean, factor = whitening(points)
         u = torch.linalg.solve_triangular(factor, (points - mean).T, upper=False).T.float()
@@ -178,24 +179,36 @@ class FlowPrior(Prior):
         count = round(HELD * len(u))
         if count:
             order = torch.randperm(len(u), generator=generator)
-            self._train(u, self._told(label), order[count:], order[:count], generator)
+            parts = order[count:], order[:count]
+            self._train(u, self._told(label), parts, generator, goes_on or _to_the_end)
 
     def _train(
-        self, u: Tensor, c: Tensor | None, kept: Tensor, held: Tensor, generator: torch.Generator
+        self,
+        u: Tensor,
+        c: Tensor | None,
+        parts: tuple[Tensor, Tensor],
+        generator: torch.Generator,
+        goes_on: GoesOn,
     ) -> None:
-        """Adam on the points ``kept``; ends with the weights that ``held`` are likeliest under."""
+        """Adam on the first part; ends with the weights that the second is likeliest under."""
+        kept, held = parts
         rounds = max(1, len(kept) // BATCH)
         epochs = max(1, min(EPOCHS, STEPS // rounds))
         optim = torch.optim.Adam(self.parameters(), LR)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim, epochs * rounds)
         best, weights = self._of(u, c, held), deepcopy(self.state_dict())
-        for _ in range(epochs):
+        steps, wanted = 0, True
+        while wanted and steps < epochs * rounds:
             for rows in kept[torch.randperm(len(kept), generator=generator)].tensor_split(rounds):
                 optim.zero_grad()
                 (-self._whitened(u[rows], None if c is None else c[rows]).mean()).backward()
                 nn.utils.clip_grad_norm_(self.parameters(), 5.0)
                 optim.step()
                 schedule.step()
+                steps += 1
+                wanted = goes_on(steps, epochs * rounds)
+                if not wanted:
+                    break
             now = self._of(u, c, held)
             if now > best:  # never for NaN
                 best, weights = now, deepcopy(self.state_dict())
@@ -204,6 +217,10 @@ class FlowPrior(Prior):
     @torch.no_grad()
     def _of(self, u: Tensor, c: Tensor | None, rows: Tensor) -> float:
         return float(self._whitened(u[rows], None if c is None else c[rows]).mean())
+
+
+def _to_the_end(done: int, most: int) -> bool:
+    return True
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,10 @@ from torch import Tensor, nn
 from ganvae.types import Noise
 
 _LOG_2PI = math.log(2 * math.pi)
+
+GoesOn = Callable[[int, int], bool]
+"""What a fit asks after each of its rounds, with how many are done and how many there are at most:
+whether it goes on. If not, it ends with what it has."""
 
 
 class Prior(nn.Module):
@@ -41,7 +46,7 @@ class Prior(nn.Module):
         """log p(z), or log p(z|y), in nats: of shape (B, d) to (B,)."""
 
     @abstractmethod
-    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None, goes_on: GoesOn | None = None) -> None:
         """Adapt p(z) to samples of the aggregate posterior, shape (N, d)."""
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -62,7 +67,7 @@ class NormalPrior(Prior):
         """log N(z; 0, I), of shape (B, d) to (B,)."""
         return -0.5 * (z.square() + _LOG_2PI).sum(1)
 
-    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None, goes_on: GoesOn | None = None) -> None:
         """Nothing: N(0, I) has nothing to adapt."""
 
 
@@ -134,7 +139,7 @@ class MixturePrior(Prior):
         return torch.logsumexp(joint, dim=0) - 0.5 * self.latent * _LOG_2PI
 
     @torch.no_grad()
-    def fit(self, z: Tensor, label: Tensor | None = None) -> None:
+    def fit(self, z: Tensor, label: Tensor | None = None, goes_on: GoesOn | None = None) -> None:
         """Fit the mixture to ``z``, shape (N, d), by expectation maximisation.
 
         Deterministic: k-means with a fixed seed starts it. A full covariance in d dimensions wants
@@ -145,7 +150,9 @@ class MixturePrior(Prior):
         count = min(self.components, max(1, len(points) // (2 * self.latent)))
         if count > 1:
             count = min(count, len(points.unique(dim=0)))
-        weights, means, factors = expectation_maximisation(points, count, self.regulariser)
+        weights, means, factors = expectation_maximisation(
+            points, count, self.regulariser, goes_on=goes_on
+        )
         if self.weights.ndim == 2:
             weights = self._by_class(points, label, (weights, means, factors))
         self.weights.zero_()
@@ -182,7 +189,12 @@ def checked(prior: Prior, z: Tensor) -> Tensor:
 
 
 def expectation_maximisation(
-    z: Tensor, components: int, regulariser: float, iterations: int = 20, tolerance: float = 1e-3
+    z: Tensor,
+    components: int,
+    regulariser: float,
+    iterations: int = 20,
+    tolerance: float = 1e-3,
+    goes_on: GoesOn | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weights (K,), means (K, d) and Cholesky factors (K, d, d) of a mixture fitted to z (N, d).
 
@@ -191,13 +203,13 @@ def expectation_maximisation(
     """
     shares = torch.nn.functional.one_hot(_clusters(z, components), components).to(z)
     previous = -math.inf
-    for _ in range(iterations):
+    for done in range(1, iterations + 1):
         weights, means, factors = _maximise(z, shares, regulariser)
         joint = _joint(z, weights, means, factors)
         evidence = joint.logsumexp(1, keepdim=True)
         shares = (joint - evidence).exp()
         now = evidence.mean().item()
-        if abs(now - previous) < tolerance:
+        if abs(now - previous) < tolerance or (goes_on and not goes_on(done, iterations)):
             break
         previous = now
     return _maximise(z, shares, regulariser)

@@ -141,13 +141,21 @@ def start_as(net: nn.Module, other: nn.Module) -> None:
         net.load_state_dict(theirs)
 
 
+def enough(batches: Iterator[Batch], images: int) -> Iterator[Batch]:
+    """Batches until they hold ``images`` images, or a few more."""
+    met = 0
+    while met < images:
+        batch = next(batches)
+        met += len(batch.image)
+        yield batch
+
+
 @torch.no_grad()
 def fit_prior(nets: Networks, batches: Iterator[Batch], samples: int) -> None:
     """Fit ``nets["prior"]`` to ``samples`` draws of z ~ q(z|x) over training images."""
     latents: list[torch.Tensor] = []
     told: list[Condition] = []
-    while sum(map(len, latents)) < samples:
-        batch = next(batches)
+    for batch in enough(batches, samples):
         latents.append(nets["encoder"](batch.image, *batch.condition).rsample(batch.noise))
         told.append(batch.condition)
     c = tuple(tensor[:samples] for tensor in join(*told))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import ClassVar
 
 import torch
 
-from ganvae.objectives.base import Objective
+from ganvae.objectives.base import Objective, enough
 from ganvae.types import Batch, Clock, Networks, Optim, Step
 
 
@@ -27,8 +26,8 @@ class Codes(Objective):
 
     optim: Optim = Optim(lr=5e-3, beta1=0.9, beta2=0.99, warmup=0.05, final=0.05, clip=100.0)
     """Adam and its schedule."""
-    batches: int = 100
-    """Batches of training images whose codes are counted: how much of the codebook is in use."""
+    images: int = 3_200
+    """Training images whose codes are counted: how much of the codebook is in use."""
 
     def step(self, nets: Networks, batch: Batch, now: Clock) -> Step:
         """One move of p(codes); the encoder stays."""
@@ -42,6 +41,6 @@ class Codes(Objective):
     @torch.no_grad()
     def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """The prior is told what the codes stand for; those that are met are counted."""
-        E, some = nets["encoder"], islice(batches, self.batches)
+        E, some = nets["encoder"], enough(batches, self.images)
         nets["prior"].adopt(E.quantizer.codebook)
         E.quantizer.count(torch.cat([E(b.image, *b.condition).codes for b in some]))

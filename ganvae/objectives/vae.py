@@ -11,7 +11,7 @@ import torch
 
 from ganvae.errors import ConfigError
 from ganvae.losses.divergence import kl
-from ganvae.objectives.base import Objective, fit_prior
+from ganvae.objectives.base import Objective, enough, fit_prior
 from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
 
@@ -67,7 +67,7 @@ class VAE(Objective):
         """Fits the prior to the aggregate posterior, from which N(0, I) always differs."""
         fit_prior(nets, batches, self.fit)
         if self.scale == "optimal":  # of the averaged networks, at z = μ
-            some = [next(batches) for _ in range(8)]
+            some = [*enough(batches, 256)]
             x, c = torch.cat([b.image for b in some]), join(*(b.condition for b in some))
             with torch.no_grad():
                 x_hat = nets["decoder"](nets["encoder"](x, *c).mean, *c)

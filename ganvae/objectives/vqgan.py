@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import ClassVar
 
 import torch
@@ -13,7 +12,7 @@ from ganvae.losses.adversarial import Adversary
 from ganvae.losses.balance import Balance, last_layer
 from ganvae.losses.perceptual import perceptual
 from ganvae.losses.reconstruction import squared
-from ganvae.objectives.base import Objective, Stage, frozen
+from ganvae.objectives.base import Objective, Stage, enough, frozen
 from ganvae.objectives.codes import Codes
 from ganvae.types import Batch, Clock, Networks, Optim, Step
 
@@ -47,8 +46,8 @@ class VQGAN(Objective):
     """The game and its gradient penalties."""
     balance: Balance = Balance(weight=0.02)
     """When D enters, and the weight of the adversarial term."""
-    batches: int = 100
-    """Batches of training images whose encodings start the codebook."""
+    images: int = 3_200
+    """Training images whose encodings start the codebook."""
 
     def stages(self) -> list[Stage]:
         """The autoencoder, then p(codes) of the finished one."""
@@ -78,5 +77,5 @@ class VQGAN(Objective):
     @torch.no_grad()
     def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Places the codes among what the encoder says of training images."""
-        E, some = nets["encoder"], islice(batches, self.batches)
+        E, some = nets["encoder"], enough(batches, self.images)
         E.quantizer.start(torch.cat([E(b.image, *b.condition).before for b in some]))

@@ -98,6 +98,14 @@ class Every(Amount):
         return math.floor(self.used(step, images, seconds) + 1e-9)
 
 
+def seconds_of(setting: str, text: str) -> float:
+    """A setting that has to be a time, as 30s or 2m. Raises ConfigError for anything else."""
+    found = Amount.parse(text).seconds
+    if found is None:
+        raise ConfigError(f"{setting} must be a time, for example 40s or 2m, got {text!r}")
+    return found
+
+
 def rate(progress: float, optim: Optim) -> float:
     """The learning rate as a share of its peak: a linear warm-up, then a half cosine.
 

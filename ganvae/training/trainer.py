@@ -58,6 +58,8 @@ IMAGES = "images.npy"
 """The run's list of image digests, by which a resumed run tells what changed."""
 WRITTEN = ("checkpoints", "metrics.jsonl", IMAGES, "model", "previews", "tensorboard")
 """What a training writes in its directory, never through a link."""
+ROWS, PIXELS = 256, 2**20
+"""Images at most, and pixels about, that are encoded at once between two stages."""
 
 
 @dataclass
@@ -476,7 +478,7 @@ class Trainer:
                 if self.at.stage + 1 == len(self.stages):
                     break
                 self._next_stage()
-                self.begun = progress
+                self.begun = self._progress()
                 continue
             started = time.perf_counter()
             outcome = self._step(progress)
@@ -616,8 +618,19 @@ class Trainer:
     # -- stages ----------------------------------------------------------------------------------
 
     def _stream(self, salt: int) -> Iterator[Batch]:
-        """Training batches for preparing and concluding a stage, the same on every process."""
-        batches = self._batches(mix(self.config.training.seed, self.at.stage, salt))
+        """Training images for preparing and concluding a stage, the same on every process.
+
+        In batches that suit the encoder, whatever those of the training are.
+        """
+        rows = max(1, min(ROWS, PIXELS // math.prod(self.data.shape[1:])))
+        batches = Batches(
+            self.data.train,
+            batch=rows,
+            seed=mix(self.config.training.seed, self.at.stage, salt),
+            flip=self.config.data.flip,
+            device=self.processes.device,
+            repeat=True,
+        )
         return (batches.at(step) for step in count())
 
     def _between_steps(self, work: Callable[[], None]) -> None:
@@ -639,14 +652,18 @@ class Trainer:
         self.average = Average(self.nets)
 
     def _conclude(self) -> None:
-        """The stage's last act, on the averaged networks, which the next stage inherits."""
-        objective = self.stages[self.at.stage].objective
+        """The stage's last act, on the averaged networks, which the next stage inherits.
+
+        Its time is the training's: the next stage has what is left of a budget in time.
+        """
+        start, objective = time.perf_counter(), self.stages[self.at.stage].objective
         last = copy.deepcopy(self.average.nets)  # a conclusion cut short leaves no trace
         self._between_steps(lambda: objective.conclude(last, self._stream(102)))
         self.average.nets = last
         self.average.hand_over(self.nets)
         self._synchronise()
         self.average = Average(self.nets)
+        self.at.seconds += time.perf_counter() - start
 
     def _next_stage(self) -> None:
         self._save_new()

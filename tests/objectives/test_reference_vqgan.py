@@ -138,7 +138,7 @@ def test_p_of_codes_is_moved_by_cross_entropy_alone():
 
 
 def test_codes_start_at_encodings_and_all_are_counted():
-    objective = objectives.build("vqgan", {"batches": 3, "codes": {"batches": 2}})
+    objective = objectives.build("vqgan", {"images": 3 * B, "codes": {"images": 2 * B}})
     nets = build(objective)
     far = nets["encoder"].quantizer
     with torch.no_grad():

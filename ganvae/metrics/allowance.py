@@ -1,0 +1,34 @@
+"""How long judging may take, and what was left out so that it took no longer."""
+
+from __future__ import annotations
+
+import math
+import time
+
+
+class Allowance:
+    """So many seconds from now on.
+
+    seconds: unset: without end, and then nothing depends on the clock
+    """
+
+    def __init__(self, seconds: float | None = None):
+        self.seconds = math.inf if seconds is None else max(0.0, seconds)
+        self._end = time.monotonic() + self.seconds
+        self.shortened: list[str] = []
+        """What was left out or cut short, a sentence each."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an end."""
+        return self.seconds < math.inf
+
+    def left(self) -> float:
+        """Seconds that are left, 0 or more."""
+        return max(0.0, self._end - time.monotonic()) if self.bounded else math.inf
+
+    def part(self, share: float) -> Allowance:
+        """The next so much of what is left; both keep one list of what was left out."""
+        some = Allowance(share * self.left() if self.bounded else None)
+        some.shortened = self.shortened
+        return some

@@ -25,6 +25,7 @@ from ganvae.data.dataset import judged_by, refuse_contradictions, refuse_untold
 from ganvae.data.pairs import paired as are_paired
 from ganvae.errors import ConfigError
 from ganvae.foreign import from_environment
+from ganvae.metrics.judge import Judge
 from ganvae.metrics.judge import load as load_judge
 from ganvae.metrics.sampling import made_of_sources, spread
 from ganvae.models import Model
@@ -33,7 +34,7 @@ from ganvae.models.images import grid, save_png
 from ganvae.progress import Progress, clock
 from ganvae.tasks.pictures import scale_of
 from ganvae.telling import name_of
-from ganvae.training import checkpoint, lock
+from ganvae.training import checkpoint, lock, preflight
 from ganvae.training.display import Display
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every, seconds_of
@@ -192,6 +193,25 @@ def refuse(chosen: Config) -> None:
         objectives.refuse_classes(chosen.objective)
 
 
+def rehearse(
+    chosen: Config, out: Path, resume: bool = False, judge: nn.Module | None = None
+) -> Judge:
+    """Finds what could not work later, as far as no images are needed; returns the judge.
+
+    Raises ConfigError, CheckpointError or BusyError. Writes nothing.
+    """
+    refuse(chosen)
+    if not resume:
+        refuse_occupied(out)
+    return preflight.look(chosen, out, judge, Processes(chosen.training.device).device)
+
+
+def refuse_images(chosen: Config, data: Data) -> None:
+    """Raises ConfigError where the objective cannot learn from the images."""
+    objective = objectives.build(chosen.objective, chosen.objective_options)
+    Trainer(chosen, objective, data, Path()).refuse()
+
+
 def settings_of(start: Config | Mapping[str, Any] | str | Path | None) -> Config | None:
     """What a configuration, its nested form or a YAML file holds."""
     if start is None or isinstance(start, Config):
@@ -211,20 +231,22 @@ def start(
 ) -> Run:
     """Trains what :func:`settle` returned, and judges it; see :func:`train`."""
     display = display or Display()
-    refuse(chosen)
-    if not resume and is_first():
-        refuse_occupied(out)
+    eyes: Judge | None = None
+    if is_first():
+        eyes = rehearse(chosen, out, resume, judge)
+    else:
+        refuse(chosen)
     wanted = objectives.get(chosen.objective)
     data = open_data(chosen.data, paired=wanted.paired, progress=packing(progress))
     for note in data.notes:
         display.message(note)
-    result = _train(chosen, data, out, resume, networks, display)
+    result = _train(chosen, data, out, resume, networks, display, eyes)
     at = result.position
     run = Run(out, chosen, result.status, at.step, at.seconds, result.model)
     if not is_first() or result.status != "done":
         return run
     evaluation = assess(
-        run.model, data, chosen, out, judge=judge, progress=progress,
+        run.model, data, chosen, out, judge=eyes, progress=progress,
         seconds=time_to_judge(chosen), say=display.message,
     )  # fmt: skip
     return replace(run, evaluation=evaluation)
@@ -245,11 +267,13 @@ def _train(
     resume: bool,
     networks: Mapping[str, nn.Module] | None,
     display: Display,
+    judge: Judge | None = None,
 ) -> Result:
     objective = objectives.build(chosen.objective, chosen.objective_options)
     trainer = Trainer(
-        chosen, objective, data, out, networks=networks, resume=resume, display=display
-    )
+        chosen, objective, data, out, networks=networks, resume=resume, display=display,
+        judge=judge,
+    )  # fmt: skip
     kept = out / "config.yaml"
     fresh = is_first() and not kept.exists()
     if fresh:  # before the first step: a killed run is resumed with it
@@ -347,6 +371,7 @@ def evaluate(
     if not own:
         base = _as_trained(base, loaded)
     chosen = config.override(base, given)
+    judge = load_judge(judge or chosen.evaluation.judge, chosen.evaluation.size, loaded.device)
     pairs, packed = loaded.info.paired, packing(progress)
     if data is not None and "data.test_share" not in given:
         trained = loaded.info.trained.fingerprint
@@ -366,7 +391,6 @@ def evaluate(
             loaded, opened, chosen, folder, judge=judge, progress=progress, seconds=seconds
         )
     allowance = metrics.Allowance(seconds)
-    judge = load_judge(judge or chosen.evaluation.judge, chosen.evaluation.size, loaded.device)
     pace = metrics.pace.measure(loaded, opened, judge, chosen.evaluation)
     scores = metrics.evaluate(
         loaded, opened, pace.affordable(opened, chosen.evaluation, allowance), judge=judge,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -152,29 +153,41 @@ def run(
     try:
         for name, one in chosen.items():
             config.save(one, out / f"{name}.yaml")
+        for name, one in chosen.items():  # hours before the last one's turn
+            with _left_out(name, failures, display):
+                api.rehearse(one, out / name, resume=True)
+                api.refuse_images(one, _images(one, progress))
         for number, (name, one) in enumerate(chosen.items(), 1):
-            display.message(f"{name}, {number} of {len(chosen)}")
-            try:
-                data = open_data(
-                    one.data,
-                    paired=objectives.get(name).paired,
-                    progress=api.packing(progress),
-                )
-                runs.append(_one(one, out / name, data, display, progress))
-            except BusyError:
-                raise
-            except GanvaeError as error:
-                failures[name] = error
-                display.message(f"{name} is left out: {error}")
+            if name in failures:
                 continue
-            if runs[-1].status != "done":
-                return Tournament(out, runs, failures)
+            display.message(f"{name}, {number} of {len(chosen)}")
+            with _left_out(name, failures, display):
+                runs.append(_one(one, out / name, _images(one, progress), display, progress))
+                if runs[-1].status != "done":
+                    return Tournament(out, runs, failures)
         if not runs:
             raise next(iter(failures.values()))
     finally:
         if not any(api.is_begun(out / name) for name in chosen):
             _forget(chosen, out)
     return _compared(Tournament(out, runs, failures), progress)
+
+
+@contextmanager
+def _left_out(name: str, failures: dict[str, GanvaeError], display: Display) -> Iterator[None]:
+    """What an objective cannot do ends its own part alone."""
+    try:
+        yield
+    except BusyError:
+        raise
+    except GanvaeError as error:
+        failures[name] = error
+        display.message(f"{name} is left out: {error}")
+
+
+def _images(chosen: Config, progress: Progress | None) -> Data:
+    paired = objectives.get(chosen.objective).paired
+    return open_data(chosen.data, paired=paired, progress=api.packing(progress))
 
 
 def _one(

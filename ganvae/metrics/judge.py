@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from ganvae.errors import ConfigError
 from ganvae.metrics import efficientnet, inception
+from ganvae.telling import words
 
 BATCH = 64
 """Images at once through the network; more are slower on a CPU."""
@@ -48,14 +49,24 @@ class Judge(nn.Module):
         self.label, self.size, self.cacheable = label, size, cacheable
         self.scale, self.offset = scale, offset
         self.memory: dict[str, Tensor] = {}
-        with torch.inference_mode():
-            probe = self.network(torch.zeros(2, 3, size, size, device=self.device))
-        if not isinstance(probe, Tensor) or probe.ndim != 2 or len(probe) != 2:
-            raise ConfigError(
-                f"The judge {label} must turn images (B, 3, {size}, {size}) "
-                "into features (B, dim)."
-            )
-        self.dim = probe.shape[1]
+        self.dim = self._tried()
+
+    @torch.inference_mode()
+    def _tried(self) -> int:
+        """The dimensions of the features of two images, in which there is everything from black
+        to white. Raises ConfigError where they are none."""
+        takes = f"The judge {self.label} must turn images (B, 3, {self.size}, {self.size}) "
+        takes += "into features (B, dim)"
+        grey = torch.linspace(-1, 1, 2 * 3 * self.size**2, device=self.device)
+        try:
+            found = self.network(self.prepare(grey.view(2, 3, self.size, self.size)))
+        except Exception as error:  # a network of the user's may raise anything
+            raise ConfigError(f"{takes}, and fails on two: {words(error)}.") from error
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
+            raise ConfigError(f"{takes}.")
+        if not bool(found.isfinite().all()):
+            raise ConfigError(f"{takes}, and those of two are not finite.")
+        return found.shape[1]
 
     @property
     def name(self) -> str:

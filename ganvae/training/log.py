@@ -17,6 +17,11 @@ from ganvae.training.checkpoint import jsonable
 MAX_LINE = 2**20
 """Bytes of a line that is read."""
 
+NO_TENSORBOARD = (
+    "TensorBoard is not installed: install the package tensorboard, or set "
+    "training.tensorboard to false"
+)
+
 
 class RunLog:
     """Appends to ``metrics.jsonl`` and, on request, to ``tensorboard/``.
@@ -139,10 +144,7 @@ def _writer(folder: Path, resume: int | None) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ConfigError(
-            "TensorBoard is not installed: install the package tensorboard, or set "
-            "training.tensorboard to false"
-        ) from error
+        raise ConfigError(NO_TENSORBOARD) from error
     try:
         return SummaryWriter(str(folder), purge_step=None if resume is None else resume + 1)
     except UnicodeEncodeError:

@@ -28,12 +28,13 @@ from ganvae.foreign import gate
 from ganvae.losses.augmentation import Augmented
 from ganvae.metrics import judge as judges
 from ganvae.metrics import quick
+from ganvae.metrics.judge import Judge
 from ganvae.metrics.sampling import spread
 from ganvae.models import Model, ModelInfo
 from ganvae.models.info import parse
 from ganvae.networks import zoo
 from ganvae.objectives.base import Objective
-from ganvae.training import checkpoint, precision, previews, quick_prior
+from ganvae.training import checkpoint, precision, preflight, previews, quick_prior
 from ganvae.training.display import Display
 from ganvae.training.ema import Average, decay
 from ganvae.training.engine import Engine, Outcome
@@ -100,6 +101,7 @@ class Trainer:
     networks: modules for some roles, in place of the zoo's
     resume: continue from the last good checkpoint in ``out``
     display: what shows the progress
+    judge: of the quick scores; unset: the one that the settings name
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Trainer:
         networks: Mapping[str, nn.Module] | None = None,
         resume: bool = False,
         display: Display | None = None,
+        judge: Judge | None = None,
     ):
         self.config, self.data, self.out = config, data, Path(out)
         self.objective = objective.suited(max(data.shape[1:]))
@@ -127,6 +130,7 @@ class Trainer:
         self.run_id = uuid.uuid4().hex
         self._changes: list[str] = []
         self._early: list[str] = []
+        self.judge = judge
         self.stream: StreamBatches | None = None
 
     def run(self) -> Result:
@@ -156,6 +160,10 @@ class Trainer:
         self.display.close()
         if hasattr(self, "log"):
             self.log.close()
+
+    def refuse(self) -> None:
+        """Raises ConfigError where the objective cannot learn from these images."""
+        self._shape()
 
     # -- building and beginning ------------------------------------------------------------------
 
@@ -297,6 +305,7 @@ class Trainer:
         if self.processes.first:
             for name in WRITTEN:
                 files.refuse_link(self.out / name)
+            preflight.space(self.config, self.out, self.nets)
             checkpoint.writable(self.out)
             checkpoint.clean(folder)
             files.clean(self.out, self.out / "previews")
@@ -742,7 +751,7 @@ class Trainer:
 
     def _evaluate(self, model: Model) -> None:
         settings = self.config.evaluation
-        if not hasattr(self, "judge"):
+        if self.judge is None:
             self.judge = judges.load(settings.judge, settings.size, self.processes.device)
         with self.signals.interruptible():
             score = quick(model, self.data.test, self.judge)

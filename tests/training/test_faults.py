@@ -276,7 +276,8 @@ def test_long_work_between_steps_is_cut_short(
     """A conclusion, preparation, preview or score ends when the signal comes, not later."""
     chosen = settings(data, objective, evaluations=1, previews=2)
     monkeypatch.setattr(trainer_module.judges, "load", lambda *_a, **_k: None)
-    monkeypatch.setattr(trainer_module, "quick", lambda *_a, **_k: {"kid": 1.0, "kid_error": 0.1, "mse": 0.5})  # fmt: skip
+    score = {"kid": 1.0, "kid_error": 0.1, "mse": 0.5}
+    monkeypatch.setattr(trainer_module, "quick", lambda *_a, **_k: score)
     slept = []
 
     def sleepy(*_args, **_kwargs):

@@ -102,7 +102,7 @@ def _train_one(given: Mapping[str, Any], options: Options) -> int:
         given, start=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
-        api.refuse(chosen)
+        api.rehearse(chosen, folder, resume)
         tell(*dump(chosen).splitlines())
         return 0
     with _training(folder) as (shown, progress):
@@ -111,7 +111,7 @@ def _train_one(given: Mapping[str, Any], options: Options) -> int:
 
 
 def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Options) -> int:
-    from ganvae import contest
+    from ganvae import api, contest
     from ganvae.cli.outcome import tell_tournament
     from ganvae.config import dump
 
@@ -120,6 +120,8 @@ def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Opti
         names, given, start=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
+        for name, one in chosen.items():
+            api.rehearse(one, folder / name, resume)
         tell(*"---\n".join(map(dump, chosen.values())).splitlines())
         return 0
     with _training(folder) as (shown, progress):

@@ -240,6 +240,11 @@ def start(
     data = open_data(chosen.data, paired=wanted.paired, progress=packing(progress))
     for note in data.notes:
         display.message(note)
+    seconds = time_to_judge(chosen)
+    if seconds is not None:
+        display.message(
+            f"after the training at most {clock(seconds)} for fitting priors and judging"
+        )
     result = _train(chosen, data, out, resume, networks, display, eyes)
     at = result.position
     run = Run(out, chosen, result.status, at.step, at.seconds, result.model)
@@ -247,7 +252,7 @@ def start(
         return run
     evaluation = assess(
         run.model, data, chosen, out, judge=eyes, progress=progress,
-        seconds=time_to_judge(chosen), say=display.message,
+        seconds=seconds, say=display.message,
     )  # fmt: skip
     return replace(run, evaluation=evaluation)
 

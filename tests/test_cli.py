@@ -18,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ganvae import cli, config, files, outline, tasks
+from ganvae import api, cli, config, files, outline, tasks
 from ganvae.errors import ConfigError
 
 COMMANDS = [
@@ -459,6 +459,42 @@ def test_a_signal_saves_and_says_how_to_continue(
     assert (out / "config.yaml").exists() and not (out / "evaluation.json").exists()
 
 
+def test_a_signal_while_judging_keeps_the_model_and_says_how_to_judge_it(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["train", str(photos), "--budget", "2steps", "--out", str(out), *QUICK]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW_JUDGE, *arguments], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _wait_for(lambda: (tmp_path / "judging").exists())
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and time.monotonic() - began < 20
+    last = err.strip().splitlines()[-1]
+    assert "the training is done" in last and f"ganvae evaluate {out}" in last
+    assert (out / "model" / "config.json").exists() and not (out / "evaluation.json").exists()
+    assert cli.run(["evaluate", str(out)]) == 0
+    assert (out / "report.html").exists()
+
+
+_SLOW_JUDGE = """
+import sys, time
+from pathlib import Path
+from ganvae import cli, metrics
+def slow(*args, **kwargs):
+    out = Path(sys.argv[sys.argv.index("--out") + 1])
+    (out.parent / "judging").touch()
+    time.sleep(60)
+metrics.evaluate = slow
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
 def test_sigterm_before_the_training_is_143(photos: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _SLOW_START, "train", str(photos), "--out", str(tmp_path / "r")],
@@ -491,6 +527,15 @@ def _wait_for(condition: Any, seconds: float = 300) -> None:
 
 
 # -- in Python ------------------------------------------------------------------------------------
+
+
+def test_judging_has_an_end_after_a_budget_in_time_alone() -> None:
+    def seconds(**settings: str) -> float | None:
+        return api.time_to_judge(config.override(config.Config(), settings))
+
+    assert seconds(**{"training.budget": "30s"}) == 25
+    assert seconds(**{"training.budget": "300steps"}) is None
+    assert seconds(**{"training.budget": "2kimg", "evaluation.budget": "2m"}) == 120
 
 
 def test_a_python_call_does_the_same(photos: Path, tmp_path: Path) -> None:

@@ -99,6 +99,11 @@ def again(folder: Path) -> str:
     return f"ganvae train --resume --out {quoted(str(folder))}"
 
 
+def judge(folder: Path) -> str:
+    """The command that judges the run in ``folder``."""
+    return f"ganvae evaluate {shlex.quote(str(folder))}"
+
+
 def _next(run: Run) -> list[str]:
     """Three commands to try."""
     path, data = (quoted(str(one)) for one in (run.path, run.config.data.path))

@@ -19,7 +19,7 @@ from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Progress
 from ganvae.metrics.sampling import CHUNK, levels, rows
 from ganvae.models import Model
-from ganvae.models.priors import KINDS, fit_priors
+from ganvae.models.priors import KINDS, fit_priors, lacking
 
 SAMPLES = 2000
 """Images at most that each prior is judged by."""
@@ -57,6 +57,8 @@ def choose(
     fitted = fit_priors(model, data.train, seed=seed, progress=tell, left=fitting.left)
     names = list(model.offer({role: fit.prior for role, fit in fitted.items()}).priors)
     if len(names) < 2:
+        if lacking(model):
+            allowance.shortened.append("no prior fitted beside the one trained with")
         return []
     judge = judges.load(judge or settings.judge, settings.size, model.device)
     where = cache_folder or cache.folder()

@@ -1,14 +1,17 @@
 import json
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ganvae import api, config
 from ganvae.errors import ConfigError, DataError
 from ganvae.metrics import (
+    Allowance,
     copies,
     diversity,
     evaluate,
@@ -23,7 +26,8 @@ from ganvae.metrics import (
 )
 from ganvae.metrics.distributions import Heldout
 from ganvae.metrics.figures import Record
-from ganvae.scores import missing, rows
+from ganvae.metrics.pace import Pace, measure
+from ganvae.scores import conditions, missing, rows
 
 SETTINGS = config.Evaluation(samples=80, importance=3, size=16)
 
@@ -461,3 +465,46 @@ def test_every_figure_reads_as_a_row(real, data, bumps):
     assert kid.counts == "80 generated / 80 held-out" and "Bumps@16" in kid.how
     assert "FID-Bumps" not in table and "5,000" in missing(found)[0]
     assert table["Coverage"].better == "higher"
+
+
+# -- as long as there is time ---------------------------------------------------------------------
+
+
+def test_without_time_the_least_is_judged_and_what_is_missing_is_said(
+    kit, data, lite0, monkeypatch
+):
+    monkeypatch.setattr(sampling, "CHUNK", 20)
+    model = kit.Coder(data.train.all, latent=4)
+    model.generate = kit.Sampler(data.train.all).generate
+    found = evaluate(model, data, SETTINGS, judge=lite0, training=False, allowance=Allowance(0))
+    assert found["shortened"] == [
+        "20 of 80 held-out images reconstructed",
+        "the bounds of the likelihood are left out",
+    ]
+    assert found["figures"]["mse"]["n_heldout"] == 20 and "elbo" not in found["figures"]
+    assert found["figures"]["kid"]["n_generated"] == 80
+    assert "20 of 80 held-out images reconstructed" in conditions(found)
+    whole = evaluate(model, data, SETTINGS, judge=lite0, training=False)
+    assert whole["shortened"] == [] and "time" not in conditions(whole)
+
+
+def test_samples_are_as_many_as_can_be_afforded():
+    pace, settings = Pace(sample=0.01, features=0.005, flow=0.0), config.Evaluation(samples=5000)
+    data = SimpleNamespace(test=range(1000), train=range(9000))
+    assert pace.affordable(data, settings, Allowance()) == settings
+    assert pace.affordable(data, settings, Allowance(60)) == settings
+    some, none = Allowance(20), Allowance(0)
+    assert pace.affordable(data, settings, some).samples == pytest.approx(500, abs=2)
+    assert pace.affordable(data, settings, none).samples == 64
+    assert some.shortened[0].endswith("of 1,000 images a side judged")
+
+
+def test_the_forecast_is_about_what_it_takes(kit, data, lite0):
+    model = kit.Sampler(data.train.all)
+    model.networks |= {"prior": nn.Identity()}
+    settings = config.Evaluation(priors=False)
+    pace = measure(model, data, lite0, settings)
+    assert 0 < pace.features < pace.sample and pace.flow == 0
+    assert pace.forecast(model, data, settings) == pytest.approx(
+        80 * pace.sample + 160 * pace.features
+    )

@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 from ganvae import cli, config, tasks
 from ganvae.errors import ConfigError
+from ganvae.metrics import Allowance
 from ganvae.metrics import priors as judged
 from ganvae.models import Model
 from ganvae.models.priors import aggregate, available, fit_priors
@@ -274,3 +275,42 @@ def test_a_prior_of_codes_is_not_truncated(ready: Model):
     ready.networks["prior"] = CodePrior((4, 2, 2), 8, dimensions=8, layers=1)
     with pytest.raises(ConfigError, match="codes"):
         ready.latents(1, truncation=1.0)
+
+
+# -- as long as there is time ---------------------------------------------------------------------
+
+
+def test_a_fit_ends_when_it_is_told_to_and_else_does_not_care(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flow, "STEPS", 12)
+    z = torch.randn(600, 4, generator=torch.Generator().manual_seed(0)).tanh()
+    for kind in (MixturePrior, flow.FlowPrior):
+        asked: list[tuple[int, int]] = []
+        free, told, cut = kind(4), kind(4), kind(4)
+        free.load_state_dict(told.state_dict())
+        cut.load_state_dict(told.state_dict())
+        free.fit(z)
+        told.fit(z, goes_on=lambda done, most: bool(asked.append((done, most))) or True)
+        cut.fit(z, goes_on=lambda done, most: done < 3)
+        assert [done for done, _ in asked] == [*range(1, len(asked) + 1)]
+        assert len(asked) > 3 and len({most for _, most in asked}) == 1
+        pairs = zip(free.state_dict().values(), told.state_dict().values(), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs) and bool(cut.fitted)
+        assert NormalPrior(4).log_prob(z).mean() < cut.log_prob(z).mean()
+
+
+def test_without_time_fits_end_early_and_others_never_begin(make: Callable[..., Model]):
+    ticks = iter(range(1000))
+    fits = fit_priors(make(), Pictures(90), 300, left=lambda: max(0, 6 - next(ticks)))
+    assert list(fits) == ["prior_normal", "prior_flow"]
+    assert not fits["prior_flow"].whole and fits["prior_normal"].whole
+    assert fit_priors(make(), Pictures(90), 300, left=lambda: 0.0) == {}
+
+
+def test_what_was_not_tried_is_said(make: Callable[..., Model], tmp_path: Path):
+    settings = config.Evaluation(size=8)
+    data = SimpleNamespace(train=Pictures(90), test=Pictures(40))
+    none, whole = Allowance(0.0), Allowance()
+    assert judged.choose(make(), data, settings, judge=Mean(), allowance=none) == []
+    assert none.shortened == ["no prior fitted beside the one trained with"]
+    assert len(judged.choose(make(), data, settings, judge=Mean(), allowance=whole)) == 3
+    assert whole.shortened == []

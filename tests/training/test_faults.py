@@ -303,6 +303,26 @@ def test_long_work_between_steps_is_cut_short(
     assert digest(tmp_path / "run") == whole(objective)
 
 
+@pytest.mark.parametrize("batch", [1, 16])
+def test_a_fit_reads_in_batches_of_its_own(data, tmp_path, monkeypatch, batch):
+    """However small the training's batches are, and although there are fewer images than asked."""
+    read, fitted = [], []
+    real = trainer_module.Trainer._stream
+
+    def stream(self, salt):
+        for one in real(self, salt):
+            read.append(len(one.image))
+            yield one
+
+    monkeypatch.setattr(trainer_module.Trainer, "_stream", stream)
+    monkeypatch.setattr(MixturePrior, "fit", lambda self, z, *_: fitted.append(z))
+    chosen = settings(data, "vae", budget="2steps", batch=batch)
+    train(replace(chosen, objective_options={"fit": 600}), tmp_path / "run")
+    assert read == [256, 256, 256] and len(fitted[0]) == 600
+    # every image of this set has been met before one comes again
+    assert len(fitted[0].unique(dim=0)) == 600
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("step", [0, 19])
 def test_a_signal_during_a_step_loses_nothing(data, whole, tmp_path, number, step):  # T4, T5

@@ -133,7 +133,7 @@ def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Opti
 def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
     """What shows the progress, in the first process; who stops it is told how to go on."""
     from ganvae import api
-    from ganvae.cli.outcome import again
+    from ganvae.cli.outcome import again, judge
     from ganvae.progress import Tracker, console, display
 
     if not api.is_first():
@@ -143,6 +143,9 @@ def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
         with Tracker(console()) as progress:
             yield display(), progress
     except (KeyboardInterrupt, Terminated) as error:
+        if (folder / "model").exists() and not (folder / "evaluation.json").exists():
+            done = f"stopped; the training is done, and judged with: {judge(folder)}"
+            raise type(error)(done) from error
         if api.is_begun(folder) or any(map(api.is_begun, folder.glob("*/"))):
             raise type(error)(f"stopped; continue with: {again(folder)}") from error
         raise

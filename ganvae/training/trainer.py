@@ -667,9 +667,8 @@ class Trainer:
         """
         start, objective = time.perf_counter(), self.stages[self.at.stage].objective
         if type(objective).conclude is not Objective.conclude:
-            self.display.message(
-                f"stage {self.at.stage + 1} of {len(self.stages)} is trained: fitting to the images"
-            )
+            stage = f"stage {self.at.stage + 1} of {len(self.stages)}"
+            self.display.message(f"{stage} is trained: fitting to the images")
         last = copy.deepcopy(self.average.nets)  # a conclusion cut short leaves no trace
         self._between_steps(lambda: objective.conclude(last, self._stream(102)))
         self.average.nets = last

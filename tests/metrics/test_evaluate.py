@@ -26,8 +26,14 @@ from ganvae.metrics import (
 )
 from ganvae.metrics.distributions import Heldout
 from ganvae.metrics.figures import Record
+<<<<<<< HEAD
 from ganvae.metrics.pace import Pace, measure
 from ganvae.scores import conditions, missing, rows
+=======
+from ganvae.metrics.pace import Pace
+from ganvae.metrics.pace import measure as measured_pace
+from ganvae.report import figures
+>>>>>>> c91ca6d (What the pages say of signals, the end of a run and what is looked at first)
 
 SETTINGS = config.Evaluation(samples=80, importance=3, size=16)
 
@@ -503,7 +509,7 @@ def test_the_forecast_is_about_what_it_takes(kit, data, lite0):
     model = kit.Sampler(data.train.all)
     model.networks |= {"prior": nn.Identity()}
     settings = config.Evaluation(priors=False)
-    pace = measure(model, data, lite0, settings)
+    pace = measured_pace(model, data, lite0, settings)
     assert 0 < pace.features < pace.sample and pace.flow == 0
     assert pace.forecast(model, data, settings) == pytest.approx(
         80 * pace.sample + 160 * pace.features

@@ -285,11 +285,16 @@ def test_a_fit_ends_when_it_is_told_to_and_else_does_not_care(monkeypatch: pytes
     z = torch.randn(600, 4, generator=torch.Generator().manual_seed(0)).tanh()
     for kind in (MixturePrior, flow.FlowPrior):
         asked: list[tuple[int, int]] = []
+
+        def goes_on(done: int, most: int, asked: list[tuple[int, int]] = asked) -> bool:
+            asked.append((done, most))
+            return True
+
         free, told, cut = kind(4), kind(4), kind(4)
         free.load_state_dict(told.state_dict())
         cut.load_state_dict(told.state_dict())
         free.fit(z)
-        told.fit(z, goes_on=lambda done, most: bool(asked.append((done, most))) or True)
+        told.fit(z, goes_on=goes_on)
         cut.fit(z, goes_on=lambda done, most: done < 3)
         assert [done for done, _ in asked] == [*range(1, len(asked) + 1)]
         assert len(asked) > 3 and len({most for _, most in asked}) == 1

@@ -101,7 +101,7 @@ def again(folder: Path) -> str:
 
 def judge(folder: Path) -> str:
     """The command that judges the run in ``folder``."""
-    return f"ganvae evaluate {shlex.quote(str(folder))}"
+    return f"ganvae evaluate {quoted(str(folder))}"
 
 
 def _next(run: Run) -> list[str]:

@@ -26,14 +26,9 @@ from ganvae.metrics import (
 )
 from ganvae.metrics.distributions import Heldout
 from ganvae.metrics.figures import Record
-<<<<<<< HEAD
-from ganvae.metrics.pace import Pace, measure
-from ganvae.scores import conditions, missing, rows
-=======
 from ganvae.metrics.pace import Pace
 from ganvae.metrics.pace import measure as measured_pace
-from ganvae.report import figures
->>>>>>> c91ca6d (What the pages say of signals, the end of a run and what is looked at first)
+from ganvae.scores import conditions, missing, rows
 
 SETTINGS = config.Evaluation(samples=80, importance=3, size=16)
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ganvae.errors import CheckpointError
 from ganvae.models.images import grid, make_gif, picture, save_png, to_tensor, to_uint8
 
 
@@ -87,7 +88,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(CheckpointError, match="disk full"):
         save_png(torch.ones(1, 2, 2), path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.png"]
 

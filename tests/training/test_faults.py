@@ -23,7 +23,7 @@ import torch
 from harness import digest, events, last, saved_steps, settings, spoilt, train, trainer
 from torch import nn
 
-from ganvae import config, objectives
+from ganvae import config, files, objectives
 from ganvae.errors import BusyError, CheckpointError, ConfigError, DivergedError
 from ganvae.networks.prior import MixturePrior
 from ganvae.training import checkpoint, convolution, precision, processes
@@ -53,7 +53,7 @@ def whole(data, tmp_path_factory):
 
 
 def no_leftovers(out: Path) -> bool:
-    return not [*out.rglob(".tmp*"), *out.rglob("*.old")]
+    return not [path for path in out.rglob("*") if files.is_scratch(path) or "-old" in path.name]
 
 
 # -- killed -------------------------------------------------------------------------------------
@@ -130,7 +130,8 @@ def test_a_run_killed_inside_a_save_ends_as_if_it_never_was(
         train(settings(data, checkpoint_every="1steps"), tmp_path / "run")
     chosen = settings(data, checkpoint_every="1steps")
     (tmp_path / "run" / "previews").mkdir(exist_ok=True)
-    (tmp_path / "run" / "previews" / ".tmp-half.png").write_bytes(b"as a kill leaves it")
+    left = files.scratch(tmp_path / "run" / "previews" / "half.png")
+    left.write_bytes(b"as a kill leaves it")
     train(chosen, tmp_path / "run", resume=True)
     assert digest(tmp_path / "run") == whole() and no_leftovers(tmp_path / "run")
 

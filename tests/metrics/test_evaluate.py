@@ -274,7 +274,7 @@ def test_mirrored_copies_are_copies_where_the_training_mirrored(kit, bumps, coun
     assert judged(fresh, data, bumps, flip=True)["memorisation"]["share"] < 0.08
 
 
-def test_a_run_is_judged_by_whether_it_mirrored(monkeypatch, tmp_path):
+def test_a_run_is_judged_by_whether_it_mirrored(real, data, bumps, monkeypatch, tmp_path):
     class Told(Exception):
         pass
 
@@ -286,7 +286,7 @@ def test_a_run_is_judged_by_whether_it_mirrored(monkeypatch, tmp_path):
         given = {"data.path": "x", "data.flip": flip, "evaluation.priors": False}
         chosen = config.override(config.Config(), given)
         with pytest.raises(Told, match=str(flip)):
-            api.assess(None, None, chosen, tmp_path)
+            api.assess(real, data, chosen, tmp_path, judge=bumps)
 
 
 class Grain(torch.nn.Module):

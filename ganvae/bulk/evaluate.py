@@ -126,7 +126,10 @@ def _settled(
     given |= {k: v for k, v in also.items() if v is not None}
     refuse_untold(base.data, given, place)
     chosen = config.override(base, given)
-    return config.override(chosen, {"data.path": absolute(chosen.data.path)})
+    places = {"data.path": absolute(chosen.data.path)}
+    if chosen.data.labels_file is not None:
+        places["data.labels_file"] = absolute(chosen.data.labels_file)
+    return config.override(chosen, places)
 
 
 def _refuse(model: Model, data: Data, chosen: Config) -> None:

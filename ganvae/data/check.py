@@ -13,14 +13,13 @@ from ganvae.data import near, pairs
 from ganvae.data.dataset import (
     PackedSet,
     Sides,
-    about_classes,
     beside,
     of_sets,
     packed,
     printable,
-    refuse_unlabelled,
     together,
-    with_class,
+    unused,
+    with_classes,
 )
 from ganvae.data.split import as_keys, duplicates, split
 from ganvae.data.store import Progress, Store
@@ -102,9 +101,7 @@ class Report:
         if self.packed is not None:
             place, size = self.packed
             text.append(f"  packed in {place}, {size / 1e6:,.1f} MB, which may be deleted")
-        if self.ignored:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.ignored.items())
-            text.append(f"  other files: {kinds}")
+        text += [f"  {line}" for line in unused(self.ignored, self.images)]
         text += _listing("unreadable", [f"{printable(n)}: {why}" for n, why in self.defects], most)
         text += _listing("to look at", [f"{printable(n)}: {why}" for n, why in self.listed], most)
         groups = [" = ".join(map(printable, group[:5])) for group in self.duplicates]
@@ -189,17 +186,18 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         problems.append(
             f"{len(bad):,} unreadable images are more than data.max_bad={chosen.max_bad:g} allows"
         )
-    if sides is None and len(store):
+    given = sides is not None or not len(store)
+    if not given:
         sides, wrong = _tried(lambda: split(store, chosen.test_share), _everything(store))
         problems += wrong
-    if chosen.labels:
-        problems += _tried(lambda: refuse_unlabelled(store, chosen, index), None)[1]
+        given = bool(wrong)
     train, test = sides or _everything(store)
-    classes: list[str] = []
-    if chosen.labels and not problems:
-        whole = train, test, classes
-        (train, test, said), problems = _tried(lambda: with_class(one, *whole[:2]), whole)
-        classes = [*said, *about_classes(store, train, test)]
+    about: list[str] = []
+    if chosen.labels:
+        (train, test, about), wrong = _tried(
+            lambda: with_classes(one, train, test, given=given), (train, test, about)
+        )
+        problems += wrong
     if not len(store):
         problems.append(f"no images in {chosen.path}")
     names = store.names()
@@ -229,7 +227,7 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         near_duplicates=[(names[p.first], names[p.second], p.similarity) for p in pairs],
         leaks=_leaks(names, test, groups, pairs),
         problems=problems,
-        notes=[*index.notes, *classes, *notes],
+        notes=[*index.notes, *about, *notes],
         packed=(str(store.folder), sum(f.stat().st_size for f in store.folder.iterdir())),
     )
 

@@ -391,10 +391,7 @@ def _data(
     chosen, store = one.chosen, one.store
     told: list[str] = []
     if labelled:
-        refuse_unlabelled(store, chosen, one.index)
-        if not isinstance(origin, tuple):
-            train, test, told = with_class(one, train, test)
-        told += about_classes(store, train, test) if chosen.test_share < 1 else []
+        train, test, told = with_classes(one, train, test, given=isinstance(origin, tuple))
     leaked = leaks(store.hashes(), train, test) if _own_split(store) else test[:0]
     origins = origin if isinstance(origin, tuple) else (origin, origin)
     parts = [
@@ -558,7 +555,14 @@ def packed(
 
     store, index = pack(how)
     peak = store.meta["peak"]
-    if chosen.depth is not None or (depth := depth_of(peak)) is None:
+    depth = depth_of(peak)
+    if depth is None or chosen.depth not in (None, 16):
+        return store, index
+    if chosen.depth == 16:
+        index.notes.append(
+            f"no value of the 16-bit pictures is above {peak:,}, so they are dark with data.depth"
+            f" 16; data.depth {depth} would make {(1 << depth) - 1:,} white"
+        )
         return store, index
     store, index = pack(replace(how, depth=depth))
     index.notes.append(
@@ -650,6 +654,8 @@ def unused(ignored: Mapping[str, int], taken: int) -> list[str]:
     if total := sum(pictures.values()):
         most = f"most pictures, {total:,} of {total + taken:,}," if total > taken else f"{total:,}"
         what = "are not read" if total > taken else "pictures are not read"
+        if total == 1 and taken:
+            what = "picture is not read"
         told.append(f"{most} {what}: {_counted(pictures)}")
     if others:
         told.append(f"files that are not used: {_counted(others)}")
@@ -701,6 +707,24 @@ def refuse_unlabelled(store: Store, chosen: config.Data, index: sources.Index) -
 
 def _lower(store: Store) -> set[str]:
     return {name.lower() for name in store.classes}
+
+
+def with_classes(
+    one: PackedSet, train: np.ndarray, test: np.ndarray, *, given: bool = False
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The rows of :func:`with_class`, and all that is to be said about classes.
+
+    Rows stay as they are where sources are given with them, and of a stream, of which they are but
+    a sample: that says nothing of what a class has in all. Raises DataError where one is missing.
+    """
+    chosen = one.chosen
+    refuse_unlabelled(one.store, chosen, one.index)
+    told: list[str] = []
+    if not given and not chosen.stream:
+        train, test, told = with_class(one, train, test)
+    if chosen.test_share < 1 and not chosen.stream:
+        told += about_classes(one.store, train, test)
+    return train, test, told
 
 
 def with_class(

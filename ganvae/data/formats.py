@@ -51,11 +51,12 @@ EXTENSIONS = tuple(ending for endings in READ.values() for ending in endings)
 
 # ---------------------------------------------------------------------------- what is not read
 
-_EXTRA, _EXPORT = "install ganvae[heic]", "export them as PNG"
+_EXPORT = "export them as PNG"
 _DRAW, _DEVELOP, _SAVE = "draw them as PNG", "develop them to JPEG or PNG", "save them as PNG"
 _UNREAD = {
     "install a Pillow that reads AVIF, or save them as PNG": ".avif",
-    _EXTRA: ".heic .heif .hif .jxl",
+    "pip install 'ganvae[heic]'": ".heic .heif .hif",
+    "pip install 'ganvae[jxl]'": ".jxl",
     _EXPORT: ".psd .psb .xcf .kra .ora .clip .afphoto .procreate .sketch .heics .avifs",
     _DRAW: ".svg .svgz .eps .ai .pdf .wmf .emf",
     _DEVELOP: ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf"

@@ -103,7 +103,7 @@ def _mend(folder: Path) -> str:
 
 def is_cycle(folder: Path) -> bool:
     """Whether a folder has sub-folders ``trainA`` and ``trainB``, as those of CycleGAN have."""
-    return all((folder / f"train{which}").is_dir() for which in "AB")
+    return all(os.path.isdir(folder / f"train{which}") for which in "AB")
 
 
 def _side_by_side(folder: Path, names: list[str]) -> bool:

@@ -192,12 +192,17 @@ class ModelInfo:
     def data_depth(self) -> int | None:
         """``data.depth`` for other images; None where sources and targets have not the same."""
         same = self.task != "translate" or self.source_depth == self.depth
-        return self.depth if same else None
+        return (self.depth or 16) if same else None
 
     @property
     def learnt_classes(self) -> tuple[str, ...]:
-        """Names of the classes that had training images; the others cannot be generated."""
-        return tuple(c for c, share in zip(self.classes, self.class_shares) if share > 0)
+        """Names of the classes that had training images; the others cannot be generated.
+
+        Of shards that are read while training only a sample was counted: there all are given.
+        """
+        counted = self.trained.train_images is not None
+        known = zip(self.classes, self.class_shares)
+        return tuple(name for name, share in known if share > 0 or not counted)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the model's description") -> ModelInfo:

@@ -79,7 +79,9 @@ def test_twelve_bits_are_seen_over_the_set_and_said(tmp_path: Path, setting: Set
         open_data(setting(root)).depth
         == 10 + (max(int(deep(n, 4000).max()) for n in range(9)) > 1023) * 2
     )
-    assert open_data(setting(root, depth=16)).store.read(np.arange(9)).max() < 16
+    dark = open_data(setting(root, depth=16))
+    assert dark.store.read(np.arange(9)).max() < 16 and dark.depth is None
+    assert any("are dark with data.depth 16; data.depth 1" in note for note in dark.notes)
 
 
 def test_all_bits_are_used_where_a_value_needs_them(tmp_path: Path, setting: Setting) -> None:

@@ -214,7 +214,7 @@ def test_phone_photos_are_read_with_the_extra_and_named_without(
     ).stdout.splitlines()  # fmt: skip
     assert said[0] == "6"
     assert said[1] == (
-        "most pictures, 10 of 16, are not read: 5 .heic (install ganvae[heic]),"
-        " 5 .jxl (install ganvae[heic])"
+        "most pictures, 10 of 16, are not read: 5 .heic (pip install 'ganvae[heic]'),"
+        " 5 .jxl (pip install 'ganvae[jxl]')"
     )
-    assert any("a picture of the kind .heic, not read; install ganvae[heic]" in s for s in said)
+    assert any("kind .heic, not read; pip install 'ganvae[heic]'" in s for s in said)

@@ -265,3 +265,15 @@ def test_classes_of_few_images_and_what_the_split_does_to_them_are_said(
     assert {*said[1:]} <= {*report.notes}
     judged = open_data(setting(root, test_share=1), labels=True)
     assert len(judged.test) == 14 and not any("learnt" in note for note in judged.notes)
+
+
+def test_a_check_says_the_same_of_classes_and_of_files(
+    folder: Callable[..., Path], setting: Setting
+) -> None:
+    root = folder(
+        "train/ant/1.png", *(f"{s}/cat/{s}{n}.png" for n in range(4) for s in ("train", "test"))
+    )
+    (root / "a.psd").touch()
+    text = "\n".join(check(setting(root, labels=True)).lines())
+    assert "class ant has a single image" in text
+    assert "1 picture is not read: 1 .psd (export them as PNG)" in text

@@ -430,3 +430,7 @@ def test_layouts_of_other_tools_are_refused_with_the_mend(tmp_path: Path, opened
     save(tmp_path / "wide" / "square.png", coloured(9))
     with pytest.raises(DataError, match=r"data\.origin makes$"):
         opened(tmp_path / "wide")
+
+
+def test_an_address_of_any_length_is_no_folder_of_pairs() -> None:
+    assert not pairs.is_cycle(Path("s3://bucket") / ("x" * 5000))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 
@@ -21,9 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import record, show
+from benchmarks import ours
 from benchmarks.fetch import fetch
-from ganvae import api, config
+from benchmarks.race import Race, Result
+from benchmarks.sections import figures, show
+from ganvae import api
 from ganvae.data import Data, Images, open_data
 from ganvae.models import Model
 
@@ -119,24 +122,15 @@ def sheet(
     return torch.cat(rows)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--budget", default="4m")
-    parser.add_argument("--amount", type=float, default=1.5, help="of the way between the means")
-    parser.add_argument("--images", type=int, default=50, help="held-out images a class")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="20 seconds")
-    args = parser.parse_args()
-    args.budget = "20s" if args.quick else args.budget
-    given = {
-        "objective": "gan_vae", "data.path": str(fetch("fashion-mnist")), "data.size": 32,
-        "data.resize": "pad", "data.background": "black", "training.budget": args.budget,
-        "training.seed": args.seed, "training.evaluations": 0, "evaluation.samples": 500,
+def measure(args: argparse.Namespace) -> Result:
+    """Trains a model and a classifier, and moves held-out images by several amounts."""
+    given = ours.FASHION | {
+        "objective": "gan_vae", "data.path": str(fetch("fashion-mnist")),
+        "evaluation.samples": 500,
     }  # fmt: skip
-    chosen = config.override(config.Config(), given)
+    chosen = ours.application(args, given)
     with tempfile.TemporaryDirectory() as folder:
-        model = api.start(api.complete(chosen), Path(folder, "run")).model
+        model = api.start(chosen, Path(folder, "run")).model
     data = open_data(chosen.data, labels=True)
     net = classifier(data.train, 5 if args.quick else 20, args.seed)
     assert data.test.labels is not None
@@ -144,25 +138,39 @@ def main() -> None:
     labels = torch.from_numpy(data.test.labels[:2000].astype(np.int64))
     of_class = means(model, data, 500)
     by_amount = {
-        amount: moved(model, net, everything, labels, of_class, args.images, amount)
+        f"{amount:g}": moved(model, net, everything, labels, of_class, args.images, amount)
         for amount in sorted({*AMOUNTS, args.amount})
     }
     first = torch.stack([everything[labels == y][0] for y in range(len(of_class))])
-    show("attributes", sheet(model, first, of_class, args.amount), len(of_class) + 2)
-    record(
-        {
-            "name": "attributes",
-            "ratio": by_amount[args.amount]["became"],
-            "goal": GOAL,
-            **by_amount[args.amount],
-            "by_amount": {f"{amount:g}": found for amount, found in by_amount.items()},
-            "classifier_accuracy": float((judged(net, everything) == labels).float().mean()),
-            "budget": args.budget,
-            "amount": args.amount,
-            "seed": args.seed,
-        }
-    )
+    made = sheet(model, first, of_class, args.amount)
+    show("attributes", made, len(of_class) + 2, args.kept)
+    main = by_amount[f"{args.amount:g}"]
+    return {
+        "ratio": main["became"],
+        "goal": GOAL,
+        **main,
+        "by_amount": by_amount,
+        "classifier_accuracy": float((judged(net, everything) == labels).float().mean()),
+        "budget": args.budget,
+        "amount": args.amount,
+        "seed": args.seed,
+    }
 
 
-if __name__ == "__main__":
-    main()
+RACE = Race(
+    name="attributes",
+    measure=measure,
+    options={
+        "--budget": "4m",
+        "--amount": {"type": float, "default": 1.5, "help": "of the way between the means"},
+        "--images": {"type": int, "default": 50, "help": "held-out images a class"},
+        "--seed": 0,
+    },
+    quick={"budget": "20s"},
+    figure="moved images that became the class meant",
+    section=partial(
+        figures,
+        caption="An image of each class, its reconstruction, and what it became by one and a "
+        "half times the way to every class in turn.",
+    ),
+)

@@ -1,4 +1,4 @@
-"""pythae's VAEGAN, trained by pythae's own trainer, as a peer of other races; shows its speed.
+"""pythae's VAEGAN, trained by pythae's own trainer, as a peer of other races.
 
 ``wrapped`` gives it networks of ours, ``own`` those that it brings: the MLPs it builds where none
 are given, or the convolutional ones it has for images of that shape. Images are in [-1, 1], in and
@@ -10,10 +10,8 @@ out.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -267,27 +265,3 @@ def _stream(images: np.ndarray, batch: int, seed: int) -> Iterator[Tensor]:
         order = numbers.permutation(len(images))
         for start in range(0, max(1, len(order) - batch + 1), batch):
             yield _floats(images[order[start : start + batch]])
-
-
-def main() -> None:
-    """Trains it on the embedded digits for a moment."""
-    from ganvae import config
-    from ganvae.data import open_data
-
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--networks", choices=("mlp", "conv"), default="mlp")
-    args = parser.parse_args()
-    data = open_data(config.override(config.Config(), {"data.size": 28}).data)
-    c, h, w = data.shape
-    peer = own(Shape(channels=c, height=h, width=w, latent=16), args.networks)
-    images = data.train.take(np.arange(len(data.train))).numpy()
-    steps = peer.train(images, args.seconds)
-    x = data.test.images(np.arange(min(256, len(data.test))))
-    error = float(np.square(peer.reconstruct(x) - x.numpy()).mean())
-    found = {"images_per_second": round(64 * steps / args.seconds, 1), "mse": round(error, 4)}
-    print(json.dumps({"name": "peer", "networks": args.networks, "steps": steps, **found}))
-
-
-if __name__ == "__main__":
-    main()

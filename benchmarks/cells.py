@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 from benchmarks import RESULTS, ROOT, machine
 
 K = TypeVar("K")
+ABOUT = ("label", "settings", "machine")
+"""What a result says of its cell, beside ``wall_s`` and the ``load`` before and after."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ def by_name(cells: Mapping[K, Cell], folder: Path | None) -> dict[K, dict[str, A
 def measure(cells: Sequence[Cell], folder: Path | None = RESULTS) -> list[dict[str, Any]]:
     """The kept results of all cells in their order, those that are missing measured first.
 
-    A result is what the race's ``cell`` returned, with ``label``, ``settings``, ``machine``,
-    ``wall_s`` and the ``load`` of the machine before and after. Progress goes to stderr. Raises
-    SystemExit at the end where cells failed; what the others gave is kept.
+    A result is what the race's ``cell`` returned, with :data:`ABOUT`, ``wall_s`` and ``load``.
+    Progress goes to stderr. Raises SystemExit at the end where cells failed; what the others gave
+    is kept.
 
     folder: None: quickly, in this process, which saves loading torch, and nothing is kept
     """
@@ -88,6 +90,11 @@ def measure(cells: Sequence[Cell], folder: Path | None = RESULTS) -> list[dict[s
     if folder is None:
         return results
     return [json.loads(cell.path(folder).read_text(encoding="utf-8")) for cell in cells]
+
+
+def bare(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's result without what is known of the cell."""
+    return {k: v for k, v in result.items() if k not in ABOUT}
 
 
 def minutes(results: Iterable[Mapping[str, Any]]) -> float:

@@ -1,14 +1,7 @@
-"""The article's claim: with equal networks and time, does the hybrid beat the VAE and the GAN?
-
-``vae``, ``gan``, ``gan_vae``, ``vae_gan`` and ``soft_intro_vae`` train for the same time on
-Fashion-MNIST at 32 px with their defaults, and are judged along the way while the clock stands
-still. ``ratio`` is the smaller of two figures of ``gan_vae``, medians over seeds: its coverage
-over the GAN's, and the VAE's KID over its own (goal: above 1).
-"""
+"""The article's claim: with equal networks and time, does the hybrid beat the VAE and the GAN?"""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import io
 import statistics
@@ -22,7 +15,7 @@ from PIL import Image
 from benchmarks import machine, ours
 from benchmarks.cells import by_name, minutes
 from benchmarks.ours import FASHION, KEPT, Plan
-from benchmarks.race import Race, Result, goal
+from benchmarks.race import Args, Race, Result, goal
 from benchmarks.sections import Chart, Pictures, plain, shown, table, threads
 from ganvae.training.schedule import Budget
 
@@ -39,16 +32,13 @@ SCORES = {
 
 cell = ours.train
 
-
-# -- what races over seeds share --------------------------------------------------------------
-
 OPTIONS = {
     "--budget": "10m", "--seeds": 3, "--samples": 5000, "--threads": torch.get_num_threads(),
 }  # fmt: skip
 QUICK = {"budget": "1s", "seeds": 1, "samples": 64, "threads": 1}
 
 
-def planned(args: argparse.Namespace, marks: Sequence[float]) -> Plan:
+def planned(args: Args, marks: Sequence[float]) -> Plan:
     """The plan that the options make; raises SystemExit for a budget that is no time."""
     if not Budget.parse(args.budget).seconds:
         raise SystemExit(f"the race is over time: {args.budget!r} is none")
@@ -66,17 +56,15 @@ def typical(runs: Sequence[Result]) -> dict[str, Any]:
     """Medians of every score over seeds, the KID of each, and the median course."""
     courses = [{point["share"]: point for point in one["course"]} for one in runs]
     shares = [share for share in courses[0] if all(share in one for one in courses)]
+    course = [
+        {name: median([one[share] for one in courses], name) for name in courses[0][share]}
+        for share in shares
+    ]
     return {
-        **{name: median(runs, name) for name in KEPT if name in runs[0]},
-        "kids": [one["kid"] for one in runs],
-        "steps": median(runs, "steps"),
-        "seconds": median(runs, "seconds"),
-        "parameters": runs[0]["parameters"],
-        "course": [
-            {name: median([one[share] for one in courses], name) for name in courses[0][share]}
-            for share in shares
-        ],
-    }
+        **{name: median(runs, name) for name in (*KEPT, "steps", "seconds") if name in runs[0]},
+        "kids": [one["kid"] for one in runs], "parameters": runs[0]["parameters"],
+        "course": course,
+    }  # fmt: skip
 
 
 def reached(course: Sequence[Result], score: str, target: float | None) -> float | None:
@@ -148,10 +136,7 @@ def curves(
     return Chart(title, "seconds of training", SCORES[score], lines, log)
 
 
-# -- this race --------------------------------------------------------------------------------
-
-
-def measure(args: argparse.Namespace) -> Result:
+def measure(args: Args) -> Result:
     """Trains and judges everybody with every seed."""
     plan, names = planned(args, MARKS), ("vae", "gan", "gan_vae", *args.hybrids)
     cells = {
@@ -170,14 +155,10 @@ def summary(results: Mapping[str, Sequence[Result]], plan: Plan) -> Result:
     hybrids = {name: compare(found, name) for name in HYBRIDS if name in found}
     first = hybrids["gan_vae"]
     return {
-        "name": "claim",
-        "ratio": min(first["coverage_over_gan"], first["vae_kid_over_kid"]),
-        "goal": GOAL,
-        "goals": goals(first),
-        "hybrids": hybrids,
-        "objectives": found,
+        "ratio": min(first["coverage_over_gan"], first["vae_kid_over_kid"]), "goal": GOAL,
+        "goals": goals(first), "hybrids": hybrids, "objectives": found,
         **about(plan, [one for runs in results.values() for one in runs]),
-    }
+    }  # fmt: skip
 
 
 def compare(typical: Mapping[str, Result], hybrid: str) -> dict[str, Any]:
@@ -212,7 +193,6 @@ def goals(hybrid: Result) -> list[Result]:
 
 
 def section(result: Result, pictures: Pictures) -> str:
-    """Its section of the page."""
     typical = result["objectives"]
     text = "The same networks, data and time, Fashion-MNIST at 32 px. " + conditions(result)
     text += scores(typical, {}) + "\n"

@@ -1,17 +1,7 @@
-"""How fast images come, how fast they are packed, and how much memory they take.
-
-* Training batches of 64×64×3 as float in [-1, 1], no workers, against 25,000 images/s;
-* packing small PNG files on one core against 1,000 files/s;
-* the growth of resident memory from 10,000 to 200,000 images, against 16 MB: the order of an epoch
-  and the row numbers take 8 bytes an image, the pixels none.
-
-``ratio`` is the least of the three over their goals. The machine must be idle; the figures by CPU
-second tell what a busy one hides.
-"""
+"""How fast images come, how fast they are packed, and how much memory they take."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
@@ -22,14 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import Cell, measure
-from benchmarks.race import Race, Result, goal
+from benchmarks.cells import Cell, bare, measure
+from benchmarks.race import Args, Race, Result, goal
 from benchmarks.timing import Watch, memory
 
 SPEED, PACKING, MEMORY = 25_000, 1_000, 16.0
-
-
-# -- synthetic images --------------------------------------------------------------------------
 
 
 def photographs(count: int, size: int = 64) -> np.ndarray:
@@ -60,9 +47,6 @@ def synthetic(path: Path, count: int, size: int, channels: int = 1) -> Path:
         part.reshape(len(part), -1)[:, :4] = numbers  # so that no two are the same
     out.flush()
     return path
-
-
-# -- what fresh processes on one core do -------------------------------------------------------
 
 
 def read(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,21 +92,15 @@ def pack(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``what`` it is: "read" or "pack"; its figures under that name."""
-    what = settings["what"]
-    return {what: {"read": read, "pack": pack}[what](settings)}
+    """``what`` it is: "read" or "pack"."""
+    return {"read": read, "pack": pack}[settings["what"]](settings)
 
 
 def apart(folder: Path, what: str, path: Path, cache: str, **given: Any) -> dict[str, Any]:
     """The figures of a fresh process on one core."""
     settings = {"what": what, "path": str(path), "cache": str(folder / cache), **given}
-    label = f"{what}-{path.stem}"
-    (result,) = measure([Cell("data", label, {**settings, "threads": 1})], folder / "cells")
-    figures: dict[str, Any] = result[what]
-    return figures
-
-
-# -- the race ----------------------------------------------------------------------------------
+    one = Cell("data", f"{what}-{path.stem}", {**settings, "threads": 1})
+    return bare(measure([one], folder / "cells")[0])
 
 
 def batches(folder: Path, counts: tuple[int, int], steps: int) -> dict[str, Any]:
@@ -138,14 +116,11 @@ def batches(folder: Path, counts: tuple[int, int], steps: int) -> dict[str, Any]
     growth = many["resident_mb"] - few["resident_mb"]
     speed, own = (statistics.median(many[key]) for key in ("images_per_s", "images_per_cpu_s"))
     return {
-        "images_per_s": speed,
-        "images_per_cpu_s": own,
-        "speed_ratio": speed / SPEED,
-        "resident_growth_mb": growth,
-        "memory_ratio": MEMORY / max(growth, 0.1),
+        "images_per_s": speed, "images_per_cpu_s": own, "speed_ratio": speed / SPEED,
+        "resident_growth_mb": growth, "memory_ratio": MEMORY / max(growth, 0.1),
         "packing_peak_growth_mb": many["packing"]["peak_mb"] - few["packing"]["peak_mb"],
         "runs": runs,
-    }
+    }  # fmt: skip
 
 
 def packing(folder: Path, count: int) -> dict[str, Any]:
@@ -168,7 +143,7 @@ def packing(folder: Path, count: int) -> dict[str, Any]:
     }
 
 
-def compete(args: argparse.Namespace) -> Result:
+def compete(args: Args) -> Result:
     """All three; quickly with a tenth of everything."""
     part = 10 if args.quick else 1
     counts = 10_000 // part, args.images // part

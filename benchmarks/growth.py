@@ -1,17 +1,8 @@
-"""What grows with the images, with the processes, with the size of images and of networks.
-
-Seconds per image and memory of a training on 1,000 to a million synthetic images; two processes
-of one thread, started by torchrun, against one process of two threads; time and memory of a step
-against the side of the images and the width of the networks, fitted as power laws and drawn.
-Trainings that are compared are processes of their own that take turns. ``ratio`` is the images a
-second of two processes over those of one (goal: at least .9); ``flat`` the seconds per image at
-the most images over those at the fewest (goal: at most 1.05).
-"""
+"""What grows with the images, with the processes, with the size of images and of networks."""
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
@@ -21,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count, product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,9 +21,9 @@ import numpy as np
 import torch
 
 from benchmarks import ROOT, ours
-from benchmarks.cells import Cell, by_name, minutes
+from benchmarks.cells import Cell, bare, by_name, minutes
 from benchmarks.data import synthetic
-from benchmarks.race import Race, Result, goal
+from benchmarks.race import Args, Race, Result, goal
 from benchmarks.sections import Pictures, shown, table
 from benchmarks.timing import Watch, memory
 from ganvae import config, files
@@ -46,9 +38,6 @@ PATIENCE = 900.0
 """Seconds that a process may take from one hold to the next."""
 
 
-# -- trainings that take turns -----------------------------------------------------------------
-
-
 class Holder:
     """Holds a training after its warm-up and after every turn, until it is told to go on.
 
@@ -57,7 +46,7 @@ class Holder:
     """
 
     def __init__(self, place: Path, turn: int):
-        self.place, self.turn, self.holds, self.spent = place, turn, itertools.count(), 0.0
+        self.place, self.turn, self.holds, self.spent = place, turn, count(), 0.0
 
     def __call__(self, trainer: ours.Watched, taken: Watch | None) -> None:
         """Between two steps."""
@@ -151,20 +140,14 @@ def race(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[l
     return taken
 
 
-def weighed(seconds: Sequence[float], images: int) -> float:
+def pace(turns: Sequence[Sequence[Mapping[str, Any]]], images: int) -> float:
     """Images a second over a run that is as long in each stage as the default's.
 
-    seconds: for so many images, by stage
+    turns: by stage, with the ``seconds`` of each, of which the median counts
+    images: of a turn
     """
+    seconds = [median(turn["seconds"] for turn in stage) for stage in turns]
     return sum(part * images / s for part, s in zip(ours.shares().values(), seconds))
-
-
-def pace(turns: Sequence[Sequence[Mapping[str, Any]]], images: int) -> float:
-    """The same of turns of so many images, by stage: of their medians."""
-    return weighed([median(turn["seconds"] for turn in stage) for stage in turns], images)
-
-
-# -- the cells ---------------------------------------------------------------------------------
 
 
 def numbers(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -172,24 +155,22 @@ def numbers(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     turn, rounds, batch = given["turn"], given["rounds"], config.Config().training.batch
     contestants, seconds = {}, {}
     with ExitStack() as stack:
-        for count in map(str, given["counts"]):
-            path = synthetic(folder / f"{count}.npy", int(count), given["size"])
+        for n in map(str, given["counts"]):
+            path = synthetic(folder / f"{n}.npy", int(n), given["size"])
             chosen = set_up(WARM + rounds * turn, given["threads"], path)
-            start = time.perf_counter()
-            one = stack.enter_context(contestant(folder / count, chosen, turn))
-            one.wait()  # one packs after the other
-            seconds[count] = round(time.perf_counter() - start, 2)
-            contestants[count] = one
+            one = stack.enter_context(contestant(folder / n, chosen, turn))
+            seconds[n] = round(Watch.of(one.wait).wall, 2)  # one packs after the other
+            contestants[n] = one
         taken = race(contestants, rounds)
-    rates = {count: pace(turns, turn * batch) for count, turns in taken.items()}
-    last = {count: turns[-1][-1] for count, turns in taken.items()}
+    rates = {n: pace(turns, turn * batch) for n, turns in taken.items()}
+    last = {n: turns[-1][-1] for n, turns in taken.items()}
     least, most = str(min(given["counts"])), str(max(given["counts"]))
     return {
         "flat": round(rates[least] / rates[most], 4),
         "memory": round(last[most]["resident_mb"] / last[least]["resident_mb"], 4),
-        "seconds_per_image": {count: round(1 / rate, 7) for count, rate in rates.items()},
-        "resident_mb": {count: round(one["resident_mb"], 1) for count, one in last.items()},
-        "peak_mb": {count: round(one["peak_mb"], 1) for count, one in last.items()},
+        "seconds_per_image": {n: round(1 / rate, 7) for n, rate in rates.items()},
+        "resident_mb": {n: round(one["resident_mb"], 1) for n, one in last.items()},
+        "peak_mb": {n: round(one["peak_mb"], 1) for n, one in last.items()},
         "packed_and_warm_s": seconds,
     }
 
@@ -240,8 +221,9 @@ def step(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     before = memory()["resident_mb"]
     trainer.run()
     by_stage = [median(taken[2:] or taken) for taken in steps.values()]
+    images_per_s = pace([[{"seconds": s}] for s in by_stage], given["batch"])
     return {
-        "step_s": round(given["batch"] / weighed(by_stage, given["batch"]), 5),
+        "step_s": round(given["batch"] / images_per_s, 5),
         "step_s_by_stage": [round(value, 5) for value in by_stage],
         "memory_mb": round(memory()["peak_mb"] - before, 1),
         "parameters": sum(p.numel() for net in trainer.nets.values() for p in net.parameters()),
@@ -253,9 +235,6 @@ def cell(given: Mapping[str, Any]) -> dict[str, Any]:
     measurements = {"numbers": numbers, "processes": processes, "step": step}
     with tempfile.TemporaryDirectory() as folder:
         return measurements[given["what"]](given, Path(folder))
-
-
-# -- fits, and the result ----------------------------------------------------------------------
 
 
 def power(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
@@ -276,16 +255,13 @@ def power(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
 
 def fits(results: Mapping[str, Result]) -> dict[str, Any]:
     """Time and memory of a step against size and width: the points and their power laws."""
-    grown, kept = {}, ("step_s", "step_s_by_stage", "memory_mb", "parameters")
+    grown: dict[str, Any] = {}
     for what in ("size", "width"):
         found = {int(n.split()[1]): one for n, one in results.items() if n.startswith(what)}
-        grown[what] = {
-            "points": {str(x): {key: one[key] for key in kept} for x, one in found.items()},
-            **{
-                key: power(list(found), [one[key] for one in found.values()])
-                for key in ("step_s", "memory_mb")
-            },
-        }
+        kept = ("step_s", "step_s_by_stage", "memory_mb", "parameters")
+        grown[what] = {"points": {str(x): {k: one[k] for k in kept} for x, one in found.items()}}
+        for key in ("step_s", "memory_mb"):
+            grown[what][key] = power(list(found), [one[key] for one in found.values()])
     return grown
 
 
@@ -294,20 +270,19 @@ def draw(grown: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6), layout="constrained")
-    for row, what in zip(figure.subplots(2, 2), ("size", "width")):
-        points = grown[what]["points"]
+    y_labels = {"step_s": "seconds a step", "memory_mb": "MB beside the program"}
+    x_labels = {"size": "side in pixels", "width": "width of the networks"}
+    for axes, (what, key) in zip(figure.subplots(2, 2).flat, product(x_labels, y_labels)):
+        points, law = grown[what]["points"], grown[what][key]
         x = np.array([int(name) for name in points], float)
-        for axes, key in zip(row, ("step_s", "memory_mb")):
-            law = grown[what][key]
-            axes.loglog(x, [one[key] for one in points.values()], "o")
-            label = f"{law['factor']:.3g} · {what}^{law['exponent']:.2f}"
-            axes.loglog(x, law["factor"] * x ** law["exponent"], label=label)
-            axes.set_xlabel("side in pixels" if what == "size" else "width of the networks")
-            axes.set_ylabel("seconds a step" if key == "step_s" else "MB beside the program")
-            axes.set_xticks(x, [f"{value:.0f}" for value in x], minor=False)
-            axes.minorticks_off()
-            axes.grid(alpha=0.25)
-            axes.legend(frameon=False)
+        axes.loglog(x, [one[key] for one in points.values()], "o")
+        label = f"{law['factor']:.3g} · {what}^{law['exponent']:.2f}"
+        axes.loglog(x, law["factor"] * x ** law["exponent"], label=label)
+        axes.set(xlabel=x_labels[what], ylabel=y_labels[key])
+        axes.set_xticks(x, [f"{value:.0f}" for value in x], minor=False)
+        axes.minorticks_off()
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
 
@@ -318,7 +293,7 @@ def cells(quick: bool, threads: int, largest: int) -> dict[str, Cell]:
     def one(label: str, **given: Any) -> Cell:
         return Cell("growth", label, {"threads": threads} | given)
 
-    counts = [count for count in COUNTS if count <= largest]
+    counts = [n for n in COUNTS if n <= largest]
     turns = {"turn": 4, "rounds": 1} if quick else {"turn": 20, "rounds": 7}
     found = {
         "numbers": one("numbers", what="numbers", counts=counts, size=32, **turns),
@@ -338,12 +313,8 @@ def summary(results: Mapping[str, Result], threads: int) -> dict[str, Any]:
     many, two = results["numbers"], results["processes"]
     most = max(map(int, many["seconds_per_image"]))
     what = "images a second of two processes, of one process with two threads"
-    aside = {"settings", "label", "machine", "load", "wall_s"}
     return {
-        "name": "growth",
-        "ratio": two["ratio"],
-        "goal": TWO,
-        "flat": many["flat"],
+        "name": "growth", "ratio": two["ratio"], "goal": TWO, "flat": many["flat"],
         "goals": [
             goal(what, two["ratio"], TWO),
             goal(f"seconds per image of {most:,} images, of 1,000 images'", many["flat"], FLAT,
@@ -351,15 +322,13 @@ def summary(results: Mapping[str, Result], threads: int) -> dict[str, Any]:
             goal(f"resident memory with {most:,} images, of that with 1,000", many["memory"],
                  MEMORY, "lower"),
         ],
-        "images": {key: value for key, value in many.items() if key not in aside},
-        "processes": {key: value for key, value in two.items() if key not in aside},
-        "step": fits(results),
-        "threads": threads,
+        "images": bare(many), "processes": bare(two),
+        "step": fits(results), "threads": threads,
         "minutes": minutes({one["label"]: one for one in results.values()}.values()),
     }  # fmt: skip
 
 
-def measure(args: argparse.Namespace) -> Result:
+def measure(args: Args) -> Result:
     """All cells; or what one contestant does in its process."""
     if args.take_part:
         take_part(json.loads(args.take_part.read_text(encoding="utf-8")))
@@ -372,7 +341,7 @@ def measure(args: argparse.Namespace) -> Result:
 
 
 def section(result: Result, pictures: Pictures) -> str:
-    """Its section of the page: the exponents of the power laws, and their picture."""
+    """The exponents of the power laws, and their picture."""
     rows = [
         [what, *(shown(found[key]["exponent"]) for key in ("step_s", "memory_mb"))]
         for what, found in result["step"].items()

@@ -1,23 +1,7 @@
-"""How near a training step is to what this machine's convolutions reach; goal: at least .7.
-
-Counted are the floating-point operations of the convolutions and matrix products of a step of the
-default objective with its networks and batch, in both stages, forward and backward, gradient
-penalties included. The step is timed in the trainer, with everything that belongs to it. In the
-same run, every other turn of eight steps, those convolutions and products are made alone: the same
-calls on random tensors of the same shapes, channels last, as often as the eight steps made them.
-``ratio`` is the rate of the first over the rate of the second, the median over turns, weighted by
-the stages' shares of a run, and the lower one of both image sizes. ``ratio_cpu`` is the same by
-processor time, which other processes disturb less. Where the rest goes is what the profiler says,
-in shares of the step.
-
-What the trainer does seldomer than every eighth step counts where a turn happens to contain it
-(``python -m benchmarks overhead`` is about that). The kernels alone have the caches to themselves,
-so a step without anything else would not reach 1 either.
-"""
+"""How near a training step is to what this machine's convolutions reach; goal: at least .7."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,9 +15,9 @@ from benchmarks import ours
 from benchmarks.cells import Cell, by_name
 from benchmarks.data import synthetic
 from benchmarks.flops import Call, Recorder
-from benchmarks.race import Race, Result, goal
+from benchmarks.race import Args, Race, Result, goal
 from benchmarks.sections import Pictures, shown, table, threads
-from benchmarks.timing import Watch, median, share, turns
+from benchmarks.timing import Watch, both, median, turns
 
 GOAL = 0.7
 SIZES = (32, 64)
@@ -76,17 +60,15 @@ class Turns:
         """What is kept of a stage."""
         step, kernels = median(self.steps) / TURN, median(self.kernels) / TURN
         return {
-            "ratio": round(share(self.kernels, self.steps), 4),
-            "ratio_cpu": round(share(self.kernels, self.steps, "cpu"), 4),
+            **both("ratio", self.kernels, self.steps),
             "mflop_per_image": round(self.flop / batch / 1e6, 1),
             "step_ms": round(1000 * step, 2),
             "step_cpu_ms": round(1000 * median(self.steps, "cpu") / TURN, 2),
             "gflop_per_s": round(self.flop / step / 1e9, 1),
             "kernels_gflop_per_s": round(self.flop / kernels / 1e9, 1),
             "images_per_s": round(batch / step, 1),
-            "shares": self.shares,
-            "slowest": slowest(self.calls),
-        }
+            "shares": self.shares, "slowest": slowest(self.calls),
+        }  # fmt: skip
 
 
 class Measured:
@@ -158,9 +140,8 @@ def slowest(calls: Sequence[Call], count: int = 8) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for call in calls:
         taken = max(median(turns({"": call.run}, 5, warm=0)[""], "cpu"), 1e-9)
-        ms, rate = 1000 * taken * call.count / TURN, call.flop / taken / 1e9
-        rows.append({"kernel": call.name, "cpu_ms_a_step": round(ms, 3),
-                     "gflop_per_cpu_s": round(rate, 1)})  # fmt: skip
+        ms, rate = round(1000 * taken * call.count / TURN, 3), round(call.flop / taken / 1e9, 1)
+        rows.append({"kernel": call.name, "cpu_ms_a_step": ms, "gflop_per_cpu_s": rate})
     return sorted(rows, key=lambda row: -row["cpu_ms_a_step"])[:count]
 
 
@@ -193,17 +174,14 @@ def summary(by_size: Mapping[int, Result], threads: int) -> Result:
     kept = ("stages", "ratio", "ratio_cpu", "load")
     what = "rate of a step of gan_vae at {} px, of its bare kernels' rate"
     return {
-        "name": "limit",
-        "ratio": min(one["ratio"] for one in by_size.values()),
-        "ratio_cpu": min(one["ratio_cpu"] for one in by_size.values()),
-        "goal": GOAL,
+        "name": "limit", "goal": GOAL, "threads": threads,
         "goals": [goal(what.format(size), one["ratio"], GOAL) for size, one in by_size.items()],
         "sizes": {str(s): {k: one[k] for k in kept if k in one} for s, one in by_size.items()},
-        "threads": threads,
-    }
+        **{key: min(one[key] for one in by_size.values()) for key in ("ratio", "ratio_cpu")},
+    }  # fmt: skip
 
 
-def measure(args: argparse.Namespace) -> Result:
+def measure(args: Args) -> Result:
     """A cell for each size; quickly 32 px alone."""
     given = {"rounds": args.rounds, "threads": args.threads}
     cells = {size: Cell("limit", f"{size}px", {"size": size, **given}) for size in SIZES}
@@ -217,7 +195,7 @@ COLUMNS = {
 
 
 def section(result: Result, pictures: Pictures) -> str:
-    """Its section of the page, a stage a line."""
+    """A stage a line."""
     rows = [
         [f"{size} px", stage, *(shown(one[key]) for key in COLUMNS)]
         for size, found in result["sizes"].items()
@@ -227,13 +205,10 @@ def section(result: Result, pictures: Pictures) -> str:
 
 
 RACE = Race(
-    name="limit",
-    measure=measure,
+    name="limit", measure=measure,
     options={
         "--threads": 2,
         "--rounds": {"type": int, "default": 9, "help": "turns of eight steps, each stage"},
     },
-    quick={"rounds": 2},
-    title="The hardware's limit",
-    section=section,
-)
+    quick={"rounds": 2}, title="The hardware's limit", section=section,
+)  # fmt: skip

@@ -5,7 +5,6 @@ The one place that knows what the trainer keeps to itself.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import copy
 import io
@@ -20,15 +19,18 @@ from torch.profiler import record_function
 
 from benchmarks.cells import Cell
 from benchmarks.fetch import fetch
+from benchmarks.race import Args
+from benchmarks.sections import copy_picture
 from benchmarks.timing import Watch
 from ganvae import api, config, metrics, objectives
 from ganvae.config import Config
 from ganvae.data import Data, open_data
+from ganvae.errors import DivergedError
 from ganvae.metrics import judge as judges
 from ganvae.metrics.sampling import levels
 from ganvae.models.images import grid
 from ganvae.objectives.base import Objective
-from ganvae.training import guard
+from ganvae.training import guard, log
 from ganvae.training.display import Display
 from ganvae.training.trainer import Trainer
 
@@ -53,9 +55,6 @@ ALARMS = (guard._DIVERGED, guard._BLIND, guard._SATURATED, guard._LOGITS, guard.
           guard._UNMOVED)  # fmt: skip
 
 
-# -- settings ---------------------------------------------------------------------------------
-
-
 def completed(given: Mapping[str, Any]) -> Config:
     """The defaults with some settings by dotted name, and all of the objective's spelled out."""
     return api.complete(config.override(Config(), given))
@@ -67,12 +66,20 @@ def parsed(text: str | Sequence[str]) -> dict[str, str]:
     return dict(part.split("=", 1) for part in parts if part)
 
 
-def application(args: argparse.Namespace, given: Mapping[str, Any]) -> Config:
-    """Settings of a whole run, by the options ``--budget``, ``--seed`` and ``--set``."""
+def application(args: Args, given: Mapping[str, Any], picture: str = "") -> tuple[api.Run, Data]:
+    """A whole run by ``--budget``, ``--seed`` and ``--set``, and its data.
+
+    picture: the name by which the run's samples are kept
+    """
     common = {
         "training.budget": args.budget, "training.seed": args.seed, "training.evaluations": 0,
     }  # fmt: skip
-    return completed({**common, **given, **parsed(getattr(args, "set", ()))})
+    chosen = completed({**common, **given, **parsed(getattr(args, "set", ()))})
+    with tempfile.TemporaryDirectory() as folder:
+        run = api.start(chosen, Path(folder, "run"))
+        if picture:
+            copy_picture(picture, run.path / "samples.png", args.kept)
+    return run, open_data(chosen.data)
 
 
 def stages(steps: int, threads: int, **more: Any) -> Config:
@@ -93,18 +100,15 @@ def shares(size: int = 32) -> dict[str, float]:
     return {type(stage.objective).__name__: stage.share for stage in objective.stages()}
 
 
-# -- trainings that are watched ---------------------------------------------------------------
-
-
 class Watched(Trainer):
     """A trainer with somebody who looks at it between two steps, while its clocks stand still.
 
-    What an objective does at the end of a stage is in the trainer's time.
-
     watcher: is called with this trainer and what its last step took; None: a stage begins
+    concludes_in_time: whether what its objective does at the end of a stage is in its time
     """
 
     watcher: Callable[[Watched, Watch | None], None] | None = None
+    concludes_in_time = False
     since = Watch()
 
     def _stop(self) -> str | None:
@@ -119,7 +123,8 @@ class Watched(Trainer):
     def _conclude(self) -> None:
         start = time.perf_counter()
         super()._conclude()
-        self.at.seconds += time.perf_counter() - start
+        if self.concludes_in_time:
+            self.at.seconds += time.perf_counter() - start
 
     @property
     def stage(self) -> Objective:
@@ -141,7 +146,8 @@ class Watched(Trainer):
         }
         for name, methods in parts.items():
             for owner, method in methods:
-                setattr(owner, method, _ranged(prefix + name, getattr(owner, method)))
+                ranged = record_function(prefix + name)(getattr(owner, method))
+                setattr(owner, method, ranged)
 
     def as_if_ended(self) -> Any:
         """The model that the run would leave if it ended here, its prior fitted."""
@@ -151,14 +157,6 @@ class Watched(Trainer):
         self.stage.conclude(self.average.nets, self._stream(103))
         model, self.average = self.model(), kept
         return model
-
-
-def _ranged(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    def ranged(*args: Any, **kwargs: Any) -> Any:
-        with record_function(name):
-            return call(*args, **kwargs)
-
-    return ranged
 
 
 def trainer(
@@ -175,9 +173,6 @@ def trainer(
     made = Watched(chosen, objective, data or open_data(chosen.data), out, display=display)
     made.watcher = watcher
     return made
-
-
-# -- judged along the way ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -242,16 +237,21 @@ def strip(model: Any) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def complete(objective: str, data: Mapping[str, Any], plan: Plan, seed: int) -> dict[str, Any]:
+def complete(
+    objective: str | None, data: Mapping[str, Any], plan: Plan, seed: int, **training: Any
+) -> dict[str, Any]:
     """The settings of a training of ours, every default spelled out: they decide a cell's file.
 
     data: how images are prepared, by dotted name
+    training: further settings of that section
     """
     given = {
-        **SCORED, **data, "objective": objective, "training.budget": plan.budget,
-        "training.seed": seed, "training.threads": plan.threads,
-        "evaluation.samples": plan.samples,
+        **SCORED, **data, "training.budget": plan.budget, "training.seed": seed,
+        "training.threads": plan.threads, "evaluation.samples": plan.samples,
+        **{f"training.{name}": value for name, value in training.items()},
     }  # fmt: skip
+    if objective:
+        given["objective"] = objective
     if plan.fit and objective in FITTED:
         given[FITTED[objective]] = plan.fit
     return config.as_dict(completed(given))
@@ -270,30 +270,47 @@ def cell(race: str, name: str, data: str, prepared: Mapping[str, Any], plan: Pla
     return Cell(race, label or f"{name}-{plan.budget}-{seed}", settings)
 
 
-def located(settings: Mapping[str, Any]) -> Config:
-    """The configuration of a cell, ``config``, with the path of the data set named ``data``."""
-    name = settings["data"]
-    path = name if name == "digits" else str(fetch(name))
-    return config.override(config.parse(settings["config"]), {"data.path": path})
-
-
 def train(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Trains and judges one of ours.
 
-    settings: ``data``, a data set's name; ``config``; ``marks``
+    settings: ``data``, a data set's name; ``config``; ``marks``, without which no samples are
+        kept, and a run that diverges is a result: ``diverged`` says how
     """
-    chosen = located(settings)
-    course = Course(
-        settings["marks"], judges.load(chosen.evaluation.judge, chosen.evaluation.size)
-    )
+    name = settings["data"]
+    path = name if name == "digits" else str(fetch(name))
+    chosen = config.override(config.parse(settings["config"]), {"data.path": path})
+    judge = judges.load(chosen.evaluation.judge, chosen.evaluation.size)
+    course = Course(settings.get("marks", ()), judge)
     with tempfile.TemporaryDirectory() as folder:
-        made = trainer(chosen, Path(folder, "run"), course)
-        result = made.run()
+        out = Path(folder, "run")
+        made = trainer(chosen, out, course)
+        made.concludes_in_time = "marks" in settings
+        try:
+            result = made.run()
+        except DivergedError as error:
+            if "marks" in settings:
+                raise
+            return {"diverged": str(error).replace(str(out), "the run"), **told(out)}
         course.note(made, result.model, 1.0, result.position.seconds)
+        found = {
+            "diverged": None, "rollbacks": result.position.rollbacks, **told(out),
+            "steps": result.position.step, "parameters": result.model.parameters,
+            **course.points[-1],
+        }  # fmt: skip
+    if "marks" in settings:
+        found |= {"strip": strip(result.model), "course": course.points}
+    return found
+
+
+def is_alarm(text: str) -> bool:
+    """Whether an event of a run's log is one of the guard's alarms."""
+    return any(text.rstrip().endswith(alarm.rpartition("}")[2].strip()) for alarm in ALARMS)
+
+
+def told(out: Path) -> dict[str, list[str]]:
+    """Alarms and skipped steps in a run's log."""
+    events = [line["event"] for line in log.read(out / "metrics.jsonl") if "event" in line]
     return {
-        "steps": result.position.step,
-        "parameters": result.model.parameters,
-        "strip": strip(result.model),
-        "course": course.points,
-        **course.points[-1],
+        "alarms": [text for text in events if is_alarm(text)],
+        "skipped": [text for text in events if "skipped: not finite" in text],
     }

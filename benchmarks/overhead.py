@@ -1,20 +1,13 @@
-"""What a training step costs beside the objective's own tensor work; goal: at most 8 % of it.
-
-The trainer is raced against a bare loop: the same objective on copies of the same networks, plain
-autograd and fused Adam, fixed images, and nothing else. They take turns of eight steps, A B A B,
-in one process and on one thread. A round is 200 steps of each (every rhythm of the trainer fits
-into it: penalties, alarms, samples, log), and the result is the median over the rounds.
-Previews and checkpoints come seldom: they are timed by themselves and charged at the demo's rate.
-"""
+"""What a training step costs beside the objective's own tensor work; goal: at most 8 % of it."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +15,7 @@ import torch
 from torch import nn
 
 from benchmarks import ours
-from benchmarks.race import Race, Result
+from benchmarks.race import Args, Race, Result
 from benchmarks.timing import Watch, median, share, turns
 from ganvae import config
 from ganvae.objectives.base import Objective
@@ -38,25 +31,16 @@ CLOCKS = ("wall", "cpu")
 class Bare:
     """A loop over an objective that does what it asks for and nothing else."""
 
-    def __init__(
-        self,
-        objective: Objective,
-        nets: Mapping[str, nn.Module],
-        batches: list[Batch],
-        bf16: bool = False,
-    ):
-        self.bf16 = bf16
-        self.objective, self.batches, self.done = objective, batches, 0
+    def __init__(self, objective: Objective, nets: Mapping[str, nn.Module],
+                 batches: list[Batch], bf16: bool = False):  # fmt: skip
+        self.objective, self.batches, self.bf16, self.done = objective, batches, bf16, 0
         self.nets = {role: copy.deepcopy(nets[role]) for role in objective.networks}
         self.parameters = {role: list(net.parameters()) for role, net in self.nets.items()}
         optim = objective.optim
-        self.optimisers = {
-            role: torch.optim.Adam(
-                parameters, lr=optim.lr / 2, betas=(optim.beta1, optim.beta2), fused=True
-            )
-            for role, parameters in self.parameters.items()
-            if parameters
-        }
+        adam = partial(
+            torch.optim.Adam, lr=optim.lr / 2, betas=(optim.beta1, optim.beta2), fused=True
+        )
+        self.optimisers = {role: adam(some) for role, some in self.parameters.items() if some}
 
     def step(self) -> None:
         """One training step."""
@@ -147,13 +131,12 @@ def shares(
     }
 
 
-def measure(args: argparse.Namespace) -> Result:
+def measure(args: Args) -> Result:
     """The race, on one thread."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = race(args.rounds, Path(folder) / "run")
-    load = round(os.getloadavg()[0], 1)  # of the last minute; idle: about 1
-    settings = {"rounds": args.rounds, "threads": 1, "torch": torch.__version__, "load": load}
+    settings = {"rounds": args.rounds, "threads": 1, "torch": torch.__version__}
     return {"ratio": found["ratio"], "goal": GOAL, **found, **settings}
 
 

@@ -1,18 +1,7 @@
-"""Quality after equal time: ``gan_vae`` and ``vae_gan`` against pythae's VAEGAN.
-
-Ours have their defaults. All train for the same time on Fashion-MNIST (28 px) and CIFAR-10, at the
-images' own sizes, for which pythae has networks, and are judged on held-out images by one judge.
-The peer first gets a search over its learning rate, its loss scale and the layer whose features it
-reconstructs, with its default networks (MLPs), its convolutional ones and ours; the best of its
-own networks and ours then train in full, and the better of its two samplers counts. ``ratio`` is
-the KID of ``gan_vae`` over the peer's best (goal: at most .1), medians over seeds, of the data set
-where it is larger.
-"""
+"""Quality after equal time: ``gan_vae`` and ``vae_gan`` against pythae's VAEGAN."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -21,20 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from benchmarks import RESULTS, claim, ours
+from benchmarks import claim, ours
 from benchmarks.cells import Cell, by_name, measure
 from benchmarks.fetch import fetch
 from benchmarks.ours import Plan
-from benchmarks.race import Race, Result, goal
+from benchmarks.race import Args, Race, Result, goal, known
 from benchmarks.sections import Pictures, shown, table
 from ganvae import config
 from ganvae.data import Data, open_data
 from ganvae.metrics import judge as judges
 from ganvae.networks import zoo
 from ganvae.training.schedule import Budget
-from ganvae.types import Posterior, Shape, mix
+from ganvae.types import Shape, mix
 
 KID, MSE, TIME = 0.1, 0.2, 0.05
 """The goals, as shares of the peer's."""
@@ -70,57 +58,16 @@ class Chosen:
 
     def build(self, data: Data, seed: int) -> Any:
         """A peer for these images, with fresh weights."""
-        from benchmarks import peer
+        from benchmarks.peer import ROLES, Peer
 
         c, h, w = data.shape
         latent = zoo.latent({}, config.Networks(), data.shape)
-        shape = Shape(channels=c, height=h, width=w, latent=latent)
-        own = self.networks != WRAPPED
-        layer = self.layer or (peer.Settings().layer if own else peer.FEATURES)
-        settings = peer.Settings(rate=self.rate, adversarial=self.adversarial, layer=layer)
+        shape, nets = Shape(channels=c, height=h, width=w, latent=latent), self.networks
         torch.manual_seed(mix(seed))
-        if own:
-            return peer.own(shape, self.networks, settings)
-        roles = ("encoder", "decoder", "discriminator")
-        nets = {role: zoo.build(role, config.Networks(), shape) for role in roles}
-        return peer.wrapped(shape, nets, settings)
-
-
-class PeerModel:
-    """The peer as a model that the metrics can judge."""
-
-    device = torch.device("cpu")
-    prior = None
-
-    def __init__(self, peer: Any):
-        self.peer = peer
-        self.networks = {"encoder": peer.model.encoder}
-
-    @property
-    def parameters(self) -> int:
-        """Of what is left after training: encoder and decoder."""
-        kept = (self.peer.model.encoder, self.peer.model.decoder)
-        return sum(p.numel() for net in kept for p in net.parameters())
-
-    def generate(self, n: int, *, seed: int = 0, start: int = 0) -> Tensor:
-        """New images (n, C, H, W) in [-1, 1]."""
-        return torch.from_numpy(self.peer.sample(n, seed=mix(seed, start) % 2**31))
-
-    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """x̂ at the posterior's mean."""
-        return torch.from_numpy(self.peer.reconstruct(x))
-
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Posterior:
-        """q(z|x)."""
-        q = self.peer.model.encoder(self.peer.batch(x).data)
-        return Posterior(q.embedding, q.log_covariance)
-
-    def log_likelihood(self, x: Tensor, z: Tensor) -> None:
-        """None: its likelihood is of features."""
-
-
-# -- cells ------------------------------------------------------------------------------------
+        if nets == WRAPPED:
+            nets = {role: zoo.build(role, config.Networks(), shape) for role in ROLES}
+        given = {"rate": self.rate, "adversarial": self.adversarial, "layer": self.layer}
+        return Peer(shape, nets, **given)
 
 
 def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,14 +92,10 @@ def train_peer(settings: Mapping[str, Any]) -> dict[str, Any]:
     best = min(by_sampler, key=lambda name: by_sampler[name]["kid"])
     scores = by_sampler[best]
     return {
-        "steps": steps,
-        "seconds": seconds,
-        "parameters": PeerModel(peer).parameters,
-        "sampler": best,
+        "steps": steps, "seconds": seconds, "parameters": peer.parameters, "sampler": best,
         "kid_by_sampler": {name: one["kid"] for name, one in by_sampler.items()},
-        "course": [{"share": 1.0, "seconds": seconds, "step": steps, **scores}],
-        **scores,
-    }
+        "course": [{"share": 1.0, "seconds": seconds, "step": steps, **scores}], **scores,
+    }  # fmt: skip
 
 
 def _by_sampler(
@@ -162,13 +105,15 @@ def _by_sampler(
     given = {"training.seed": settings["seed"], "evaluation.samples": settings["samples"]}
     chosen = config.override(config.Config(), {**given, "evaluation.importance": 1})
     judge = judges.load(chosen.evaluation.judge, chosen.evaluation.size)
-    model = PeerModel(peer)
-    found = {"normal": {"strip": ours.strip(model), **ours.judged(model, data, chosen, judge)}}
+
+    def scored() -> dict[str, Any]:
+        return {"strip": ours.strip(peer), **ours.judged(peer, data, chosen, judge)}
+
+    by_sampler = {"normal": scored()}
     with suppress(ValueError):
         peer.fit(images[: settings["fit"]])
-        scores = ours.judged(model, data, chosen, judge)
-        found["mixture"] = {"strip": ours.strip(model), **scores}
-    return found
+        by_sampler["mixture"] = scored()
+    return by_sampler
 
 
 def theirs(data: str, plan: Plan, budget: str, seed: int, chosen: Chosen, label: str) -> Cell:
@@ -178,9 +123,6 @@ def theirs(data: str, plan: Plan, budget: str, seed: int, chosen: Chosen, label:
         "samples": plan.samples, "threads": plan.threads, "fit": plan.fit or FIT,
     }  # fmt: skip
     return Cell("quality", f"{data}-{label}", settings)
-
-
-# -- the peer's search ------------------------------------------------------------------------
 
 
 def search(
@@ -215,13 +157,13 @@ def search(
     ]
 
 
-def left_out(data: str, args: argparse.Namespace) -> list[str]:
+def left_out(data: str, args: Args) -> list[str]:
     """The peer's own networks that it does not get on a data set."""
     return [one.partition(":")[2] for one in args.leave_out if one.partition(":")[0] == data]
 
 
 def searched(
-    data: str, plan: Plan, args: argparse.Namespace, folder: Path | None
+    data: str, plan: Plan, args: Args, folder: Path | None
 ) -> tuple[dict[str, Chosen], list[dict[str, Any]]]:
     """The best settings with its own networks and with ours, and everything tried."""
     short = replace(plan, samples=min(plan.samples, 2000))
@@ -236,9 +178,6 @@ def searched(
         return min(sound, default=float("inf"))
 
     return {"peer_own": best[min(own_kinds, key=kid)], "peer_ours": best[WRAPPED]}, log
-
-
-# -- the race ---------------------------------------------------------------------------------
 
 
 def grid(data: str, plan: Plan, chosen: Mapping[str, Chosen]) -> dict[tuple[str, int], Cell]:
@@ -297,26 +236,15 @@ def goals(data: str, found: Result) -> list[Result]:
 
 def summary(by_data: Mapping[str, Result]) -> dict[str, Any]:
     """The race's result from those of its data sets."""
-    return {
-        "name": "quality",
-        "ratio": max(one["kid_share"] for one in by_data.values()),
-        "goal": KID,
-        "goals": [line for data, one in by_data.items() for line in goals(data, one)],
-        "data": dict(by_data),
-    }
+    ratio = max(one["kid_share"] for one in by_data.values())
+    lines = [line for data, one in by_data.items() for line in goals(data, one)]
+    return {"ratio": ratio, "goal": KID, "goals": lines, "data": dict(by_data)}
 
 
-def known() -> dict[str, Any]:
-    """What is kept of each data set so far: each has its own conditions."""
-    file = RESULTS / "quality.json"
-    kept: dict[str, Any] = json.loads(file.read_text())["data"] if file.exists() else {}
-    return kept
-
-
-def compete(args: argparse.Namespace) -> Result:
+def compete(args: Args) -> Result:
     """Searches, trains and judges everybody on each data set."""
     plan = claim.planned(args, MARKS)
-    by_data = {} if args.kept is None else known()
+    by_data = {} if args.kept is None else known("quality").get("data", {})  # as they were
     for data in args.data:
         chosen, log = searched(data, plan, args, args.kept)
         cells = grid(data, plan, chosen)
@@ -327,18 +255,14 @@ def compete(args: argparse.Namespace) -> Result:
         for (name, _), one in results.items():
             runs.setdefault(name, []).append(one)
         by_data[data] = contest(runs) | {
-            "search": log,
-            "left_out": left_out(data, args),
+            "search": log, "left_out": left_out(data, args), "search_budget": args.search,
             "peer": {name: asdict(one) for name, one in chosen.items()},
-            "search_budget": args.search,
             **claim.about(plan, list(results.values())),
-        }
+        }  # fmt: skip
         strips = [runs[name][0].get("strip") for name in runs if name != "short"]
         claim.sheet(f"quality-{data}", [one for one in strips if one], args.kept)
     return summary(by_data)
 
-
-# -- its section of the page ------------------------------------------------------------------
 
 NAMES = {
     "peer_own": "pythae VAEGAN, own networks",
@@ -349,7 +273,6 @@ KINDS = {"mlp": "its MLPs", "conv": "its convolutions", "ours": "our networks"}
 
 
 def section(result: Result, pictures: Pictures) -> str:
-    """Both data sets."""
     text = ""
     for data, one in result["data"].items():
         found = one["contestants"]

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, machine
-from benchmarks.sections import Pictures
+from benchmarks.sections import CONDITIONS, Pictures
 
+Args = argparse.Namespace
 Result = Mapping[str, Any]
-"""JSON-able, with ``name``, ``ratio`` and, where there are several goals, ``goals``."""
+"""JSON-able, with ``name``, ``ratio``, its ``goal`` and, where there are several, ``goals``."""
 HELP = {
     "--budget": "time of each training", "--samples": "generated, and held-out ones beside them",
     "--threads": "of each process", "--set": "a setting: training.batch=16",
@@ -42,7 +44,7 @@ class Race:
     """
 
     name: str
-    measure: Callable[[argparse.Namespace], Result]
+    measure: Callable[[Args], Result]
     options: Mapping[str, Any]
     quick: Mapping[str, Any] | None = None
     figure: str = ""
@@ -59,11 +61,7 @@ class Race:
 
 
 def goal(what: str, measured: float | None, to_reach: float, better: str = "higher") -> Result:
-    """A figure with its goal, as results hold it and the page shows it.
-
-    measured: None: it was never reached
-    better: "higher" or "lower"
-    """
+    """A figure (None: it was never reached) with its goal, as results hold it."""
     return {"what": what, "measured": measured, "goal": to_reach, "better": better}
 
 
@@ -73,19 +71,19 @@ def missed(goal: Result) -> bool:
     return goal["measured"] is None or sign * goal["measured"] < sign * goal["goal"]
 
 
-def asked(race: Race, text: str | None) -> argparse.Namespace:
+def asked(race: Race, text: str | None) -> Args:
     """The values of the options on the command line.
 
     text: begins with what ``--help`` says of the race
     """
     parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
     parser.set_defaults(quick=False)
-    for name, told in race.options.items():
-        if isinstance(told, list):
-            told = {"default": told, "action": "append"}
-        elif not isinstance(told, Mapping):
-            told = {"default": told, "type": type(told)}
-        parser.add_argument(name, **{"help": HELP.get(name)} | told)
+    for name, given in race.options.items():
+        if isinstance(given, list):
+            given = {"default": given, "action": "append"}
+        elif not isinstance(given, Mapping):
+            given = {"default": given, "type": type(given)}
+        parser.add_argument(name, **{"help": HELP.get(name)} | given)
     if race.quick is not None:
         parser.add_argument("--quick", action="store_true", help="only shows that it runs")
     args = parser.parse_args()
@@ -97,8 +95,11 @@ def asked(race: Race, text: str | None) -> argparse.Namespace:
 def run(race: Race, text: str | None) -> int:
     """Runs a race by its command line, prints and keeps its result; 1 where a goal is missed."""
     args = asked(race, text)
+    around = {name: value for name, value in vars(args).items() if name in CONDITIONS}
+    around |= {"machine": machine(), "load": round(os.getloadavg()[0], 1)}
     result = {"name": race.name, **race.measure(args)}
-    print(json.dumps({"machine": machine(), **result}, allow_nan=False), flush=True)
+    result |= {name: value for name, value in around.items() if name not in result}
+    print(json.dumps(result, allow_nan=False), flush=True)
     if args.kept is not None:
         keep(result, args.kept / f"{race.name}.json")
     if getattr(args, "json", None):
@@ -106,8 +107,14 @@ def run(race: Race, text: str | None) -> int:
     return int(not args.quick and any(map(missed, race.goals(result))))
 
 
+def known(name: str) -> dict[str, Any]:
+    """The kept result of a race; empty if there is none."""
+    file = RESULTS / f"{name}.json"
+    result: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return result
+
+
 def keep(result: Result, path: Path) -> None:
-    """Writes a result, with the machine it is of, as JSON."""
+    """Writes a result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": machine(), **result}, indent=1, allow_nan=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -9,7 +9,6 @@ and a summary: ``ratio`` is the last variant's median KID as a share of the defa
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -20,13 +19,13 @@ from typing import Any
 import ganvae
 from benchmarks.fetch import PACKAGES, fetch
 from benchmarks.ours import parsed
-from benchmarks.race import Race, Result
+from benchmarks.race import Args, Race, Result
 
 FIGURES = ("kid", "coverage", "recall", "mse")
 BASE = "data.size=32,data.resize=pad,data.background=black"
 
 
-def train(variant: Mapping[str, str], args: argparse.Namespace, seed: int) -> dict[str, Any]:
+def train(variant: Mapping[str, str], args: Args, seed: int) -> dict[str, Any]:
     """Trains and judges one variant; its scores and how far it came."""
     settings = {
         **parsed(args.base), "evaluation.samples": args.samples, "training.evaluations": 0,
@@ -43,7 +42,7 @@ def train(variant: Mapping[str, str], args: argparse.Namespace, seed: int) -> di
     return {"variant": variant, "seed": seed, "steps": run.step, "seconds": run.seconds, **scores}
 
 
-def measure(args: argparse.Namespace) -> Result:
+def measure(args: Args) -> Result:
     """Trains all variants in every round."""
     variants = [{}, *map(parsed, args.variant)]
     results = []

@@ -76,9 +76,6 @@ def leaves(value: Mapping[str, Any], home: str = "") -> Iterator[tuple[str, Any]
             yield f"{home}{key}", part
 
 
-# -- pictures ---------------------------------------------------------------------------------
-
-
 def show(name: str, images: Tensor, columns: int, kept: Path | None) -> None:
     """Keeps images (B, C, H, W) in [-1, 1] as the picture of a race, so many a row.
 

@@ -1,32 +1,17 @@
-"""Does the default train whatever the seed? Short runs on three data sets, judged one by one.
-
-Twenty seeds of the default objective on Fashion-MNIST at its own 28 px, the embedded digits and
-CIFAR-10 at 32 px, and a few at three times and a third of the learning rate. Budgets are best
-given in steps: by the clock a busy machine decides how far each gets. A run is healthy if no
-step was skipped for not being finite, nothing was rolled back, no alarm was given, its held-out
-KID is below that of the untrained networks, and its samples are various. ``ratio`` is the share
-of healthy runs (goal: 1).
-"""
+"""Does the default train whatever the seed? Short runs on three data sets, judged one by one."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import ours
 from benchmarks.cells import Cell, by_name, minutes
-from benchmarks.ours import ALARMS
-from benchmarks.race import Race, Result, goal
+from benchmarks.race import Args, Race, Result, goal
 from benchmarks.sections import Pictures, shown, table
-from ganvae import config, metrics
-from ganvae.errors import DivergedError
-from ganvae.training import log
 
 GOAL = 1.0
 SETS: dict[str, dict[str, Any]] = {
@@ -40,46 +25,7 @@ VARIOUS = 0.2
 """Mean distance between two samples over that of held-out images, below which they are alike."""
 
 
-def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Trains and judges one run.
-
-    settings: ``data``, a data set's name; ``config``
-    """
-    chosen = ours.located(settings)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "run")
-        trainer = ours.trainer(chosen, out)
-        try:
-            result = trainer.run()
-        except DivergedError as error:
-            return {"diverged": str(error).replace(str(out), "the run"), **told(out)}
-        figures = metrics.evaluate(
-            result.model, trainer.data, chosen.evaluation, training=False,
-            seed=chosen.training.seed,
-        )["figures"]  # fmt: skip
-        kept = ("kid", "coverage", "diversity", "mse")
-        return {
-            "diverged": None,
-            "steps": result.position.step,
-            "rollbacks": result.position.rollbacks,
-            "kid_error": figures["kid"]["error"],
-            **{key: figures[key]["value"] for key in kept if key in figures},
-            **told(out),
-        }
-
-
-def is_alarm(text: str) -> bool:
-    """Whether an event of a run's log is one of the guard's alarms."""
-    return any(text.rstrip().endswith(alarm.rpartition("}")[2].strip()) for alarm in ALARMS)
-
-
-def told(out: Path) -> dict[str, list[str]]:
-    """Alarms and skipped steps in a run's log."""
-    events = [line["event"] for line in log.read(out / "metrics.jsonl") if "event" in line]
-    return {
-        "alarms": [text for text in events if is_alarm(text)],
-        "skipped": [text for text in events if "skipped: not finite" in text],
-    }
+cell = ours.train
 
 
 def ailments(run: Result, untrained: float | None) -> list[str]:
@@ -100,36 +46,20 @@ def ailments(run: Result, untrained: float | None) -> list[str]:
     return [what for what, is_so in found.items() if is_so]
 
 
-# -- the grid and its result -------------------------------------------------------------------
-
-
-def one(data: str, label: str, seed: int, args: argparse.Namespace, **training: Any) -> Cell:
-    """The cell of one run.
-
-    training: settings of the section ``training``
-    """
-    given = {
-        **ours.SCORED, **SETS[data], "training.budget": args.budget, "training.seed": seed,
-        "training.threads": args.threads, "evaluation.samples": args.samples,
-    }  # fmt: skip
-    given |= {f"training.{name}": value for name, value in training.items()}
-    chosen = config.as_dict(ours.completed(given))
-    settings = {"data": data, "config": chosen, "threads": args.threads}
-    return Cell("stability", f"{data}-{label}-{seed}", settings)
-
-
-def grid(args: argparse.Namespace) -> dict[tuple[str, str, int], Cell]:
+def grid(args: Args) -> dict[tuple[str, str, int], Cell]:
     """All cells by data set, kind (a learning rate's factor, or "untrained") and seed."""
+    plan = ours.Plan(args.budget, args.seeds, args.samples, args.threads, marks=())
     cells = {}
     for data in args.data:
-        still = one(data, "untrained", 0, args, lr_scale=0.0, budget="4steps")
-        cells[data, "untrained", 0] = still
-        for seed in range(args.seeds):
-            cells[data, "1", seed] = one(data, "default", seed, args)
+        wanted = [("untrained", "untrained", 0, {"lr_scale": 0.0, "budget": "4steps"})]
+        wanted += [("1", "default", seed, {}) for seed in range(args.seeds)]
         for factor, scale in RATES.items():
-            for seed in range(args.rates):
-                label = f"lr-{'up' if scale > 1 else 'down'}"
-                cells[data, factor, seed] = one(data, label, seed, args, lr_scale=scale)
+            label = f"lr-{'up' if scale > 1 else 'down'}"
+            wanted += [(factor, label, s, {"lr_scale": scale}) for s in range(args.rates)]
+        for kind, label, seed, training in wanted:
+            chosen = ours.complete(None, SETS[data], plan, seed, **training)
+            settings = {"data": data, "config": chosen, "threads": args.threads}
+            cells[data, kind, seed] = Cell("stability", f"{data}-{label}-{seed}", settings)
     return cells
 
 
@@ -138,12 +68,10 @@ def spread(kids: Sequence[float]) -> dict[str, Any]:
     middle = statistics.median(kids)
     quartiles = statistics.quantiles(kids, method="inclusive") if len(kids) > 1 else [middle] * 3
     return {
-        "median": middle,
-        "least": min(kids),
-        "largest": max(kids),
+        "median": middle, "least": min(kids), "largest": max(kids),
         "between_quartiles": round(quartiles[2] - quartiles[0], 5),
         "largest_over_median": round(max(kids) / middle, 3) if middle > 0 else None,
-    }
+    }  # fmt: skip
 
 
 def group(runs: Mapping[int, Result], untrained: float | None) -> dict[str, Any]:
@@ -168,7 +96,7 @@ def healthy(groups: Sequence[Result]) -> float:
     return round(sum(g["healthy"] for g in groups) / sum(g["runs"] for g in groups), 4)
 
 
-def summary(results: Mapping[tuple[str, str, int], Result], args: argparse.Namespace) -> Result:
+def summary(results: Mapping[tuple[str, str, int], Result], args: Args) -> Result:
     """The race's result from its cells' results, keyed as :func:`grid` keys them."""
     by_data: dict[str, dict[str, Any]] = {}
     by_kind: dict[str, list[Result]] = {}
@@ -180,25 +108,19 @@ def summary(results: Mapping[tuple[str, str, int], Result], args: argparse.Names
             if runs:
                 by_data[data][f"learning rate x {kind}"] = group(runs, untrained)
                 by_kind.setdefault(kind, []).append(group(runs, untrained))
+    goals = [
+        goal(f"share of healthy runs, learning rate x {kind}", healthy(groups), GOAL)
+        for kind, groups in by_kind.items()
+    ]
     return {
-        "name": "stability",
+        "name": "stability", "goal": GOAL, "goals": goals, "data": by_data, "various": VARIOUS,
         "ratio": healthy([one for groups in by_kind.values() for one in groups]),
-        "goal": GOAL,
-        "goals": [
-            goal(f"share of healthy runs, learning rate x {kind}", healthy(groups), GOAL)
-            for kind, groups in by_kind.items()
-        ],
-        "data": by_data,
-        "budget": args.budget,
-        "samples": args.samples,
-        "various": VARIOUS,
-        "threads": args.threads,
+        "budget": args.budget, "samples": args.samples, "threads": args.threads,
         "minutes": minutes(results.values()),
-    }
+    }  # fmt: skip
 
 
 def section(result: Result, pictures: Pictures) -> str:
-    """Its section of the page."""
     rows = []
     for data, found in result["data"].items():
         for name, one in found.items():

@@ -1,18 +1,12 @@
-"""How long ``--help`` takes, of ganvae and of each of its commands; goal: 0.3 s, without torch.
-
-Every command is a new process, as a person starts it. They take turns, ten times, and the slowest
-command's median counts: ``ratio`` is its share of 0.3 s.
-"""
+"""How long ``--help`` takes, of ganvae and of each of its commands; goal: 0.3 s, without torch."""
 
 from __future__ import annotations
 
-import argparse
-import os
 import subprocess
 import sys
 from functools import partial
 
-from benchmarks.race import Race, Result
+from benchmarks.race import Args, Race, Result
 from benchmarks.timing import median, turns
 from ganvae.cli import app
 
@@ -30,7 +24,7 @@ def run(*arguments: str) -> None:
         sys.exit(f"{' '.join(arguments[-2:])}: {done.stderr.strip()}")
 
 
-def measure(args: argparse.Namespace) -> Result:
+def measure(args: Args) -> Result:
     """Starts every help there is, so many times."""
     helps = [["--help"], *([name, "--help"] for name in app if not name.startswith("-"))]
     for words in helps:
@@ -40,22 +34,14 @@ def measure(args: argparse.Namespace) -> Result:
     wall = {name: median(found) for name, found in taken.items()}
     slowest = max(wall, key=wall.__getitem__)
     return {
-        "ratio": round(wall[slowest] / GOAL_S, 3),
-        "goal": 1.0,
-        "goal_s": GOAL_S,
-        "slowest": slowest,
+        "ratio": round(wall[slowest] / GOAL_S, 3), "goal": 1.0, "goal_s": GOAL_S,
+        "slowest": slowest, "torch_imported": False, "times": args.times,
         "wall_s": {name: round(value, 3) for name, value in wall.items()},
         "cpu_s": {name: round(median(found, "cpu"), 3) for name, found in taken.items()},
-        "torch_imported": False,
-        "times": args.times,
-        "load": round(os.getloadavg()[0], 1),
-    }
+    }  # fmt: skip
 
 
 RACE = Race(
-    name="startup",
-    measure=measure,
-    options={"--times": 10},
-    figure="slowest command's `--help` over .3 s",
-    better="lower",
-)
+    name="startup", measure=measure, options={"--times": 10},
+    figure="slowest command's `--help` over .3 s", better="lower",
+)  # fmt: skip

@@ -1,23 +1,7 @@
-"""A training step of vae_gan against one of pythae's VAEGAN on the same networks; goal: 3 times.
-
-Both get copies of the same DCGAN-like encoder, decoder and discriminator, the same images and the
-same number of threads, and take turns of eight steps in one process. Each computes as it does by
-default: the peer in float32, ours in bfloat16 where the processor has instructions for it (AMX);
-``ours_float32`` is without. Ours is ``vae_gan``
-through the training engine (clipping, the check that all is finite, the copy to go back to), the
-peer its own trainer's loop. Both compute the KL divergence, the distance of D's features, and the
-game of both players, and move all three networks at every step: the peer's rule for leaving out
-moves is switched off. Ours also plays the game with reconstructions, as the paper has it; the peer
-does not. ``ours`` is without gradient penalties, as the peer is, ``ours_penalised`` with the
-default ones (R1 and R2 at every eighth step).
-
-``ratio`` is ours/peer in images a second at 32 px, ``ratio_64`` at 64 px: medians over rounds.
-``bound`` is what it would be if each of our convolutions were as fast as a large matrix product.
-"""
+"""A step of vae_gan against one of pythae's VAEGAN on the same networks; goal: 3 times."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,8 +13,8 @@ from torch import Tensor, nn
 
 from benchmarks.cells import Cell, by_name
 from benchmarks.flops import Recorder
-from benchmarks.race import Race, Result, goal
-from benchmarks.timing import median, share, turns
+from benchmarks.race import Args, Race, Result, goal
+from benchmarks.timing import both, median, turns
 from ganvae import objectives
 from ganvae.networks.prior import NormalPrior
 from ganvae.objectives.vae_gan import VAEGAN
@@ -47,8 +31,7 @@ class Encoder(nn.Module):
 
     def __init__(self, shape: Shape):
         super().__init__()
-        self.trunk = _down(shape, normalise=True)
-        self.head = nn.LazyLinear(2 * shape.latent)
+        self.trunk, self.head = _down(shape, normalise=True), nn.LazyLinear(2 * shape.latent)
 
     def forward(self, x: Tensor) -> Posterior:
         """q(z|x)."""
@@ -64,12 +47,11 @@ class Decoder(nn.Module):
         channels = _widths(shape)[::-1]
         self.head = nn.Linear(shape.latent, channels[0] * 16)
         layers: list[nn.Module] = [nn.Unflatten(1, (channels[0], 4, 4))]
-        for before, after in pairwise(channels):
+        for before, after in pairwise([*channels, shape.channels]):
+            last = before == WIDTH
             layers += [nn.BatchNorm2d(before), nn.ReLU()]
-            layers.append(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False))
-        layers += [nn.BatchNorm2d(WIDTH), nn.ReLU()]
-        layers += [nn.ConvTranspose2d(WIDTH, shape.channels, 4, 2, 1), nn.Tanh()]
-        self.body = nn.Sequential(*layers)
+            layers.append(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=last))
+        self.body = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
         """The image of each z."""
@@ -81,8 +63,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, shape: Shape):
         super().__init__()
-        self.trunk = _down(shape, normalise=False)
-        self.head = nn.LazyLinear(1)
+        self.trunk, self.head = _down(shape, normalise=False), nn.LazyLinear(1)
 
     def forward(self, x: Tensor, features: bool = False) -> Any:
         """Logits (B,); with ``features`` also the last convolution's output, flattened."""
@@ -98,13 +79,11 @@ def _widths(shape: Shape) -> list[int]:
 
 def _down(shape: Shape, normalise: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
-    before = shape.channels
-    for after in _widths(shape):
+    for before, after in pairwise([shape.channels, *_widths(shape)]):
         normed = normalise and before != shape.channels  # DCGAN: not after the first one
         layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=not normed))
         layers += [nn.BatchNorm2d(after)] if normed else []
         layers.append(nn.LeakyReLU(0.2))
-        before = after
     return nn.Sequential(*layers)
 
 
@@ -112,11 +91,8 @@ def networks(size: int) -> tuple[Shape, dict[str, nn.Module]]:
     """New networks for size × size × 3."""
     torch.manual_seed(0)
     shape = Shape(channels=3, height=size, width=size, latent=LATENT)
-    nets = {
-        "encoder": Encoder(shape),
-        "decoder": Decoder(shape),
-        "discriminator": Discriminator(shape),
-    }
+    kinds = {"encoder": Encoder, "decoder": Decoder, "discriminator": Discriminator}
+    nets = {role: kind(shape) for role, kind in kinds.items()}
     x = torch.zeros(2, *shape.image)
     nets["encoder"](x), nets["discriminator"](x)  # heads that learn their size
     for name, parameter in ((n, p) for net in nets.values() for n, p in net.named_parameters()):
@@ -129,11 +105,7 @@ class Ours:
     """The objective through the engine, as the trainer does it."""
 
     def __init__(
-        self,
-        objective: VAEGAN,
-        shape: Shape,
-        nets: Mapping[str, nn.Module],
-        bf16: bool = False,
+        self, objective: VAEGAN, shape: Shape, nets: Mapping[str, nn.Module], bf16: bool = False
     ):
         self.objective, self.done = objective, 0
         self.nets = {**copy.deepcopy(dict(nets)), "prior": NormalPrior(shape.latent)}
@@ -145,23 +117,21 @@ class Ours:
     def steps(self, images: list[Tensor]) -> None:
         """A step for each batch of images."""
         for x in images:
-            noise = Noise(1, self.done, total=len(x))
-            batch = Batch(image=x, noise=noise)
-            clock = Clock(step=self.done)
-            outcome = self.engine.step([self.objective.step(self.nets, batch, clock)], rate=0.5)
+            batch = Batch(image=x, noise=Noise(1, self.done, total=len(x)))
+            step = self.objective.step(self.nets, batch, Clock(step=self.done))
+            outcome = self.engine.step([step], rate=0.5)
             assert outcome.ok, outcome.losses
             self.done += 1
 
 
 def sides(size: int) -> dict[str, Callable[[], object]]:
     """A turn of each contestant at one size, on the same images."""
-    from benchmarks import peer
+    from benchmarks.peer import Peer
 
     shape, nets = networks(size)
     images = [Noise(0, i, total=BATCH).uniform(*shape.image) * 2 - 1 for i in range(TURN)]
     last = [x.contiguous(memory_format=torch.channels_last) for x in images]
-    settings = peer.Settings(layer=peer.FEATURES, margin=1e9)  # no move is left out
-    theirs = peer.wrapped(shape, nets, settings)
+    theirs = Peer(shape, nets, margin=1e9)  # no move is left out
     made: dict[str, Callable[[], object]] = {
         "peer": lambda: theirs.steps([theirs.batch(x) for x in images])
     }
@@ -201,15 +171,13 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
             "gflop_per_second": round(speed * flop[name] / 1e9, 1),
         }
         if name != "peer":
-            found[name] |= {
-                "ratio": round(share(taken["peer"], taken[name]), 3),
-                "ratio_cpu": round(share(taken["peer"], taken[name], "cpu"), 3),
-                "bound": round(product * 1e9 / flop[name] * median(taken["peer"]) / images, 3),
-            }
+            found[name] |= both("ratio", taken["peer"], taken[name], digits=3)
+            fastest = product * 1e9 / flop[name]
+            found[name]["bound"] = round(fastest * median(taken["peer"]) / images, 3)
     return found
 
 
-def measure(args: argparse.Namespace) -> Result:
+def measure(args: Args) -> Result:
     """A cell for each size; quickly 32 px alone."""
     given = {"rounds": args.rounds, "threads": args.threads}
     sizes = (32,) if args.quick else (32, 64)
@@ -218,13 +186,11 @@ def measure(args: argparse.Namespace) -> Result:
     ratios = {size: one["ours"]["ratio"] for size, one in results.items()}
     what = "images/s of vae_gan at {} px, as a multiple of pythae's VAEGAN"
     return {
-        "ratio": ratios[32],
-        "goal": GOAL,
+        "ratio": ratios[32], "goal": GOAL, "batch": BATCH,
         **{f"ratio_{size}": ratio for size, ratio in ratios.items() if size != 32},
         "goals": [goal(what.format(size), ratio, GOAL) for size, ratio in ratios.items()],
-        "batch": BATCH,
         "sizes": {str(size): one for size, one in results.items()},
-    }
+    }  # fmt: skip
 
 
 RACE = Race(

@@ -62,6 +62,12 @@ def share(a: Sequence[Watch], b: Sequence[Watch], clock: str = "wall") -> float:
     return statistics.median(getattr(x, clock) / max(getattr(y, clock), 1e-9) for x, y in pairs)
 
 
+def both(name: str, a: Sequence[Watch], b: Sequence[Watch], digits: int = 4) -> dict[str, float]:
+    """The time of ``a`` over that of ``b`` by both clocks: ``NAME`` and ``NAME_cpu``."""
+    clocks = {name: "wall", f"{name}_cpu": "cpu"}
+    return {key: round(share(a, b, clock), digits) for key, clock in clocks.items()}
+
+
 def memory() -> dict[str, float]:
     """MB that this process holds, and that it held at most."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()

@@ -1,17 +1,8 @@
-"""What using a model costs beside its networks: generating, encoding a folder, evaluating.
-
-Each is raced, taking turns in one process with the default's networks at 32 px, against what
-cannot be left out: images generated (as 8-bit pixels) against the generator's forward pass alone
-at its best batch; a folder encoded against the same folder decoded and nothing else; an
-evaluation, features of real images known, against the judge's features of as many images.
-``ratio`` is the images a second that generating reaches as a share of the forward pass's (goal:
-at least .9). Goals of the others: at least .9 of the decoding, at most twice the features.
-"""
+"""What using a model costs beside its networks: generating, encoding a folder, evaluating."""
 
 from __future__ import annotations
 
-import argparse
-import shutil
+import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -19,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from benchmarks import ours
-from benchmarks.cells import Cell, by_name
+from benchmarks.cells import Cell, bare, by_name
 from benchmarks.data import photographs
 from benchmarks.fetch import fetch
 from benchmarks.race import Race, Result, goal
-from benchmarks.timing import Watch, median, share, turns
+from benchmarks.timing import Watch, both, median, share, turns
 from ganvae import config, metrics, tasks
 from ganvae.data import Data
 from ganvae.metrics import judge as judges
@@ -41,11 +33,12 @@ BATCHES = (64, 128, 256)
 """Batches of the bare forward pass, of which the fastest counts."""
 PHOTOS = {"photographs": 1280, "small photographs": 384}
 """Side in pixels of the JPEG files that are encoded."""
+Calls = dict[str, Callable[[], object]]
 
 
 def rates(taken: Mapping[str, Sequence[Watch]], n: int) -> dict[str, float]:
     """Images a second of each, by the median round."""
-    return {name: round(n / median(found), 1) for name, found in taken.items()}
+    return {name: round(n / median(watches), 1) for name, watches in taken.items()}
 
 
 @cache
@@ -62,7 +55,15 @@ def trained() -> tuple[Model, Data]:
         return trainer.run().model, trainer.data
 
 
-# -- the three races ---------------------------------------------------------------------------
+class Given(Model):
+    """A model whose images are made already: what is left of generating is to write them."""
+
+    def __init__(self, other: Model):
+        super().__init__(other.networks, other.info)
+        self.block = other.generate(256)
+
+    def generate(self, n: int, *args: Any, **kwargs: Any) -> Tensor:
+        return self.block[:n]
 
 
 def generating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def generating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     (model, data), n = trained(), settings["n"]
     if settings["priors"]:
         model.offer({role: fit.prior for role, fit in fit_priors(model, data.train).items()})
-    z, G, given = model.latents(n), model.networks[model.info.generator], _Given(model)
+    z, G, given = model.latents(n), model.networks[model.info.generator], Given(model)
 
     @torch.inference_mode()
     def forward(batch: int) -> None:
@@ -87,37 +88,22 @@ def generating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         for _ in blocks(draw, n, batch=at_once(model)):
             pass
 
-    calls: dict[str, Callable[[], object]] = {
-        **{f"forward {batch}": partial(forward, batch) for batch in BATCHES},
-        **{prior: partial(verb, prior) for prior in model.priors},
-        "files": lambda: tasks.generate(model, n, folder / "made"),
-        "write": lambda: tasks.generate(given, n, folder / "given"),
-    }
+    forwards: Calls = {f"forward {batch}": partial(forward, batch) for batch in BATCHES}
+    calls = forwards | {prior: partial(verb, prior) for prior in model.priors}
+    calls["files"] = lambda: tasks.generate(model, n, folder / "made")
+    calls["write"] = lambda: tasks.generate(given, n, folder / "given")
     taken = turns(calls, settings["rounds"])
-    found = rates(taken, n)
-    best = max((f"forward {batch}" for batch in BATCHES), key=found.__getitem__)
-    own = next(iter(model.priors))
+    speeds = rates(taken, n)
+    best = max(forwards, key=speeds.__getitem__)
     of_best = {name: round(1 / share(taken[name], taken[best]), 4) for name in taken}
     return {
-        "share": of_best[own],
-        "share_cpu": round(1 / share(taken[own], taken[best], "cpu"), 4),
+        **both("share", taken[best], taken[next(iter(model.priors))]),
         "share_by_prior": {prior: of_best[prior] for prior in model.priors},
         "share_with_files": of_best["files"],
         "share_writing_alone": of_best["write"],
         "forward": best,
-        "images_per_s": found,
+        "images_per_s": speeds,
     }
-
-
-class _Given(Model):
-    """A model whose images are made already: what is left of generating is to write them."""
-
-    def __init__(self, other: Model):
-        super().__init__(other.networks, other.info)
-        self.block = other.generate(256)
-
-    def generate(self, n: int, *args: Any, **kwargs: Any) -> Tensor:
-        return self.block[:n]
 
 
 def encoding(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -127,31 +113,22 @@ def encoding(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """
     (model, _), n, kind = trained(), settings["n"], settings["kind"]
     files = folder / "files"
+    files.mkdir()
     write_files(files, n, PHOTOS.get(kind, model.shape[1]), "JPEG" if kind in PHOTOS else "PNG")
-    calls: dict[str, Callable[[], object]] = {
-        "decode": lambda: list(Reader(model, files)),
-        "encode": lambda: tasks.encode(model, files, folder / "latents.npz"),
-    }
+    calls: Calls = {"decode": lambda: list(Reader(model, files))}
+    calls["encode"] = lambda: tasks.encode(model, files, folder / "latents.npz")
     taken = turns(calls, settings["rounds"])
-    return {
-        "share": round(share(taken["decode"], taken["encode"]), 4),
-        "share_cpu": round(share(taken["decode"], taken["encode"], "cpu"), 4),
-        "images_per_s": rates(taken, n),
-    }
+    return {**both("share", taken["decode"], taken["encode"]), "images_per_s": rates(taken, n)}
 
 
 def write_files(folder: Path, n: int, size: int, form: str) -> None:
     """n files of a few dozen synthetic images."""
-    from PIL import Image
-
-    folder.mkdir(exist_ok=True)
-    some = photographs(min(n, 32), size)
+    drafts = [io.BytesIO() for _ in range(min(n, 32))]
+    for pixels, draft in zip(photographs(len(drafts), size), drafts):
+        Image.fromarray(pixels).save(draft, format=form, quality=90)
     for number in range(n):
-        path = folder / f"{number:06d}.{form.lower()}"
-        if number < len(some):
-            Image.fromarray(some[number]).save(path, format=form, quality=90)
-        else:
-            shutil.copyfile(folder / f"{number % len(some):06d}.{form.lower()}", path)
+        draft = drafts[number % len(drafts)]
+        (folder / f"{number:06d}.{form.lower()}").write_bytes(draft.getvalue())
 
 
 def evaluating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -169,23 +146,18 @@ def evaluating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         last.update(metrics.evaluate(model, data, chosen, judge=judge, cache_folder=folder))
 
     first = Watch.of(evaluate)
-    calls: dict[str, Callable[[], object]] = {
-        "features": lambda: judge.extract(images.split(CHUNK)), "evaluation": evaluate,
-    }  # fmt: skip
-    taken = turns(calls, settings["rounds"])
+    calls: Calls = {"features": lambda: judge.extract(images.split(CHUNK))}
+    taken = turns(calls | {"evaluation": evaluate}, settings["rounds"])
     figures = last["figures"]
     parts = {"samples and distances": "kid", "reconstruction": "mse", "likelihood": "elbo",
              "copies": "copies"}  # fmt: skip
     seconds = {what: figures[key]["seconds"] for what, key in parts.items() if key in figures}
     seconds["training against held-out"] = last["reference"]["kid"]["seconds"]
     return {
-        "times": round(share(taken["evaluation"], taken["features"]), 4),
-        "times_cpu": round(share(taken["evaluation"], taken["features"], "cpu"), 4),
-        "seconds": {name: round(median(found), 3) for name, found in taken.items()},
-        "first_s": round(first.wall, 3),
-        "part_s": seconds,
-        "samples": last["n_generated"],
-    }
+        **both("times", taken["evaluation"], taken["features"]),
+        "seconds": {name: round(median(watches), 3) for name, watches in taken.items()},
+        "first_s": round(first.wall, 3), "part_s": seconds, "samples": last["n_generated"],
+    }  # fmt: skip
 
 
 def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,9 +166,6 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     races = {"generate": generating, "encode": encoding, "evaluate": evaluating}
     with tempfile.TemporaryDirectory() as folder:
         return races[settings["what"]](settings, Path(folder))
-
-
-# -- the result --------------------------------------------------------------------------------
 
 
 def cells(quick: bool, threads: int) -> dict[str, Cell]:
@@ -221,36 +190,23 @@ def cells(quick: bool, threads: int) -> dict[str, Cell]:
     return found
 
 
-def summary(results: Mapping[str, Result], threads: int) -> Result:
+def summary(results: Mapping[str, Result]) -> Result:
     """The race's result from its cells' results by name."""
     generate, evaluate = results["generate"], results["evaluate"]
-    what = "photographs encoded a second, {:,} px JPEG, of those decoded"
-    last = f"evaluation of {evaluate['samples']:,} samples, of their features' time"
-    aside = ("settings", "machine", "label")
-    return {
-        "name": "use",
-        "ratio": generate["share"],
-        "goal": GENERATE,
-        "goals": [
-            goal("images generated a second, of the forward pass's", generate["share"], GENERATE),
-            *(
-                goal(what.format(side), results[kind]["share"], ENCODE)
-                for kind, side in PHOTOS.items()
-                if kind in results
-            ),
-            goal(last, evaluate["times"], EVALUATE, "lower"),
-        ],
-        "cells": {
-            name: {key: one[key] for key in one if key not in aside}
-            for name, one in results.items()
-        },
-        "threads": threads,
-    }
+    goals = [goal("images generated a second, of the forward pass's", generate["share"], GENERATE)]
+    for kind, side in PHOTOS.items():
+        if kind in results:
+            what = f"photographs encoded a second, {side:,} px JPEG, of those decoded"
+            goals.append(goal(what, results[kind]["share"], ENCODE))
+    what = f"evaluation of {evaluate['samples']:,} samples, of their features' time"
+    goals.append(goal(what, evaluate["times"], EVALUATE, "lower"))
+    shown = {name: bare(one) for name, one in results.items()}
+    return {"ratio": generate["share"], "goal": GENERATE, "goals": goals, "cells": shown}
 
 
-def measure(args: argparse.Namespace) -> Result:
-    """All cells, or the quick ones."""
-    return summary(by_name(cells(args.quick, args.threads), args.kept), args.threads)
-
-
-RACE = Race(name="use", measure=measure, options={"--threads": torch.get_num_threads()}, quick={})
+RACE = Race(
+    name="use",
+    measure=lambda args: summary(by_name(cells(args.quick, args.threads), args.kept)),
+    options={"--threads": torch.get_num_threads()},
+    quick={},
+)

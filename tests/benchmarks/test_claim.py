@@ -88,7 +88,9 @@ def test_fitting_is_in_the_time_and_judging_is_not(
     monkeypatch.setattr(ours, "judged", slow_judge)
     chosen = small(images, "vae")
     course = Course((0.5,), None)  # type: ignore[arg-type]
-    result = ours.trainer(chosen, tmp_path / "run", course).run()
+    trainer = ours.trainer(chosen, tmp_path / "run", course)
+    trainer.concludes_in_time = True
+    result = trainer.run()
     assert course.points[0]["seconds"] == 100.0
     assert result.position.seconds == 100.0
 

@@ -190,7 +190,6 @@ def test_a_data_set_that_does_not_run_keeps_its_figures(
     chosen = {"peer_own": Chosen("mlp"), "peer_ours": Chosen("ours")}
     one = {**result(40.0, 0.04), "load": [1.0, 2.0], "wall_s": 60.0}
     mine = {**result(2.0, 0.01), "load": [1.0, 2.0], "wall_s": 60.0}
-    monkeypatch.setattr(quality, "RESULTS", tmp_path)
     monkeypatch.setattr(race, "RESULTS", tmp_path)
     monkeypatch.setattr(quality, "searched", lambda *given: (chosen, []))
     monkeypatch.setattr(claim, "sheet", lambda *given: None)

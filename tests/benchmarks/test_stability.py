@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.ours import ALARMS
-from benchmarks.stability import RATES, SETS, ailments, grid, is_alarm, spread, summary
+from benchmarks.ours import ALARMS, is_alarm
+from benchmarks.stability import RATES, SETS, ailments, grid, spread, summary
 from ganvae.training.guard import Alarms
 
 WELL = {

@@ -39,7 +39,7 @@ def test_the_result_says_what_was_asked():
         "photographs": {"share": 0.91},
         "evaluate": {"times": 3.0, "samples": 10_000},
     }
-    result = use.summary(found, 2)
+    result = use.summary(found)
     assert (result["ratio"], result["goal"]) == (0.95, 0.9)
     assert [missed(goal) for goal in result["goals"]] == [False, False, True]
     assert "settings" not in result["cells"]["generate"]

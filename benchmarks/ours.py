@@ -133,7 +133,7 @@ class Watched(Trainer):
 
     def seldom(self) -> dict[str, Callable[[], object]]:
         """What it does seldom, to be timed alone."""
-        return {"preview_s": self._preview, "checkpoint_s": self._save}
+        return {"preview_s": lambda: self._look({"preview"}), "checkpoint_s": self._save}
 
     def name_ranges(self, prefix: str) -> None:
         """Makes ranges of the profiler of its parts, with names that begin so."""

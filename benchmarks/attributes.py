@@ -1,42 +1,33 @@
-"""Attribute arithmetic: does moving along a class's direction change the class, and little else?
-
-A ``vae``-family model is trained on Fashion-MNIST; the direction to each class is the mean latent
-of its training images less that of another class. Held-out images of the other class are moved by
-it. A classifier that was trained apart, on real images alone, says what they have become.
-``ratio`` is the share that became the class meant (goal: at least .8) after one and a half times
-the way between the means; other amounts are told, too. ``outside`` is the mean squared difference
-to the plain reconstruction where the mean images of both classes are nearly alike (a tenth of
-their largest difference), ``inside`` that elsewhere.
-"""
+"""Attribute arithmetic: does moving along a class's direction change the class and little else?"""
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Sequence
+from functools import partial
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import record, show
+from benchmarks import ours
 from benchmarks.fetch import fetch
-from ganvae import api, config
+from benchmarks.race import Args, Race, Result
+from benchmarks.sections import figures, show
 from ganvae.data import Data, Images, open_data
 from ganvae.models import Model
 
 GOAL = 0.8
 AMOUNTS = (1.0, 1.5, 2.0)
+Mean = tuple[Tensor, Tensor]
+"""Of a class: its latent and its image."""
 
 
 def classifier(images: Images, seconds: int, seed: int) -> nn.Module:
     """A small convolutional network, trained on real images."""
     torch.manual_seed(seed)
-    channels = images.shape[0]
     net = nn.Sequential(
-        nn.Conv2d(channels, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
+        nn.Conv2d(images.shape[0], 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
         nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
         nn.Dropout(0.3), nn.Linear(1024, 10),
     )  # fmt: skip
@@ -45,9 +36,8 @@ def classifier(images: Images, seconds: int, seed: int) -> nn.Module:
     chance = np.random.default_rng(seed)
     for _ in range(60 * seconds):
         rows = chance.integers(0, len(images), 64)
-        loss = nn.functional.cross_entropy(
-            net(images.images(rows)), torch.from_numpy(images.labels[rows].astype(np.int64))
-        )
+        labels = torch.from_numpy(images.labels[rows].astype(np.int64))
+        loss = nn.functional.cross_entropy(net(images.images(rows)), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -60,34 +50,27 @@ def judged(net: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([net(part).argmax(1) for part in x.split(256)])
 
 
-def means(model: Model, data: Data, count: int) -> list[tuple[Tensor, Tensor]]:
-    """Each class's mean latent and mean image, over ``count`` training images."""
+def means(model: Model, data: Data, count: int) -> list[Mean]:
+    """Each class's means over ``count`` training images."""
     assert data.train.labels is not None
-    found = []
+    by_class = []
     for y in range(len(data.classes)):
         x = data.train.images(np.flatnonzero(data.train.labels == y)[:count])
-        found.append((model.encode(x).mean.mean(0), x.mean(0)))
-    return found
+        by_class.append((model.encode(x).mean.mean(0), x.mean(0)))
+    return by_class
 
 
 def moved(
-    model: Model,
-    net: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    of_class: Sequence[tuple[Tensor, Tensor]],
-    count: int,
-    amount: float,
+    model: Model, net: nn.Module, by_class: Sequence[Tensor], means: Sequence[Mean], amount: float
 ) -> dict[str, float]:
-    """What became of ``count`` images a class, moved towards every other class.
+    """What became of images of each class, moved towards every other class.
 
-    of_class: :func:`means`
     amount: 1 is from one class's mean to the other's
     """
     became, inside, outside = [], [], []
-    for a, b in permutations(range(len(of_class)), 2):
-        z = model.encode(images[labels == a][:count]).mean
-        (z_a, x_a), (z_b, x_b) = of_class[a], of_class[b]
+    for a, b in permutations(range(len(means)), 2):
+        z = model.encode(by_class[a]).mean
+        (z_a, x_a), (z_b, x_b) = means[a], means[b]
         before, after = model.decode(z), model.decode(z + amount * (z_b - z_a))
         became.append((judged(net, after) == b).float().mean())
         gap = (x_b - x_a).abs()
@@ -104,65 +87,59 @@ def moved(
     }
 
 
-def sheet(
-    model: Model, images: Tensor, of_class: Sequence[tuple[Tensor, Tensor]], amount: float
-) -> Tensor:
+def sheet(model: Model, images: Tensor, means: Sequence[Mean], amount: float) -> Tensor:
     """An image of each class, its reconstruction, and it moved towards every class in turn.
 
     images: one of each class, (C, ...); the result has C rows of 2 + C images
     """
     rows = []
-    for x, (z_a, _) in zip(images, of_class):
+    for x, (z_a, _) in zip(images, means):
         z = model.encode(x[None]).mean
-        moves = torch.stack([amount * (z_b - z_a) for z_b, _ in of_class])
+        moves = torch.stack([amount * (z_b - z_a) for z_b, _ in means])
         rows += [x[None], model.decode(z), model.decode(z + moves)]
     return torch.cat(rows)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--budget", default="4m")
-    parser.add_argument("--amount", type=float, default=1.5, help="of the way between the means")
-    parser.add_argument("--images", type=int, default=50, help="held-out images a class")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="20 seconds")
-    args = parser.parse_args()
-    args.budget = "20s" if args.quick else args.budget
-    given = {
-        "objective": "gan_vae", "data.path": str(fetch("fashion-mnist")), "data.size": 32,
-        "data.resize": "pad", "data.background": "black", "training.budget": args.budget,
-        "training.seed": args.seed, "training.evaluations": 0, "evaluation.samples": 500,
-    }  # fmt: skip
-    chosen = config.override(config.Config(), given)
-    with tempfile.TemporaryDirectory() as folder:
-        model = api.start(api.complete(chosen), Path(folder, "run")).model
-    data = open_data(chosen.data, labels=True)
+def measure(args: Args) -> Result:
+    """Trains a model and a classifier, and moves held-out images by several amounts."""
+    given = {"objective": "gan_vae", "data.path": str(fetch("fashion-mnist"))}
+    run, _ = ours.application(args, {**ours.FASHION, **given, "evaluation.samples": 500})
+    model, data = run.model, open_data(run.config.data, labels=True)
     net = classifier(data.train, 5 if args.quick else 20, args.seed)
     assert data.test.labels is not None
-    everything = data.test.images(np.arange(2000))
+    x = data.test.images(np.arange(2000))
     labels = torch.from_numpy(data.test.labels[:2000].astype(np.int64))
     of_class = means(model, data, 500)
+    by_class = [x[labels == y][: args.images] for y in range(len(of_class))]
     by_amount = {
-        amount: moved(model, net, everything, labels, of_class, args.images, amount)
+        f"{amount:g}": moved(model, net, by_class, of_class, amount)
         for amount in sorted({*AMOUNTS, args.amount})
     }
-    first = torch.stack([everything[labels == y][0] for y in range(len(of_class))])
-    show("attributes", sheet(model, first, of_class, args.amount), len(of_class) + 2)
-    record(
-        {
-            "name": "attributes",
-            "ratio": by_amount[args.amount]["became"],
-            "goal": GOAL,
-            **by_amount[args.amount],
-            "by_amount": {f"{amount:g}": found for amount, found in by_amount.items()},
-            "classifier_accuracy": float((judged(net, everything) == labels).float().mean()),
-            "budget": args.budget,
-            "amount": args.amount,
-            "seed": args.seed,
-        }
-    )
+    first = torch.stack([images[0] for images in by_class])
+    made = sheet(model, first, of_class, args.amount)
+    show("attributes", made, len(of_class) + 2, args.kept)
+    asked = by_amount[f"{args.amount:g}"]
+    return {
+        "ratio": asked["became"], "goal": GOAL, **asked, "by_amount": by_amount,
+        "classifier_accuracy": float((judged(net, x) == labels).float().mean()),
+        "amount": args.amount,
+    }  # fmt: skip
 
 
-if __name__ == "__main__":
-    main()
+RACE = Race(
+    name="attributes",
+    measure=measure,
+    options={
+        "--budget": "4m",
+        "--amount": {"type": float, "default": 1.5, "help": "of the way between the means"},
+        "--images": {"type": int, "default": 50, "help": "held-out images a class"},
+        "--seed": 0,
+    },
+    quick={"budget": "20s"},
+    figure="moved images that became the class meant",
+    section=partial(
+        figures,
+        caption="An image of each class, its reconstruction, and what it became by one and a "
+        "half times the way to every class in turn.",
+    ),
+)

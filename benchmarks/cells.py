@@ -15,16 +15,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from benchmarks import RESULTS, machine, record
+from benchmarks import RESULTS, ROOT, machine
 
-ROOT = Path(__file__).parents[1]
+K = TypeVar("K")
+ABOUT = ("label", "settings", "machine")
+"""What a result says of its cell, beside ``wall_s`` and the ``load`` before and after."""
 
 
 @dataclass(frozen=True)
@@ -47,87 +49,74 @@ class Cell:
         return folder / self.race / f"{self.label}-{digest}.json"
 
 
-def finish(result: Mapping[str, Any], quick: bool) -> None:
-    """Prints the result, and keeps it unless it only shows that the race runs."""
-    if quick:
-        print(json.dumps(result, allow_nan=False), flush=True)
-    else:
-        record(result)
-
-
-def missed(goal: Mapping[str, Any]) -> bool:
-    """Whether a figure is on the wrong side of its goal, or was never reached.
-
-    goal: ``what``, ``measured`` (None: never reached), ``goal`` and ``better``, which of "higher"
-        and "lower" is; a result may hold a list of them as ``goals``, which the page shows
-    """
-    sign = 1 if goal["better"] == "higher" else -1
-    return goal["measured"] is None or sign * goal["measured"] < sign * goal["goal"]
+def by_name(cells: Mapping[K, Cell], folder: Path | None) -> dict[K, dict[str, Any]]:
+    """:func:`measure` for cells by any name; one that has two names is measured once."""
+    once = {cell.path(Path()): cell for cell in cells.values()}
+    results = dict(zip(once, measure(list(once.values()), folder)))
+    return {name: results[cell.path(Path())] for name, cell in cells.items()}
 
 
 def measure(cells: Sequence[Cell], folder: Path | None = RESULTS) -> list[dict[str, Any]]:
     """The kept results of all cells in their order, those that are missing measured first.
 
-    A result is what the race's ``cell`` returned, with ``label``, ``settings``, ``machine``,
-    ``wall_s`` and the ``load`` of the machine before and after. Progress goes to stderr. Raises
-    SystemExit at the end where cells failed; what the others gave is kept.
+    A result is what the race's ``cell`` returned, with :data:`ABOUT`, ``wall_s`` and ``load``.
+    Progress goes to stderr. Raises SystemExit at the end where cells failed; what the others gave
+    is kept.
 
     folder: None: quickly, in this process, which saves loading torch, and nothing is kept
     """
-    if folder is None:
-        return [_here(cell) for cell in cells]
-    missing = [cell for cell in cells if not cell.path(folder).exists()]
-    failed = []
+    missing = [cell for cell in cells if folder is None or not cell.path(folder).exists()]
+    results, failed = [], []
     for number, cell in enumerate(missing, 1):
         print(f"[{number}/{len(missing)}] {cell.race}: {cell.label}", file=sys.stderr, flush=True)
-        if not _measured(cell, folder):
-            failed.append(cell.label)
+        load, start = os.getloadavg()[0], time.perf_counter()
+        if folder is None:
+            made = _called(cell.race, json.loads(json.dumps(cell.settings)))
+        else:
+            draft = cell.path(folder).with_name(f".tmp-{cell.path(folder).name}")
+            if not _run_apart(cell, draft):
+                failed.append(cell.label)
+                continue
+            made = json.loads(draft.read_text(encoding="utf-8"))
+        made |= {"label": cell.label, "settings": cell.settings, "machine": machine()}
+        made["wall_s"] = round(time.perf_counter() - start, 1)
+        made["load"] = [round(load, 1), round(os.getloadavg()[0], 1)]
+        results.append(made)
+        if folder is not None:
+            draft.write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", "utf-8")
+            os.replace(draft, cell.path(folder))
     if failed:
         raise SystemExit(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
+    if folder is None:
+        return results
     return [json.loads(cell.path(folder).read_text(encoding="utf-8")) for cell in cells]
 
 
-def _measured(cell: Cell, folder: Path) -> bool:
-    """Runs a cell in a new process and keeps what it gave, whole or not at all."""
-    path = cell.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".tmp-{path.name}")
+def bare(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's result without what is known of the cell."""
+    return {k: v for k, v in result.items() if k not in ABOUT}
+
+
+def minutes(results: Iterable[Mapping[str, Any]]) -> float:
+    """How long some cells took in all."""
+    return round(sum(one["wall_s"] for one in results) / 60, 1)
+
+
+def _run_apart(cell: Cell, draft: Path) -> bool:
+    """Whether a new process could write what the cell gave to ``draft``."""
+    draft.parent.mkdir(parents=True, exist_ok=True)
     threads = str(cell.settings.get("threads") or os.cpu_count() or 1)
     given = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
-    command = [sys.executable, "-m", "benchmarks.cells", "--run", str(draft)]
-    load, start = os.getloadavg()[0], time.perf_counter()
     with _killed_with_us():
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "benchmarks.cells", "--run", str(draft)],
             cwd=ROOT,
             env=os.environ | given | {"OMP_WAIT_POLICY": "passive"},
             input=json.dumps({"race": cell.race, "settings": cell.settings}),
             stdout=sys.stderr,
             text=True,
         )
-    if done.returncode:
-        return False
-    found = json.loads(draft.read_text(encoding="utf-8")) | _about(cell, load, start)
-    draft.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", "utf-8")
-    os.replace(draft, path)
-    return True
-
-
-def _here(cell: Cell) -> dict[str, Any]:
-    print(f"{cell.race}: {cell.label}", file=sys.stderr, flush=True)
-    load, start = os.getloadavg()[0], time.perf_counter()
-    found = _called(cell.race, json.loads(json.dumps(cell.settings)))
-    return found | _about(cell, load, start)
-
-
-def _about(cell: Cell, load: float, start: float) -> dict[str, Any]:
-    return {
-        "label": cell.label,
-        "settings": cell.settings,
-        "machine": machine(),
-        "wall_s": round(time.perf_counter() - start, 1),
-        "load": [round(load, 1), round(os.getloadavg()[0], 1)],
-    }
+    return not done.returncode
 
 
 @contextmanager
@@ -140,16 +129,9 @@ def _killed_with_us() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(draft: Path) -> None:
-    """The cell that stdin describes, in this process."""
-    asked = json.load(sys.stdin)
-    found = _called(asked["race"], asked["settings"])
-    draft.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
-
-
 def _called(race: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = import_module(f"benchmarks.{race}").cell(settings)
-    return found
+    result: dict[str, Any] = import_module(f"benchmarks.{race}").cell(settings)
+    return result
 
 
 def main() -> None:
@@ -157,10 +139,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("race", nargs="?", default="*", help="default: all of them")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.run:
-        return _run(chosen.run)
-    for path in sorted(RESULTS.glob(f"{chosen.race}/[!.]*.json")):
+    args = parser.parse_args()
+    if args.run:  # the cell that stdin describes
+        text = json.dumps(_called(**json.load(sys.stdin)), allow_nan=False)
+        args.run.write_text(text, encoding="utf-8")
+        return
+    for path in sorted(RESULTS.glob(f"{args.race}/[!.]*.json")):
         kept = json.loads(path.read_text(encoding="utf-8"))
         print(path.relative_to(RESULTS), f"{kept['wall_s']:.0f} s", sep="\t")
 

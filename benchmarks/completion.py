@@ -1,27 +1,19 @@
-"""Completion of CIFAR-10 test images, against OpenCV's Telea and scikit-image's biharmonic.
-
-Holes are the centre (16x16) and strokes of a brush, the same for all three. Composites of held-out
-images are judged by their KID to other held-out images, so that nobody is rewarded for the known
-pixels alone. ``ratio`` is the larger, over both kinds of holes, of completion's KID over that of
-the better of the other two (goal: below 1). Known pixels must not differ at all.
-"""
+"""Completion of CIFAR-10 test images, against OpenCV's Telea and scikit-image's biharmonic."""
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import record, show
+from benchmarks import ours
 from benchmarks.fetch import fetch
-from ganvae import api, config
-from ganvae.data import masks, open_data
+from benchmarks.race import Args, Race, Result
+from benchmarks.sections import figures, show
+from ganvae.data import masks
 from ganvae.metrics import judge as judges
 from ganvae.metrics import kernel
 from ganvae.metrics.sampling import levels, read
@@ -54,27 +46,14 @@ def each(x: Tensor, hole: Tensor, fill: Callable[[np.ndarray, np.ndarray], np.nd
     return torch.where(hole > 0, filled, x)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--budget", default="20m")
-    parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], help="a setting: training.batch=16")
-    parser.add_argument("--quick", action="store_true", help="20 seconds, 200 images")
-    args = parser.parse_args()
-    if args.quick:
-        args.budget, args.samples = "20s", 200
+def measure(args: Args) -> Result:
+    """Trains completion and judges all three on both kinds of holes."""
     given = {
         "objective": "completion", "data.path": str(fetch("cifar10")), "data.task": "complete",
-        "training.budget": args.budget, "training.seed": args.seed, "training.evaluations": 0,
         "evaluation.samples": 500, "data.flip": "true",
     }  # fmt: skip
-    chosen = config.override(config.Config(), given)
-    chosen = config.override(chosen, dict(part.split("=", 1) for part in args.set))
-    data, judge = open_data(chosen.data), judges.load("efficientnet-lite0", 64)
-    with tempfile.TemporaryDirectory() as folder:
-        run = api.start(api.complete(chosen), Path(folder, "run"))
+    run, data = ours.application(args, given)
+    judge = judges.load("efficientnet-lite0", 64)
     n = min(args.samples, len(data.test) // 2)
     mine, others = np.arange(n), np.arange(len(data.test) - n, len(data.test))
     x = torch.cat(list(read(data.test, mine)))
@@ -89,34 +68,25 @@ def main() -> None:
         }  # fmt: skip
         known = (hole == 0).expand_as(x)
         scores = {name: kernel.unbiased(judge.extract([y]), real) for name, y in filled.items()}
-        spread = made.std(1)[hole.expand_as(x) > 0].mean()
         found[kind] = {
             "kid": {name: score.value for name, score in scores.items()},
             "kid_error": {name: score.error for name, score in scores.items()},
             "known_pixels_differ_by": float((made[:, 0] - x)[known].abs().max()),
-            "deviation_of_variants": float(spread),
+            "deviation_of_variants": float(made.std(1)[~known].mean()),
         }
         rows = [torch.where(hole[:12] > 0, torch.ones_like(x[:12]), x[:12])]
         rows += [*made[:12].transpose(0, 1), filled["telea"][:12], filled["biharmonic"][:12]]
         sheet = torch.stack([*rows, x[:12]], 1).flatten(0, 1)
-        show(f"completion-{kind}", sheet, len(rows) + 1)
-    shares = []
-    for scores in found.values():
-        kid = scores["kid"]
-        shares.append(kid["completion"] / max(min(kid["telea"], kid["biharmonic"]), 1e-6))
-    record(
-        {
-            "name": "completion",
-            "ratio": round(max(shares), 4),
-            "goal": GOAL,
-            **found,
-            "steps": run.step,
-            "budget": args.budget,
-            "samples": n,
-            "seed": args.seed,
-        }
-    )
+        show(f"completion-{kind}", sheet, len(rows) + 1, args.kept)
+    kids = [scores["kid"] for scores in found.values()]
+    ratios = [kid["completion"] / max(min(kid["telea"], kid["biharmonic"]), 1e-6) for kid in kids]
+    ratio = round(max(ratios), 4)
+    return {"ratio": ratio, "goal": GOAL, **found, "steps": run.step, "samples": n}
 
 
-if __name__ == "__main__":
-    main()
+RACE = Race(
+    name="completion", measure=measure,
+    options={"--budget": "20m", "--samples": 2000, "--seed": 0, "--set": []},
+    quick={"budget": "20s", "samples": 200},
+    figure="KID of completions over the better classical fill's", better="lower", section=figures,
+)  # fmt: skip

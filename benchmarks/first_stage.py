@@ -1,15 +1,7 @@
-"""First-stage autoencoders against a VAE with the same encoder and decoder at equal time.
-
-The autoencoders of ``vqgan``, ``kl_gan`` and ``vae`` train for the same time on CIFAR-10 with the
-same kind of encoder and decoder, on 16×16 cells an image as VQGAN has them (``--set
-networks.grid=4`` has 8×8, the default), and reconstruct held-out images; how ``vqgan`` learns to
-sample its codes afterwards is on top. ``ratio`` is the worse of the two perceptual distances as a
-share of the VAE's (goal: below 1). Codebook use must be at least half.
-"""
+"""First-stage autoencoders against a VAE with the same encoder and decoder at equal time."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from benchmarks import record, show
+from benchmarks import ours
 from benchmarks.fetch import fetch
+from benchmarks.race import Args, Race, Result
+from benchmarks.sections import figures, show
 from ganvae import config, metrics, objectives
-from ganvae.data import Data, open_data
+from ganvae.data import Data
 from ganvae.models import Model
 from ganvae.objectives.base import Objective
 from ganvae.objectives.vae import VAE
 from ganvae.training.schedule import Budget
-from ganvae.training.trainer import Trainer
 
 GOAL, USE = 1.0, 0.5
 CELLS = {"networks.grid": "2"}
@@ -48,41 +41,29 @@ def used(model: Model, data: Data) -> float:
     return len(codes.unique()) / model.info.networks.codes
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--budget", default="10m")
-    parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--set", action="append", default=[], help="a setting: networks.grid=4")
-    parser.add_argument("--quick", action="store_true", help="15 seconds each")
-    args = parser.parse_args()
-    if args.quick:
-        args.budget, args.samples = "15s", 200
-    extra = CELLS | dict(part.split("=", 1) for part in args.set)
-    found: dict[str, Any] = {}
-    rows = []
-    contestants: dict[str, Objective] = {
-        "vae": GridVAE(),
-        "kl_gan": objectives.build("kl_gan"),
-        "vqgan": objectives.build("vqgan"),
-    }
-    given = {
-        "data.path": str(fetch(args.data)),
-        "training.seed": args.seed, "training.evaluations": 0, "evaluation.samples": args.samples,
-        "evaluation.importance": 1,
-    }  # fmt: skip
+def measure(args: Args) -> Result:
+    """Trains and judges all three; what a second stage gets of a budget is on top."""
+    extra = CELLS | ours.parsed(args.set)
     seconds = Budget.parse(args.budget).seconds
     if not seconds:
         raise SystemExit(f"the race is over time: {args.budget!r} is none")
+    contestants: dict[str, Objective] = {
+        "vae": GridVAE(), "kl_gan": objectives.build("kl_gan"),
+        "vqgan": objectives.build("vqgan"),
+    }  # fmt: skip
+    given = {
+        "data.path": str(fetch(args.data)), "training.seed": args.seed,
+        "training.evaluations": 0, "evaluation.samples": args.samples, "evaluation.importance": 1,
+    }  # fmt: skip
+    found: dict[str, Any] = {}
+    rows = []
     for name, objective in contestants.items():
         budget = f"{seconds / getattr(objective, 'share', 1.0):.0f}s"
         settings = {"objective": name, **given, "training.budget": budget, **extra}
         chosen = config.override(config.Config(), settings)
-        data = open_data(chosen.data)
         with tempfile.TemporaryDirectory() as folder:
-            result = Trainer(chosen, objective, data, Path(folder, name)).run()
+            trainer = ours.trainer(chosen, Path(folder, name), objective=objective)
+            data, result = trainer.data, trainer.run()
         x = data.test.images(np.arange(16))
         rows.append(result.model.reconstruct(x))
         scores = metrics.evaluate(result.model, data, chosen.evaluation, training=False)
@@ -91,22 +72,21 @@ def main() -> None:
         found[name]["steps"] = result.position.step
         if name == "vqgan":
             found[name]["codebook_use"] = used(result.model, data)
+    show("first_stage", torch.cat([x, *rows]), len(x), args.kept)
     worse = max(found[name]["perceptual"] for name in ("kl_gan", "vqgan"))
-    show("first_stage", torch.cat([x, *rows]), len(x))
-    record(
-        {
-            "name": "first_stage",
-            "ratio": round(worse / found["vae"]["perceptual"], 4),
-            "goal": GOAL,
-            "codebook_goal": USE,
-            **found,
-            "data": args.data,
-            "settings": extra,
-            "budget": args.budget,
-            "seed": args.seed,
-        }
-    )
+    ratio = round(worse / found["vae"]["perceptual"], 4)
+    return {"ratio": ratio, "goal": GOAL, "codebook_goal": USE, **found, "settings": extra}
 
 
-if __name__ == "__main__":
-    main()
+RACE = Race(
+    name="first_stage",
+    measure=measure,
+    options={
+        "--budget": "10m", "--samples": 2000, "--seed": 0, "--data": "cifar10", "--set": [],
+    },
+    quick={"budget": "15s", "samples": 200},
+    figure="perceptual distance over the VAE's",
+    better="lower",
+    title="First stages",
+    section=figures,
+)  # fmt: skip

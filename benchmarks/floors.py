@@ -9,17 +9,16 @@ share of a floor that was needed (goal: at most 1). ``make test-all`` checks the
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import PICTURES, RESULTS, record
+from benchmarks import RESULTS, machine, ours
 from benchmarks.fetch import fetch
-from ganvae import api, config, objectives
-from ganvae.models.images import grid, save_png
+from benchmarks.race import Args, Race, Result, keep, known
+from benchmarks.sections import copy_picture, show
+from ganvae import api, objectives
 
 FLOORS = {
     "aae": 2.7, "aux_gan_vae": 4.2, "aux_vae": 6.0, "bicycle": 2.1, "bigan": 12.0,
@@ -32,49 +31,44 @@ FLOORS = {
 def train(name: str, budget: str, samples: int, seed: int = 0) -> dict[str, Any]:
     """The scores of an objective after so long a training."""
     kind = objectives.get(name)
-    given = {
-        "objective": name, "data.path": str(fetch("fashion-mnist")), "data.size": 32,
-        "data.resize": "pad", "data.background": "black", "data.labels": str(kind.needs_classes),
-        "training.budget": budget, "training.seed": seed, "training.evaluations": 0,
-        "evaluation.samples": samples, "evaluation.importance": 5, "evaluation.priors": "false",
-        "data.task": kind.task, "data.origin": "edges" if kind.task == "translate" else "given",
+    given = ours.FASHION | {
+        "objective": name, "data.path": str(fetch("fashion-mnist")),
+        "data.labels": str(kind.needs_classes), "training.budget": budget, "training.seed": seed,
+        "training.evaluations": 0, "evaluation.samples": samples, "evaluation.importance": 5,
+        "evaluation.priors": "false", "data.task": kind.task,
+        "data.origin": "edges" if kind.task == "translate" else "given",
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        chosen = api.complete(config.override(config.Config(), given))
-        run = api.start(chosen, Path(folder, "run"))
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        picture = PICTURES / f"{name}.png"
+        run = api.start(ours.completed(given), Path(folder, "run"))
         if kind.task == "generate":
-            save_png(grid(run.model.generate(24, seed=seed), 12, scale=1), picture)
+            show(name, run.model.generate(24, seed=seed), 12, RESULTS)
         else:
-            shutil.copy(run.path / "samples.png", picture)
+            copy_picture(name, run.path / "samples.png", RESULTS)
     figures = run.evaluation["figures"]
-    told = ("kid", "coverage", "mse", "perceptual")
-    scores = {key: figures[key]["value"] for key in told if key in figures}
-    return {**scores, "steps": run.step}
+    scores = ("kid", "coverage", "mse", "perceptual")
+    return {**{key: figures[key]["value"] for key in scores if key in figures}, "steps": run.step}
 
 
-def kept() -> dict[str, Any]:
-    """What is known of each objective so far."""
-    file = RESULTS / "floors.json"
-    known: dict[str, Any] = json.loads(file.read_text())["objectives"] if file.exists() else {}
-    return known
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="objectives; default: all")
-    parser.add_argument("--budget", default="3m")
-    parser.add_argument("--samples", type=int, default=2000)
-    args = parser.parse_args()
+def measure(args: Args) -> Result:
+    """Trains objective after objective; each that is finished is kept."""
     for name in args.names or sorted(FLOORS):
         found = {**train(name, args.budget, args.samples), "budget": args.budget}
-        known = {**kept(), name: found}  # other processes may have added theirs meanwhile
+        every = {**known("floors").get("objectives", {}), name: found}  # others add theirs, too
         print(json.dumps({name: found}), flush=True)
-        worst = round(max(one["kid"] / FLOORS[n] for n, one in known.items() if n in FLOORS), 4)
-        record({"name": "floors", "ratio": worst, "goal": 1.0, "objectives": known})
+        worst = round(max(one["kid"] / FLOORS[n] for n, one in every.items() if n in FLOORS), 4)
+        result = {"name": "floors", "ratio": worst, "goal": 1.0, "objectives": every}
+        keep({"machine": machine(), **result}, RESULTS / "floors.json")
+    return result
 
 
-if __name__ == "__main__":
-    main()
+RACE = Race(
+    name="floors",
+    measure=measure,
+    options={
+        "names": {"nargs": "*", "help": "objectives; default: all"},
+        "--budget": "3m",
+        "--samples": 2000,
+    },
+    figure="KID over the floor, worst objective",
+    better="lower",
+)

@@ -1,8 +1,4 @@
-"""pythae's VAEGAN, trained by pythae's own trainer, as a peer of other races; shows its speed.
-
-``wrapped`` gives it networks of ours, ``own`` those that it brings: the MLPs it builds where none
-are given, or the convolutional ones it has for images of that shape. Images are in [-1, 1], in and
-out.
+"""pythae's VAEGAN, trained by pythae's own trainer, as a peer of other races.
 
 | Pythae: Unifying Generative Autoencoders in Python (Chadebec et al., 2022)
 | https://arxiv.org/abs/2206.08309
@@ -10,14 +6,11 @@ out.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
@@ -35,7 +28,7 @@ from pythae.trainers.training_callbacks import CallbackHandler, TrainingCallback
 from torch import Tensor, nn
 
 from ganvae.data.transforms import to_float
-from ganvae.types import Shape
+from ganvae.types import Posterior, Shape, mix
 
 for _name in [n for n in logging.root.manager.loggerDict if n.startswith("pythae")]:
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -43,25 +36,8 @@ for _name in [n for n in logging.root.manager.loggerDict if n.startswith("pythae
 CONVOLUTIONS = {(1, 28, 28): "MNIST", (3, 32, 32): "CIFAR", (3, 64, 64): "CELEBA"}
 """The image shapes that pythae has convolutional networks for."""
 FEATURES = 1
-"""The layer of a wrapped discriminator that holds its last convolutional features."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a user of pythae may choose; its defaults."""
-
-    rate: float = 1e-4
-    """Adam's learning rate of all three networks."""
-    beta1: float = 0.9
-    """Decay of Adam's first moment."""
-    adversarial: float = 0.5
-    """Share of the adversarial term in the decoder's loss, ``adversarial_loss_scale``."""
-    layer: int = -1
-    """The layer of D whose features are reconstructed; -1: its last one, the probability."""
-    equilibrium: float = 0.68
-    """Where D's two costs are held by leaving out updates of D or of the decoder, ..."""
-    margin: float = 0.4
-    """... and how far they may leave it."""
+"""The layer of a discriminator of ours that holds its last convolutional features."""
+ROLES = ("encoder", "decoder", "discriminator")
 
 
 class _Encoder(BaseEncoder):
@@ -94,9 +70,8 @@ class _Discriminator(BaseDiscriminator):
 
     def forward(self, x: Tensor, output_layer_levels: list[int] | None = None) -> ModelOutput:
         logit, features = self.net(x, features=True)
-        probability = logit.sigmoid()[:, None]
-        found = {"embedding_layer_1": features, "embedding_layer_2": probability}
-        return ModelOutput(embedding=probability, **found)
+        p = logit.sigmoid()[:, None]
+        return ModelOutput(embedding=p, embedding_layer_1=features, embedding_layer_2=p)
 
 
 class _Batches(list[DatasetOutput]):
@@ -106,37 +81,51 @@ class _Batches(list[DatasetOutput]):
 
 
 class Peer:
-    """A VAEGAN of pythae's and the trainer that pythae trains it with.
+    """A VAEGAN of pythae's and its trainer; it can be judged as models of ours are.
 
-    networks: "mlp", "conv", or our modules by role: encoder, decoder, discriminator. They are
-        copied; their images are in [-1, 1], those of pythae's own networks in [0, 1]
+    Images are in [-1, 1], in and out.
+
+    networks: "mlp", which pythae builds where none are given, "conv", or copies of modules of
+        ours by role
+    rate: Adam's learning rate of all three networks
+    adversarial: share of the adversarial term in the decoder's loss, ``adversarial_loss_scale``
+    layer: the layer of D whose features are reconstructed; None: pythae's default, which is its
+        last one, the probability, or D's last features where it is ours
+    margin: how far D's costs may leave pythae's equilibrium before updates are left out
+
+    Raises ValueError for "conv" where pythae has none for images of that shape.
     """
 
-    def __init__(self, shape: Shape, networks: str | Mapping[str, nn.Module], settings: Settings):
-        self.shape, self.settings = shape, settings
-        self.unit = isinstance(networks, str)
+    device, prior = torch.device("cpu"), None
+
+    def __init__(self, shape: Shape, networks: str | Mapping[str, nn.Module] = "mlp", *,
+                 rate: float = 1e-4, adversarial: float = 0.5, layer: int | None = None,
+                 margin: float = 0.4):  # fmt: skip
+        self.shape, self.unit = shape, isinstance(networks, str)  # its own see [0, 1]
         config = VAEGANConfig(
-            input_dim=shape.image,
-            latent_dim=shape.latent,
-            adversarial_loss_scale=settings.adversarial,
-            reconstruction_layer=settings.layer,
-            equilibrium=settings.equilibrium,
-            margin=settings.margin,
-        )
+            input_dim=shape.image, latent_dim=shape.latent, adversarial_loss_scale=adversarial,
+            reconstruction_layer=layer or (-1 if self.unit else FEATURES), margin=margin,
+            equilibrium=0.68,
+        )  # fmt: skip
         self.model = VAEGAN(config, **_networks(shape, networks, config))
-        self.trainer = _trainer(self.model, shape, settings)
+        self.networks = {"encoder": self.model.encoder}
+        self.trainer = _trainer(self.model, shape, rate)
         self.mixture: GaussianMixtureSampler | None = None
 
+    @property
+    def parameters(self) -> int:
+        """Of what is left after training: encoder and decoder."""
+        kept = (self.model.encoder, self.model.decoder)
+        return sum(p.numel() for net in kept for p in net.parameters())
+
     def batch(self, x: Tensor) -> DatasetOutput:
-        """What its model takes for images (B, C, H, W) in [-1, 1]."""
+        """What its model takes for images (B, C, H, W)."""
         return DatasetOutput(data=(x + 1) / 2 if self.unit else x)
 
     def steps(self, batches: Iterable[DatasetOutput]) -> dict[str, float]:
         """One training step for each batch, by its trainer's own loop; its mean losses."""
-        loader = batches if isinstance(batches, _Batches) else _Batches(batches)
-        self.trainer.train_loader = loader
-        names = ("loss", "encoder", "decoder", "discriminator")
-        return dict(zip(names, self.trainer.train_step(epoch=1)))
+        self.trainer.train_loader = _Batches(batches)
+        return dict(zip(("loss", *ROLES), self.trainer.train_step(epoch=1)))
 
     def train(self, images: np.ndarray, seconds: float, batch: int = 64, seed: int = 0) -> int:
         """Trains on images (N, H, W, C), uint8, for so long; the steps made."""
@@ -149,8 +138,8 @@ class Peer:
         return done
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """New images, float32 (n, C, H, W) in [-1, 1]: from the mixture if one is fitted."""
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """New images, float32 (n, C, H, W): from the mixture if one is fitted."""
         sampler = self.mixture or NormalSampler(self.model)
         with torch.random.fork_rng(), contextlib.redirect_stdout(None):
             torch.manual_seed(seed)
@@ -158,18 +147,28 @@ class Peer:
                 self.mixture.gmm.set_params(random_state=seed)
             return self._images(sampler.sample(n, batch_size=256))
 
+    def generate(self, n: int, *, seed: int = 0, start: int = 0) -> Tensor:
+        """New images as a model of ours makes them."""
+        return self.sample(n, seed=mix(seed, start) % 2**31)
+
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> np.ndarray:
-        """x̂ of images (B, C, H, W) in [-1, 1], from the posterior's mean: float32, likewise.
+    def encode(self, x: Tensor) -> Posterior:
+        """q(z|x)."""
+        q = self.model.encoder(self.batch(x).data)
+        return Posterior(q.embedding, q.log_covariance)
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """x̂ of images (B, C, H, W), from the posterior's mean.
 
         ``VAEGAN.reconstruct`` draws from the posterior, which is the worse reconstruction.
         """
         self.model.eval()
-        parts = []
-        for part in x.split(256):
-            mean = self.model.encoder(self.batch(part).data).embedding
-            parts.append(self.model.decoder(mean).reconstruction)
-        return self._images(torch.cat(parts))
+        means = [self.encode(part).mean for part in x.split(256)]
+        return self._images(torch.cat([self.model.decoder(z).reconstruction for z in means]))
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> None:
+        """None: its likelihood is of features."""
 
     @torch.no_grad()
     def fit(self, images: np.ndarray, components: int = 10) -> None:
@@ -177,38 +176,17 @@ class Peer:
         from sklearn.mixture import GaussianMixture  # its own `fit` wants images in [0, 1]
 
         self.model.eval()
-        latents = []
-        for some in np.array_split(images, max(1, len(images) // 256)):
-            latents.append(self.model.embed(self.batch(_floats(some)).data))
+        parts = np.array_split(images, max(1, len(images) // 256))
+        latents = [self.model.embed(self.batch(_floats(some)).data) for some in parts]
         self.mixture = GaussianMixtureSampler(self.model)
         self.mixture.gmm = GaussianMixture(components, max_iter=2000, random_state=0)
         self.mixture.gmm.fit(torch.cat(latents).double().numpy())
         self.mixture.is_fitted = True
 
-    def _images(self, made: Tensor) -> np.ndarray:
+    def _images(self, made: Tensor) -> Tensor:
         images = made.reshape(-1, *self.shape.image)
         images = 2 * images - 1 if self.unit else images
-        return np.ascontiguousarray(images.clamp(-1, 1).float().numpy())
-
-
-def wrapped(
-    shape: Shape, networks: Mapping[str, nn.Module], settings: Settings | None = None
-) -> Peer:
-    """The peer with copies of our networks; by default D's last features are reconstructed.
-
-    networks: encoder, decoder and discriminator, as :mod:`ganvae.networks` builds them
-    """
-    return Peer(shape, networks, settings or Settings(layer=FEATURES))
-
-
-def own(shape: Shape, kind: str = "mlp", settings: Settings | None = None) -> Peer:
-    """The peer with its own networks.
-
-    kind: "mlp", which it builds where none are given, or "conv"
-
-    Raises ValueError for "conv" where pythae has none for images of that shape.
-    """
-    return Peer(shape, kind, settings or Settings())
+        return images.clamp(-1, 1).float().contiguous()
 
 
 def _networks(
@@ -216,7 +194,7 @@ def _networks(
 ) -> dict[str, nn.Module]:
     if not isinstance(networks, str):
         kinds: dict[str, Callable[[nn.Module], nn.Module]]
-        kinds = {"encoder": _Encoder, "decoder": _Decoder, "discriminator": _Discriminator}
+        kinds = dict(zip(ROLES, (_Encoder, _Decoder, _Discriminator)))
         return {role: kind(copy.deepcopy(networks[role])) for role, kind in kinds.items()}
     if networks == "mlp":
         return {}
@@ -228,32 +206,22 @@ def _networks(
         )
     name = CONVOLUTIONS[shape.image]
     module = import_module(f"pythae.models.nn.benchmarks.{name.lower()}")
-    prefixes = {"encoder": "Encoder_Conv_VAE", "decoder": "Decoder_Conv_AE"}
-    prefixes["discriminator"] = "Discriminator_Conv"
-    return {role: getattr(module, f"{p}_{name}")(config) for role, p in prefixes.items()}
+    kinds = dict(zip(ROLES, ("Encoder_Conv_VAE", "Decoder_Conv_AE", "Discriminator_Conv")))
+    return {role: getattr(module, f"{kind}_{name}")(config) for role, kind in kinds.items()}
 
 
-def _trainer(
-    model: VAEGAN, shape: Shape, settings: Settings
-) -> CoupledOptimizerAdversarialTrainer:
+def _trainer(model: VAEGAN, shape: Shape, rate: float) -> CoupledOptimizerAdversarialTrainer:
     """As ``prepare_training`` leaves it, but without a folder and a progress bar."""
-    adam = {"betas": (settings.beta1, 0.999)}
     config = CoupledOptimizerAdversarialTrainerConfig(
-        no_cuda=True,
-        keep_best_on_train=True,
-        **{f"{role}_learning_rate": settings.rate for role in _ROLES},
-        **{f"{role}_optimizer_params": adam for role in _ROLES},
-    )
+        no_cuda=True, keep_best_on_train=True, **{f"{role}_learning_rate": rate for role in ROLES},
+        **{f"{role}_optimizer_params": {"betas": (0.9, 0.999)} for role in ROLES},
+    )  # fmt: skip
     probe = BaseDataset(torch.zeros(2, *shape.image), torch.zeros(2))
     trainer = CoupledOptimizerAdversarialTrainer(model, probe, training_config=config)
-    trainer.set_encoder_optimizer()
-    trainer.set_decoder_optimizer()
-    trainer.set_discriminator_optimizer()
+    for role in ROLES:
+        getattr(trainer, f"set_{role}_optimizer")()
     trainer.callback_handler = CallbackHandler([TrainingCallback()], model)
     return trainer
-
-
-_ROLES = ("encoder", "decoder", "discriminator")
 
 
 def _floats(pixels: np.ndarray) -> Tensor:
@@ -267,27 +235,3 @@ def _stream(images: np.ndarray, batch: int, seed: int) -> Iterator[Tensor]:
         order = numbers.permutation(len(images))
         for start in range(0, max(1, len(order) - batch + 1), batch):
             yield _floats(images[order[start : start + batch]])
-
-
-def main() -> None:
-    """Trains it on the embedded digits for a moment."""
-    from ganvae import config
-    from ganvae.data import open_data
-
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--networks", choices=("mlp", "conv"), default="mlp")
-    args = parser.parse_args()
-    data = open_data(config.override(config.Config(), {"data.size": 28}).data)
-    c, h, w = data.shape
-    peer = own(Shape(channels=c, height=h, width=w, latent=16), args.networks)
-    images = data.train.take(np.arange(len(data.train))).numpy()
-    steps = peer.train(images, args.seconds)
-    x = data.test.images(np.arange(min(256, len(data.test))))
-    error = float(np.square(peer.reconstruct(x) - x.numpy()).mean())
-    found = {"images_per_second": round(64 * steps / args.seconds, 1), "mse": round(error, 4)}
-    print(json.dumps({"name": "peer", "networks": args.networks, "steps": steps, **found}))
-
-
-if __name__ == "__main__":
-    main()

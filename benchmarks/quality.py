@@ -1,19 +1,7 @@
-"""Quality after equal time: ``gan_vae`` and ``vae_gan`` against pythae's VAEGAN.
-
-Ours have their defaults. All train for the same time on Fashion-MNIST (28 px) and CIFAR-10, at the
-images' own sizes, for which pythae has networks, and are judged on held-out images by one judge.
-The peer first gets a search over its learning rate, its loss scale and the layer whose features it
-reconstructs, with its default networks (MLPs), its convolutional ones and ours; the best of its
-own networks and ours then train in full, and the better of its two samplers counts. ``ratio`` is
-the KID of ``gan_vae`` over the peer's best (goal: at most .1), medians over seeds, of the data set
-where it is larger.
-"""
+"""Quality after equal time: ``gan_vae`` and ``vae_gan`` against pythae's VAEGAN."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -22,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from benchmarks import RESULTS, claim
-from benchmarks.cells import Cell, finish, measure, missed
-from benchmarks.claim import Plan
+from benchmarks import claim, ours
+from benchmarks.cells import Cell, by_name, measure
 from benchmarks.fetch import fetch
+from benchmarks.ours import Plan
+from benchmarks.race import Args, Race, Result, goal, known
+from benchmarks.sections import Pictures, shown, table
 from ganvae import config
 from ganvae.data import Data, open_data
 from ganvae.metrics import judge as judges
 from ganvae.networks import zoo
 from ganvae.training.schedule import Budget
-from ganvae.types import Posterior, Shape, mix
+from ganvae.types import Shape, mix
 
 KID, MSE, TIME = 0.1, 0.2, 0.05
 """The goals, as shares of the peer's."""
@@ -69,62 +58,21 @@ class Chosen:
 
     def build(self, data: Data, seed: int) -> Any:
         """A peer for these images, with fresh weights."""
-        from benchmarks import peer
+        from benchmarks.peer import ROLES, Peer
 
         c, h, w = data.shape
         latent = zoo.latent({}, config.Networks(), data.shape)
-        shape = Shape(channels=c, height=h, width=w, latent=latent)
-        own = self.networks != WRAPPED
-        layer = self.layer or (peer.Settings().layer if own else peer.FEATURES)
-        settings = peer.Settings(rate=self.rate, adversarial=self.adversarial, layer=layer)
+        shape, nets = Shape(channels=c, height=h, width=w, latent=latent), self.networks
         torch.manual_seed(mix(seed))
-        if own:
-            return peer.own(shape, self.networks, settings)
-        roles = ("encoder", "decoder", "discriminator")
-        nets = {role: zoo.build(role, config.Networks(), shape) for role in roles}
-        return peer.wrapped(shape, nets, settings)
-
-
-class PeerModel:
-    """The peer as a model that the metrics can judge."""
-
-    device = torch.device("cpu")
-    prior = None
-
-    def __init__(self, peer: Any):
-        self.peer = peer
-        self.networks = {"encoder": peer.model.encoder}
-
-    @property
-    def parameters(self) -> int:
-        """Of what is left after training: encoder and decoder."""
-        kept = (self.peer.model.encoder, self.peer.model.decoder)
-        return sum(p.numel() for net in kept for p in net.parameters())
-
-    def generate(self, n: int, *, seed: int = 0, start: int = 0) -> Tensor:
-        """New images (n, C, H, W) in [-1, 1]."""
-        return torch.from_numpy(self.peer.sample(n, seed=mix(seed, start) % 2**31))
-
-    def reconstruct(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """x̂ at the posterior's mean."""
-        return torch.from_numpy(self.peer.reconstruct(x))
-
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Posterior:
-        """q(z|x)."""
-        q = self.peer.model.encoder(self.peer.batch(x).data)
-        return Posterior(q.embedding, q.log_covariance)
-
-    def log_likelihood(self, x: Tensor, z: Tensor) -> None:
-        """None: its likelihood is of features."""
-
-
-# -- cells ------------------------------------------------------------------------------------
+        if nets == WRAPPED:
+            nets = {role: zoo.build(role, config.Networks(), shape) for role in ROLES}
+        given = {"rate": self.rate, "adversarial": self.adversarial, "layer": self.layer}
+        return Peer(shape, nets, **given)
 
 
 def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Trains and judges one of ours, or the peer."""
-    return train_peer(settings) if "peer" in settings else claim.train(settings)
+    return train_peer(settings) if "peer" in settings else ours.train(settings)
 
 
 def train_peer(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,14 +92,10 @@ def train_peer(settings: Mapping[str, Any]) -> dict[str, Any]:
     best = min(by_sampler, key=lambda name: by_sampler[name]["kid"])
     scores = by_sampler[best]
     return {
-        "steps": steps,
-        "seconds": seconds,
-        "parameters": PeerModel(peer).parameters,
-        "sampler": best,
+        "steps": steps, "seconds": seconds, "parameters": peer.parameters, "sampler": best,
         "kid_by_sampler": {name: one["kid"] for name, one in by_sampler.items()},
-        "course": [{"share": 1.0, "seconds": seconds, "step": steps, **scores}],
-        **scores,
-    }
+        "course": [{"share": 1.0, "seconds": seconds, "step": steps, **scores}], **scores,
+    }  # fmt: skip
 
 
 def _by_sampler(
@@ -161,13 +105,15 @@ def _by_sampler(
     given = {"training.seed": settings["seed"], "evaluation.samples": settings["samples"]}
     chosen = config.override(config.Config(), {**given, "evaluation.importance": 1})
     judge = judges.load(chosen.evaluation.judge, chosen.evaluation.size)
-    model = PeerModel(peer)
-    found = {"normal": {"strip": claim.strip(model), **claim.judged(model, data, chosen, judge)}}
+
+    def scored() -> dict[str, Any]:
+        return {"strip": ours.strip(peer), **ours.judged(peer, data, chosen, judge)}
+
+    by_sampler = {"normal": scored()}
     with suppress(ValueError):
         peer.fit(images[: settings["fit"]])
-        scores = claim.judged(model, data, chosen, judge)
-        found["mixture"] = {"strip": claim.strip(model), **scores}
-    return found
+        by_sampler["mixture"] = scored()
+    return by_sampler
 
 
 def theirs(data: str, plan: Plan, budget: str, seed: int, chosen: Chosen, label: str) -> Cell:
@@ -177,9 +123,6 @@ def theirs(data: str, plan: Plan, budget: str, seed: int, chosen: Chosen, label:
         "samples": plan.samples, "threads": plan.threads, "fit": plan.fit or FIT,
     }  # fmt: skip
     return Cell("quality", f"{data}-{label}", settings)
-
-
-# -- the peer's search ------------------------------------------------------------------------
 
 
 def search(
@@ -214,32 +157,27 @@ def search(
     ]
 
 
-def left_out(data: str, args: argparse.Namespace) -> list[str]:
+def left_out(data: str, args: Args) -> list[str]:
     """The peer's own networks that it does not get on a data set."""
     return [one.partition(":")[2] for one in args.leave_out if one.partition(":")[0] == data]
 
 
 def searched(
-    data: str, plan: Plan, args: argparse.Namespace, folder: Path | None
+    data: str, plan: Plan, args: Args, folder: Path | None
 ) -> tuple[dict[str, Chosen], list[dict[str, Any]]]:
     """The best settings with its own networks and with ours, and everything tried."""
     short = replace(plan, samples=min(plan.samples, 2000))
     own_kinds = OWN[:1] if args.quick else [k for k in OWN if k not in left_out(data, args)]
-    kinds = (*own_kinds, WRAPPED)
-    found = {
-        kind: search(data, kind, short, args.search, folder, args.quick) for kind in kinds
-    }  # fmt: skip
-    log = [line for _, lines in found.values() for line in lines]
+    best, log = {}, []
+    for kind in (*own_kinds, WRAPPED):
+        best[kind], lines = search(data, kind, short, args.search, folder, args.quick)
+        log += lines
 
     def kid(kind: str) -> float:
         sound = [x["kid"] for x in log if x["networks"] == kind and x["kid"] is not None]
         return min(sound, default=float("inf"))
 
-    own = min(own_kinds, key=kid)
-    return {"peer_own": found[own][0], "peer_ours": found[WRAPPED][0]}, log
-
-
-# -- the race ---------------------------------------------------------------------------------
+    return {"peer_own": best[min(own_kinds, key=kid)], "peer_ours": best[WRAPPED]}, log
 
 
 def grid(data: str, plan: Plan, chosen: Mapping[str, Chosen]) -> dict[tuple[str, int], Cell]:
@@ -251,27 +189,27 @@ def grid(data: str, plan: Plan, chosen: Mapping[str, Chosen]) -> dict[tuple[str,
     for seed in range(plan.seeds):
         for name in OURS:
             label = f"{data}-{name}-{plan.budget}-{seed}"
-            cells[name, seed] = claim.ours("quality", name, data, {}, plan, seed, label)
+            cells[name, seed] = ours.cell("quality", name, data, {}, plan, seed, label)
         for name, settings in chosen.items():
             label = f"{name}-{plan.budget}-{seed}"
             cells[name, seed] = theirs(data, plan, plan.budget, seed, settings, label)
         label = f"{data}-short-{short.budget}-{seed}"
-        cells["short", seed] = claim.ours("quality", "gan_vae", data, {}, short, seed, label)
+        cells["short", seed] = ours.cell("quality", "gan_vae", data, {}, short, seed, label)
     return cells
 
 
-def contest(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def contest(results: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
     """The figures of one data set.
 
     results: by contestant, those of its seeds; of the peer's, those that did not fail count
     """
     sound = {name: [r for r in runs if "failed" not in r] for name, runs in results.items()}
-    found = {name: claim.typical(runs) for name, runs in sound.items() if runs}
-    peers = [found[name] for name in ("peer_own", "peer_ours") if name in found]
+    typical = {name: claim.typical(runs) for name, runs in sound.items() if runs}
+    peers = [typical[name] for name in ("peer_own", "peer_ours") if name in typical]
     if not peers:
         raise SystemExit("the peer failed with every seed: there is nothing to compare with")
-    mine, best = found["gan_vae"], min(peers, key=lambda one: one["kid"])
-    course = [*mine["course"], *(found["short"]["course"] if "short" in found else ())]
+    mine, best = typical["gan_vae"], min(peers, key=lambda one: one["kid"])
+    course = [*mine["course"], *(typical["short"]["course"] if "short" in typical else ())]
     seconds = claim.reached(course, "kid", best["kid"])
     shares = {
         f"{score}_share": round(max(mine[score], 0) / min(one[score] for one in peers), 4)
@@ -279,83 +217,113 @@ def contest(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any
     }
     return {
         **shares,
-        "vae_gan_kid_share": round(max(found["vae_gan"]["kid"], 0) / best["kid"], 4),
+        "vae_gan_kid_share": round(max(typical["vae_gan"]["kid"], 0) / best["kid"], 4),
         "time_share": None if seconds is None else round(seconds / best["seconds"], 4),
         "failed": sum(len(results[name]) - len(sound[name]) for name in results),
-        "contestants": found,
+        "contestants": typical,
     }
 
 
-def goals(data: str, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def goals(data: str, found: Result) -> list[Result]:
     """The goals on one data set."""
     lines = (
         ("KID of gan_vae over the peer's best", "kid_share", KID),
         ("MSE of its reconstructions over the peer's least", "mse_share", MSE),
         ("share of the time in which it reaches the peer's final KID", "time_share", TIME),
     )
-    return [
-        {"what": f"{data}: {what}", "measured": found[key], "goal": goal, "better": "lower"}
-        for what, key, goal in lines
-    ]
+    return [goal(f"{data}: {what}", found[key], share, "lower") for what, key, share in lines]
 
 
-def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def summary(by_data: Mapping[str, Result]) -> dict[str, Any]:
     """The race's result from those of its data sets."""
-    return {
-        "name": "quality",
-        "ratio": max(one["kid_share"] for one in found.values()),
-        "goal": KID,
-        "goals": [line for data, one in found.items() for line in goals(data, one)],
-        "data": dict(found),
-    }
+    ratio = max(one["kid_share"] for one in by_data.values())
+    lines = [line for data, one in by_data.items() for line in goals(data, one)]
+    return {"ratio": ratio, "goal": KID, "goals": lines, "data": dict(by_data)}
 
 
-def race(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that was asked for, as one result."""
-    plan, folder = claim.planned(args, MARKS)
-    found = {} if args.quick else kept()
+def compete(args: Args) -> Result:
+    """Searches, trains and judges everybody on each data set."""
+    plan = claim.planned(args, MARKS)
+    by_data = {} if args.kept is None else known("quality").get("data", {})  # as they were
     for data in args.data:
-        chosen, log = searched(data, plan, args, folder)
-        wanted = grid(data, plan, chosen)
+        chosen, log = searched(data, plan, args, args.kept)
+        cells = grid(data, plan, chosen)
         if args.quick:
-            wanted = {at: one for at, one in wanted.items() if at[0] != "short"}
-        results = dict(zip(wanted, measure(list(wanted.values()), folder)))
-        names = list(dict.fromkeys(name for name, _ in wanted))
-        runs = {n: [results[n, seed] for seed in range(plan.seeds)] for n in names}
-        found[data] = contest(runs) | {"search": log, "left_out": left_out(data, args)}
-        found[data]["peer"] = {name: asdict(one) for name, one in chosen.items()}
-        about = claim.about(plan, list(results.values()))
-        found[data] |= {"search_budget": args.search} | about
-        if not args.quick:
-            shown = [runs[n][0].get("strip") for n in names if n != "short"]
-            claim.sheet(f"quality-{data}", [one for one in shown if one])
-    return summary(found) | {"machine": about["machine"]}
+            cells = {at: one for at, one in cells.items() if at[0] != "short"}
+        results = by_name(cells, args.kept)
+        runs: dict[str, list[Any]] = {}
+        for (name, _), one in results.items():
+            runs.setdefault(name, []).append(one)
+        by_data[data] = contest(runs) | {
+            "search": log, "left_out": left_out(data, args), "search_budget": args.search,
+            "peer": {name: asdict(one) for name, one in chosen.items()},
+            **claim.about(plan, list(results.values())),
+        }  # fmt: skip
+        strips = [runs[name][0].get("strip") for name in runs if name != "short"]
+        claim.sheet(f"quality-{data}", [one for one in strips if one], args.kept)
+    return summary(by_data)
 
 
-def kept() -> dict[str, Any]:
-    """What is known of each data set so far: each has its own conditions."""
-    file = RESULTS / "quality.json"
-    known: dict[str, Any] = json.loads(file.read_text())["data"] if file.exists() else {}
-    return known
+NAMES = {
+    "peer_own": "pythae VAEGAN, own networks",
+    "peer_ours": "pythae VAEGAN, our networks",
+    "short": "gan_vae, a twentieth of the time",
+}
+KINDS = {"mlp": "its MLPs", "conv": "its convolutions", "ours": "our networks"}
 
 
-def main() -> int:
-    """Prints and keeps the result; 1 where a goal is missed."""
-    parser = claim.arguments(__doc__)
-    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
-    parser.add_argument("--search", default="2m", help="time of a cell of the peer's search")
-    choices = [f"{data}:{kind}" for data in DATA for kind in OWN[1:]]
-    parser.add_argument(
-        "--leave-out", nargs="+", choices=choices, default=[],
-        help="networks of the peer's own that would take too long; the page says so",
-    )  # fmt: skip
-    args = parser.parse_args()
-    if args.quick:
-        args.data, args.search = [DATA[0]], "1s"
-    result = race(args)
-    finish(result, args.quick)
-    return int(not args.quick and any(map(missed, result["goals"])))
+def section(result: Result, pictures: Pictures) -> str:
+    text = ""
+    for data, one in result["data"].items():
+        found = one["contestants"]
+        text += f"#### {data}\n\n" + claim.conditions(one) + claim.scores(found, NAMES) + "\n"
+        text += peers(one, one["search_budget"]) + "\n"
+        lines = {name: run for name, run in found.items() if name != "short"}
+        chart = claim.curves(lines, NAMES, "kid", f"KID on {data} (lower is better)")
+        text += pictures.chart(f"quality-{data}", chart) + "\n"
+        order = ", ".join(NAMES.get(name, name) for name in lines)
+        text += pictures.copy(f"quality-{data}", f"Samples, row by row: {order}.") + "\n"
+    return text
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def peers(one: Result, budget: str) -> str:
+    """Which settings the peer got, and what its search tried."""
+    text = ""
+    for name, chosen in one["peer"].items():
+        layer = f"layer {chosen['layer']}" if chosen["layer"] else "its default layer"
+        text += (
+            f"* {NAMES[name]}: best in its search, {KINDS[chosen['networks']]}, a learning rate "
+            f"of {chosen['rate']:g}, an `adversarial_loss_scale` of {chosen['adversarial']:g}, "
+            f"features of {layer} reconstructed.\n"
+        )
+    if one["failed"]:
+        text += f"* {one['failed']} run(s) of the peer broke off with numbers not finite.\n"
+    for networks in one.get("left_out", ()):
+        text += f"* {KINDS[networks]} were left out: judging one takes too long here.\n"
+    rows = [
+        [KINDS[line["networks"]], f"{line['rate']:g}", f"{line['adversarial']:g}",
+         str(line["layer"] or "default"), shown(line.get("kid")), line.get("sampler") or "-",
+         shown(line.get("steps"))]
+        for line in one["search"]
+    ]  # fmt: skip
+    head = ["networks", "learning rate", "loss scale", "layer", "KID", "better sampler", "steps"]
+    return f"{text}\nThe search, {budget} each, seed 0:\n\n{table(head, rows)}"
+
+
+RACE = Race(
+    name="quality",
+    measure=compete,
+    options=claim.OPTIONS
+    | {
+        "--data": {"nargs": "+", "choices": DATA, "default": list(DATA)},
+        "--search": {"default": "2m", "help": "time of a cell of the peer's search"},
+        "--leave-out": {
+            "nargs": "+", "choices": [f"{data}:{kind}" for data in DATA for kind in OWN[1:]],
+            "default": [],
+            "help": "networks of the peer's own that would take too long; the page says so",
+        },
+    },
+    quick=claim.QUICK | {"data": [DATA[0]], "search": "1s"},
+    title="Against pythae at equal time",
+    section=section,
+)  # fmt: skip

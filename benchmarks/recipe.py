@@ -9,68 +9,64 @@ and a summary: ``ratio`` is the last variant's median KID as a share of the defa
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ganvae
 from benchmarks.fetch import PACKAGES, fetch
+from benchmarks.ours import parsed
+from benchmarks.race import Args, Race, Result
 
 FIGURES = ("kid", "coverage", "recall", "mse")
 BASE = "data.size=32,data.resize=pad,data.background=black"
 
 
-def parse(variant: str) -> dict[str, str]:
-    """``a=1,b=2`` as a mapping."""
-    return dict(part.split("=", 1) for part in variant.split(",") if part)
-
-
-def train(
-    variant: dict[str, str], args: argparse.Namespace, seed: int, out: Path
-) -> dict[str, Any]:
+def train(variant: Mapping[str, str], args: Args, seed: int) -> dict[str, Any]:
     """Trains and judges one variant; its scores and how far it came."""
-    common = {"evaluation.samples": args.samples, "training.evaluations": 0}
-    settings = {**parse(args.base), **common, **variant}
+    settings = {
+        **parsed(args.base), "evaluation.samples": args.samples, "training.evaluations": 0,
+        **variant,
+    }  # fmt: skip
     if args.threads:
         settings["training.threads"] = args.threads
     data = fetch(args.data) if args.data in PACKAGES else Path(args.data)
-    run = ganvae.train(data, budget=args.budget, seed=seed, out=out, settings=settings)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "run")
+        run = ganvae.train(data, budget=args.budget, seed=seed, out=out, settings=settings)
     figures = run.evaluation["figures"]
     scores = {name: figures[name]["value"] for name in FIGURES if name in figures}
     return {"variant": variant, "seed": seed, "steps": run.step, "seconds": run.seconds, **scores}
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--variant", action="append", default=[], help="settings: a=1,b=2")
-    parser.add_argument("--budget", default="240s")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--samples", type=int, default=5000)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--data", default="fashion-mnist", help="a data set's name, or images")
-    parser.add_argument("--base", default=BASE, help="settings of every variant: a=1,b=2")
-    parser.add_argument("--json", type=Path, help="where all figures are written")
-    args = parser.parse_args()
-    variants = [{}, *map(parse, args.variant)]
+def measure(args: Args) -> Result:
+    """Trains all variants in every round."""
+    variants = [{}, *map(parsed, args.variant)]
     results = []
     for seed in range(args.rounds):
         for variant in variants:
-            with tempfile.TemporaryDirectory() as folder:
-                results.append(train(variant, args, seed, Path(folder) / "run"))
+            results.append(train(variant, args, seed))
             print(json.dumps(results[-1]), flush=True)
-    kids = [
-        statistics.median(r["kid"] for r in results if r["variant"] == variant)
-        for variant in variants
-    ]
-    summary = {"name": "recipe", "ratio": kids[-1] / kids[0], "budget": args.budget, "kid": kids}
-    if args.json:
-        args.json.write_text(json.dumps(summary | {"results": results}, indent=1) + "\n")
-    print(json.dumps(summary))
+    kids = [statistics.median(r["kid"] for r in results if r["variant"] == v) for v in variants]
+    ratio = kids[-1] / kids[0]
+    return {"ratio": ratio, "budget": args.budget, "kid": kids, "results": results}
 
 
-if __name__ == "__main__":
-    main()
+RACE = Race(
+    name="recipe",
+    measure=measure,
+    options={
+        "--variant": {"action": "append", "default": [], "help": "settings: a=1,b=2"},
+        "--budget": "240s",
+        "--rounds": 1,
+        "--samples": 5000,
+        "--threads": {"type": int},
+        "--data": {"default": "fashion-mnist", "help": "a data set's name, or images"},
+        "--base": {"default": BASE, "help": "settings of every variant: a=1,b=2"},
+        "--json": {"type": Path, "help": "where all figures are written"},
+    },
+    kept=False,
+)

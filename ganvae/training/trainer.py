@@ -509,6 +509,11 @@ class Trainer:
         return self.processes.follow(progress)[0] if self.budget.seconds else progress
 
     def _stop(self) -> str | None:
+        """Why to end the loop; asked before each of its steps."""
+        return self._signal()
+
+    def _signal(self) -> str | None:
+        """The signal that some process was sent, on which all agree."""
         codes = {None: 0.0, "SIGINT": 1.0, "SIGTERM": 2.0}
         code = self.processes.agree(codes[self.signals.stop])[0]
         return {value: name for name, value in codes.items()}[code]
@@ -650,7 +655,7 @@ class Trainer:
         """
         with suppress(Stopped), self.signals.interruptible():
             work()
-        stop = self._stop()
+        stop = self._signal()
         if stop:
             raise Stopped(stop)
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import claim
-from benchmarks.claim import Judged, Plan
+from benchmarks import claim, ours
+from benchmarks.cells import Cell
+from benchmarks.ours import Course, Plan
+from benchmarks.race import missed
 from ganvae import config, objectives
 from ganvae.data import open_data
 from ganvae.training.trainer import Trainer
@@ -30,7 +32,7 @@ def small(images: Path, name: str) -> config.Config:
         "networks.components": 2,
     }  # fmt: skip
     plan = Plan(**{**PLAN.__dict__, "fit": 16})
-    return config.override(config.parse(claim.complete(name, {}, plan, 0)), given)
+    return config.override(config.parse(ours.complete(name, {}, plan, 0)), given)
 
 
 @pytest.mark.parametrize("name", ["vae", "gan", "gan_vae"])
@@ -51,15 +53,15 @@ def test_judging_along_the_way_changes_nothing_but_the_clock(
         next(nets["decoder"].parameters()).detach().add_(1.0)
 
     monkeypatch.setattr(objectives.get("vae"), "conclude", leave_a_mark)
-    monkeypatch.setattr(claim, "judged", judged)
+    monkeypatch.setattr(ours, "judged", judged)
     chosen = small(images, name)
     objective, data = objectives.build(name, chosen.objective_options), open_data(chosen.data)
     plain = Trainer(chosen, objective, data, tmp_path / "plain").run().model
     judge: Any = None
-    trainer = Judged(chosen, objective, data, tmp_path / "judged", PLAN.marks, judge)
-    result = trainer.run()
-    assert [point["share"] for point in trainer.course] == [0.25, 0.5]
-    assert [point["step"] for point in trainer.course] == [2, 4]
+    course = Course(PLAN.marks, judge)
+    result = ours.trainer(chosen, tmp_path / "judged", course).run()
+    assert [point["share"] for point in course.points] == [0.25, 0.5]
+    assert [point["step"] for point in course.points] == [2, 4]
     assert seen == [name != "gan"] * 2  # as if the run had ended there
     for role, net in plain.networks.items():
         again = result.model.networks[role].state_dict()
@@ -81,14 +83,14 @@ def test_fitting_is_in_the_time_and_judging_is_not(
         now[0] += 10_000.0
         return {"kid": 1.0}
 
-    monkeypatch.setattr(claim.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(ours.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(objectives.get("vae"), "conclude", slow_fit)
-    monkeypatch.setattr(claim, "judged", slow_judge)
+    monkeypatch.setattr(ours, "judged", slow_judge)
     chosen = small(images, "vae")
-    objective, data = objectives.build("vae", chosen.objective_options), open_data(chosen.data)
-    trainer = Judged(chosen, objective, data, tmp_path / "run", (0.5,), None)  # type: ignore[arg-type]
+    course = Course((0.5,), None)  # type: ignore[arg-type]
+    trainer = ours.trainer(chosen, tmp_path / "run", course)
     result = trainer.run()
-    assert trainer.course[0]["seconds"] == 100.0
+    assert course.points[0]["seconds"] == 100.0
     assert result.position.seconds == 100.0
 
 
@@ -121,11 +123,11 @@ def test_a_hybrid_is_held_against_both() -> None:
             "vae_kid": 0.5, "vae_coverage": 0.5, "gan_kid": 0.25, "gan_coverage": 0.1,
         },
     }  # fmt: skip
-    assert found["ratio"] == 2.0 and not any(map(claim.missed, found["goals"]))
+    assert found["ratio"] == 2.0 and not any(map(missed, found["goals"]))
     results["gan_vae"] = [run(5.0, 0.4, [])]
     found = claim.summary(results, PLAN)
     assert found["ratio"] == 0.8
-    assert [claim.missed(goal) for goal in found["goals"]] == [False, True, True]
+    assert [missed(goal) for goal in found["goals"]] == [False, True, True]
     assert found["goals"][2]["measured"] is None  # never as good as the VAE
 
 
@@ -138,8 +140,8 @@ def test_seeds_come_to_medians_where_all_have_been_judged() -> None:
 
 
 def test_a_cells_file_follows_the_defaults_of_its_objective(tmp_path: Path) -> None:
-    one = claim.ours("claim", "gan_vae", "fashion-mnist", claim.FASHION, PLAN, 0)
+    one = ours.cell("claim", "gan_vae", "fashion-mnist", ours.FASHION, PLAN, 0)
     changed = {**one.settings["config"], "objective": {"name": "gan_vae", "adversarial": 9.0}}
-    other = claim.Cell(one.race, one.label, {**one.settings, "config": changed})
+    other = Cell(one.race, one.label, {**one.settings, "config": changed})
     assert one.settings["config"]["objective"]["adversarial"] != 9.0
     assert one.path(tmp_path) != other.path(tmp_path)

@@ -1,4 +1,4 @@
-"""How growth is measured: turns, fits, and the cost of many processes on paper."""
+"""How growth is measured: synthetic images, turns and fits."""
 
 import json
 import math
@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import growth
-from benchmarks.growth import Contestant, Links, pace, power, race, synthetic, together
+from benchmarks.data import synthetic
+from benchmarks.growth import Contestant, pace, power, race
+from benchmarks.ours import shares
 
 
 def test_synthetic_images_all_differ(tmp_path):
@@ -27,29 +29,8 @@ def test_a_power_law_is_found_again():
         power([32, 64], [1.0, 0.0])
 
 
-def test_many_processes_on_paper_by_hand():
-    links = Links(bandwidth=1e9, latency=1e-5, control=1e-4, memory=1e10)
-    found = together(4, 0.1, [8_000_000, 4_000_000], links)
-    ring = 2 * 3 / 4 * 12e6 / 1e9 + 2 * 6 * 1e-5  # both moves: bytes and hops
-    assert found["gradients_s"] == pytest.approx(ring + 6 * 12e6 / 1e10)
-    assert found["control_s"] == pytest.approx((6 + 2) * 1e-4)
-    whole = 0.1 + found["gradients_s"] + found["control_s"]
-    assert found["efficiency"] == pytest.approx(0.1 / whole)
-    assert together(1, 0.1, [8_000_000], links)["efficiency"] == 1.0
-
-
-def test_more_processes_and_shorter_steps_are_less_efficient():
-    table = growth.paper()["table"]
-    assert len(table) == 6
-    for gpus in (8, 64):
-        column = [line["efficiency"] for line in table if line["gpus"] == gpus]
-        assert column == sorted(column) and 0 < column[0] < column[-1] < 1
-    by_gpus = {line["gpus"]: line["efficiency"] for line in table if line["step_s"] == 0.02}
-    assert by_gpus[8] > by_gpus[64]
-
-
 def test_the_pace_weighs_stages_as_the_default_does():
-    first, second = growth.shares()
+    first, second = shares().values()
     turns = [[{"seconds": 1.0}, {"seconds": 9.0}, {"seconds": 1.0}], [{"seconds": 2.0}]]
     assert pace(turns, 100) == pytest.approx(first * 100 + second * 50)
 

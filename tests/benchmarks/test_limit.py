@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from benchmarks import limit
-from benchmarks.limit import Recorder, Turns, kind, shares, summary, whole
-from benchmarks.overhead import Watch
+from benchmarks.flops import Recorder
+from benchmarks.limit import Turns, kind, shares, summary, whole
+from benchmarks.timing import Watch, share
 
 
 def recorded(penalty=False):
@@ -36,20 +37,19 @@ def test_operations_are_counted_forward_and_backward():
 def test_what_is_replayed_has_the_shapes_of_what_was_recorded():
     calls = recorded(penalty=True)
     assert any("convolution_backward" in call.name for call in calls)
-    turns = Turns(calls, [], [], {})
+    turns = Turns(calls)
     with Recorder() as again:
         turns.replay()
     assert sorted(call.name for call in again.calls.values()) == sorted(c.name for c in calls)
     assert sum(c.flop * c.count for c in again.calls.values()) == turns.flop * limit.TURN
-    assert len(turns.kernels) == 1
     for call in calls:
         four = [a for a in call.args if isinstance(a, torch.Tensor) and a.ndim == 4]
         assert all(a.is_contiguous(memory_format=torch.channels_last) for a in four)
 
 
 def test_the_ratio_is_the_median_over_turns_taken_in_pairs():
-    watches = ([Watch(w, 1) for w in values] for values in ((2, 2, 9), (1, 1.5, 1)))
-    assert Turns([], *watches, {}).ratio("wall") == 0.5
+    steps, kernels = ([Watch(w, 1) for w in v] for v in ((2, 2, 9), (1, 1.5, 1)))
+    assert share(kernels, steps) == 0.5
 
 
 def event(name, parent=None, taken=1.0):

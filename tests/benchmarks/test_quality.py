@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import claim, quality
-from benchmarks.cells import Cell, missed
-from benchmarks.claim import Plan
+from benchmarks import cells, claim, ours, quality, race
+from benchmarks.cells import Cell
+from benchmarks.ours import Plan
 from benchmarks.quality import Chosen
+from benchmarks.race import missed
 
 PLAN = Plan("10m", seeds=2, samples=5000, threads=2, marks=quality.MARKS)
 
@@ -141,7 +142,7 @@ def test_the_peers_cell_is_judged_as_ours_is(
         seen.append((fake, chosen.evaluation.samples))
         return {"kid": 3.0 - len(seen)}
 
-    monkeypatch.setattr(claim, "judged", judged)
+    monkeypatch.setattr(ours, "judged", judged)
     monkeypatch.setattr(quality.judges, "load", lambda *given: None)
     monkeypatch.setattr(quality, "fetch", lambda name: tmp_path / "x.npy")
     one = quality.theirs("x", replace(PLAN, samples=7, fit=32), "0.2s", 3, Chosen("mlp"), "label")
@@ -188,18 +189,16 @@ def test_a_data_set_that_does_not_run_keeps_its_figures(
     (tmp_path / "quality.json").write_text(json.dumps({"data": before}))
     chosen = {"peer_own": Chosen("mlp"), "peer_ours": Chosen("ours")}
     one = {**result(40.0, 0.04), "load": [1.0, 2.0], "wall_s": 60.0}
-    ours = {**result(2.0, 0.01), "load": [1.0, 2.0], "wall_s": 60.0}
-    monkeypatch.setattr(quality, "RESULTS", tmp_path)
+    mine = {**result(2.0, 0.01), "load": [1.0, 2.0], "wall_s": 60.0}
+    monkeypatch.setattr(race, "RESULTS", tmp_path)
     monkeypatch.setattr(quality, "searched", lambda *given: (chosen, []))
     monkeypatch.setattr(claim, "sheet", lambda *given: None)
     monkeypatch.setattr(
-        quality, "measure", lambda cells, _: [one if "peer" in c.label else ours for c in cells]
+        cells, "measure", lambda cells, _: [one if "peer" in c.label else mine for c in cells]
     )
     given = ["quality", "--data", "fashion-mnist", "--budget", "10m", "--seeds", "1"]
     monkeypatch.setattr(sys, "argv", given)
-    finished: list[dict[str, Any]] = []
-    monkeypatch.setattr(quality, "finish", lambda found, quick: finished.append(found))
-    quality.main()
-    found = finished[0]
+    race.run(quality.RACE, quality.__doc__)
+    found = json.loads((tmp_path / "quality.json").read_text())
     assert found["data"]["cifar10"] == before["cifar10"] and found["ratio"] == 0.05
     assert found["data"]["fashion-mnist"]["budget"] == "10m" and len(found["goals"]) == 6

@@ -10,7 +10,9 @@ from ganvae import objectives
 from ganvae.types import Batch, Clock, Noise
 
 pytest.importorskip("pythae")
-from benchmarks import peer, step
+from benchmarks import step
+from benchmarks.flops import Recorder
+from benchmarks.peer import Peer
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def test_both_sides_compute_the_same_losses(networks):
     shape, nets = networks
     with torch.no_grad():
         nets["encoder"].head.bias[shape.latent :] = -40  # z is the mean, whatever the noise
-    theirs = peer.wrapped(shape, nets, peer.Settings(layer=peer.FEATURES, margin=1e9))
+    theirs = Peer(shape, nets, margin=1e9)
     ours = step.Ours(
         objectives.build("vae_gan", {"beta": 1, "adversary": {"gamma": 0}}), *networks
     )
@@ -43,7 +45,7 @@ def test_both_sides_compute_the_same_losses(networks):
 def test_the_sides_start_from_the_same_weights_and_both_move(networks):
     shape, nets = networks
     ours = step.Ours(objectives.build("vae_gan"), shape, nets)
-    theirs = peer.wrapped(shape, nets)
+    theirs = Peer(shape, nets)
     x = Noise(0, total=4).uniform(*shape.image) * 2 - 1
     pairs = []
     for role, net in nets.items():
@@ -63,7 +65,7 @@ def test_operations_are_counted_as_torch_counts_them():
     net(x)
     with FlopCounterMode(display=False) as theirs:
         net(x).sum().backward()
-    with step.Counter() as ours:
+    with Recorder() as ours:
         net(x).sum().backward()
     assert ours.total == theirs.get_total_flops() > 0
 

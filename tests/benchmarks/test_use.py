@@ -3,7 +3,9 @@
 import pytest
 
 from benchmarks import use
-from benchmarks.use import Taken, missed, rates, share, turns
+from benchmarks.race import missed
+from benchmarks.timing import Watch, share, turns
+from benchmarks.use import rates
 
 
 def test_turns_are_taken_in_order_and_the_first_round_does_not_count():
@@ -15,7 +17,7 @@ def test_turns_are_taken_in_order_and_the_first_round_does_not_count():
 
 
 def test_shares_are_medians_of_pairs():
-    a, b = [Taken(1, 6), Taken(2, 2), Taken(9, 2)], [Taken(2, 2), Taken(2, 2), Taken(3, 2)]
+    a, b = [Watch(1, 6), Watch(2, 2), Watch(9, 2)], [Watch(2, 2), Watch(2, 2), Watch(3, 2)]
     assert share(a, b) == 1.0  # of .5, 1 and 3: a disturbed round does not count
     assert share(a, b, "cpu") == 1.0
     assert rates({"a": a}, 10) == {"a": 5.0}
@@ -37,7 +39,7 @@ def test_the_result_says_what_was_asked():
         "photographs": {"share": 0.91},
         "evaluate": {"times": 3.0, "samples": 10_000},
     }
-    result = use.summary(found, 2)
+    result = use.summary(found)
     assert (result["ratio"], result["goal"]) == (0.95, 0.9)
     assert [missed(goal) for goal in result["goals"]] == [False, False, True]
     assert "settings" not in result["cells"]["generate"]
@@ -46,7 +48,7 @@ def test_the_result_says_what_was_asked():
 def test_files_to_encode_are_what_they_are_called(tmp_path):
     from PIL import Image
 
-    use._files(tmp_path, 35, 32, "JPEG")
+    use.write_files(tmp_path, 35, 32, "JPEG")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert len(names) == 35 and names[0] == "000000.jpeg"
     with Image.open(tmp_path / names[-1]) as image:

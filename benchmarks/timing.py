@@ -1,0 +1,76 @@
+"""The clock of all races, calls that take turns, and memory."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Seconds by the wall, and of the processor with those of child processes that ended."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @staticmethod
+    def now() -> Watch:
+        """What the clocks show."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = time.process_time() + ended.ru_utime + ended.ru_stime
+        return Watch(time.perf_counter(), cpu)
+
+    @staticmethod
+    def of(call: Callable[[], object]) -> Watch:
+        """What a call takes."""
+        start = Watch.now()
+        call()
+        return Watch.now() - start
+
+    def __sub__(self, other: Watch) -> Watch:
+        return Watch(self.wall - other.wall, self.cpu - other.cpu)
+
+    def __add__(self, other: Watch) -> Watch:
+        return Watch(self.wall + other.wall, self.cpu + other.cpu)
+
+
+def turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1
+) -> dict[str, list[Watch]]:
+    """What each call takes in each round, A B A B; ``warm`` rounds before are not counted."""
+    taken: dict[str, list[Watch]] = {name: [] for name in calls}
+    for number in range(warm + rounds):
+        for name, call in calls.items():
+            watch = Watch.of(call)
+            if number >= warm:
+                taken[name].append(watch)
+    return taken
+
+
+def median(taken: Iterable[Watch], clock: str = "wall") -> float:
+    """The median time by a clock, "wall" or "cpu"."""
+    return statistics.median(getattr(watch, clock) for watch in taken)
+
+
+def share(a: Sequence[Watch], b: Sequence[Watch], clock: str = "wall") -> float:
+    """The time of ``a`` over that of ``b``: the median over rounds."""
+    pairs = zip(a, b, strict=True)
+    return statistics.median(getattr(x, clock) / max(getattr(y, clock), 1e-9) for x, y in pairs)
+
+
+def both(name: str, a: Sequence[Watch], b: Sequence[Watch], digits: int = 4) -> dict[str, float]:
+    """The time of ``a`` over that of ``b`` by both clocks: ``NAME`` and ``NAME_cpu``."""
+    clocks = {name: "wall", f"{name}_cpu": "cpu"}
+    return {key: round(share(a, b, clock), digits) for key, clock in clocks.items()}
+
+
+def memory() -> dict[str, float]:
+    """MB that this process holds, and that it held at most."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    names = {"resident_mb": "VmRSS", "peak_mb": "VmHWM"}
+    return {name: int(status[key].split()[0]) / 1024 for name, key in names.items()}

@@ -483,8 +483,9 @@ def test_a_signal_while_judging_keeps_the_model_and_says_how_to_judge_it(
 
 
 _SLOW_JUDGE = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from ganvae import cli, metrics
 def slow(*args, **kwargs):
     out = Path(sys.argv[sys.argv.index("--out") + 1])

@@ -144,10 +144,11 @@ def start_as(net: nn.Module, other: nn.Module) -> None:
 def enough(batches: Iterator[Batch], images: int) -> Iterator[Batch]:
     """Batches until they hold ``images`` images, or a few more."""
     met = 0
-    while met < images:
-        batch = next(batches)
-        met += len(batch.image)
+    for batch in batches:
         yield batch
+        met += len(batch.image)
+        if met >= images:
+            return
 
 
 @torch.no_grad()

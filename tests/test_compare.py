@@ -197,7 +197,7 @@ def test_the_command_writes_the_page(
     runs = [str(run_of(done, name)) for name in ("vae", "gan")]
     assert cli.run(["compare", *runs, "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"files": [str(out)]}
-    assert out.stat().st_size > 10_000 and not list(out.parent.glob(".tmp-*"))
+    assert out.stat().st_size > 10_000 and not list(out.parent.glob(".ganvae-*"))
 
 
 def test_runs_of_other_images_and_unfinished_ones_are_shown_with_a_word(

@@ -74,7 +74,7 @@ def html(run: Path) -> str:
 
 def test_the_report_is_complete_and_asks_no_network(run: Path) -> None:
     path = report.write(run)
-    assert path == run / "report.html" and not list(run.glob(".tmp-*"))
+    assert path == run / "report.html" and not list(run.glob(".ganvae-*"))
     text = path.read_text(encoding="utf-8")
     found = Page(text)
     assert found.open == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ganvae import files
 from ganvae.config import Config
 from ganvae.errors import CheckpointError, ConfigError
 from ganvae.metrics import judge as judges
 from ganvae.metrics.judge import Judge
-from ganvae.training.checkpoint import explain
 from ganvae.training.log import NO_TENSORBOARD
 from ganvae.training.schedule import Budget, Every
 
@@ -54,7 +53,7 @@ def place(out: Path) -> None:
         return
     read_only = bool(os.statvfs(there).f_flag & os.ST_RDONLY) if hasattr(os, "statvfs") else False
     number = errno.EROFS if read_only else errno.EACCES
-    raise explain(OSError(number, os.strerror(number)), out)
+    raise files.explain(OSError(number, os.strerror(number)), out)
 
 
 def space(chosen: Config, out: Path, nets: Mapping[str, nn.Module]) -> None:
@@ -71,7 +70,7 @@ def space(chosen: Config, out: Path, nets: Mapping[str, nn.Module]) -> None:
     moments = 2 * sum(p.nbytes for net in nets.values() for p in net.parameters())
     needed = 2 * weights + (checkpoints - 1) * (2 * weights + moments)  # the first has no moments
     there = sum(path.stat().st_size for path in out.glob("checkpoints/*/*") if path.is_file())
-    free = shutil.disk_usage(next(p for p in (out, *out.absolute().parents) if p.exists())).free
+    free = files.free(out.absolute())
     if needed - there > free:
         raise CheckpointError(
             f"{out} needs {needed - there:,} bytes for {checkpoints} checkpoints and {free:,} are "

@@ -259,7 +259,7 @@ def test_a_killed_process_leaves_nothing_behind(make: Make, setting: Setting) ->
     assert stores(chosen) == []
     assert len(open_data(chosen).train) > 0
     assert len(stores(chosen)) == 1
-    assert not [*Path(str(chosen.cache)).glob("packed/*/.tmp-*")]
+    assert not [*Path(str(chosen.cache)).glob("packed/*/.ganvae-*")]
 
 
 def test_no_room(make: Make, setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_a_command_names_the_files_it_wrote(line, count, place, capsys, tmp_path
     assert code == 0, err
     files = json.loads(out)["files"]
     assert len(files) == count and all(Path(file).is_file() for file in files)
-    assert not list(tmp_path.rglob(".tmp-*"))
+    assert not list(tmp_path.rglob(".ganvae-*"))
 
 
 def _default(line: str) -> str:

@@ -23,7 +23,7 @@ from ganvae.data.split import bound, leaks, split
 from ganvae.data.store import Progress, Store, cache_folder, ingest
 from ganvae.data.stream import Sample, Streamed
 from ganvae.errors import ConfigError, DataError
-from ganvae.telling import plain, short
+from ganvae.telling import plain, short, some
 
 EXAMPLES = 20
 Sides = tuple[np.ndarray, np.ndarray]
@@ -780,9 +780,8 @@ def about_classes(store: Store, train: np.ndarray, test: np.ndarray) -> list[str
     return told
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(short(printable(name), 60) for name in names[:most]) + more
+def _some(names: Sequence[str]) -> str:
+    return some([short(printable(name), 60) for name in names])
 
 
 def beside(store: Store, index: sources.Index) -> dict[str, int]:

@@ -81,11 +81,12 @@ def pack(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Packs ``path`` into the store in ``cache`` by so many ``workers``, and finds it again."""
     from PIL import Image
 
-    from ganvae.data import sources, store
+    from ganvae.data import store
     from ganvae.data.decode import Preparation
+    from ganvae.data.find import find
 
     Image.preinit()
-    source, cache = sources.find(settings["path"]), Path(settings["cache"])
+    source, cache = find(settings["path"]), Path(settings["cache"])
     how, workers = Preparation(height=64, width=64), settings["workers"]
     start = Watch.now()
     packed, _ = store.ingest(source, how, cache, workers=workers)

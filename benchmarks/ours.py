@@ -30,8 +30,8 @@ from ganvae.metrics import judge as judges
 from ganvae.metrics.sampling import levels
 from ganvae.models.images import grid
 from ganvae.objectives.base import Objective
+from ganvae.progress import Display
 from ganvae.training import guard, log
-from ganvae.training.display import Display
 from ganvae.training.trainer import Trainer
 
 QUIET = {

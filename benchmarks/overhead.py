@@ -18,8 +18,9 @@ from benchmarks import ours
 from benchmarks.race import Args, Race, Result
 from benchmarks.timing import Watch, median, share, turns
 from ganvae import config
+from ganvae.cli.console import Console
+from ganvae.cli.live import LiveDisplay
 from ganvae.objectives.base import Objective
-from ganvae.progress import Console, LiveDisplay
 from ganvae.training.schedule import Budget, Every
 from ganvae.types import Batch, Clock
 

@@ -24,7 +24,7 @@ from ganvae.data import Data
 from ganvae.metrics import judge as judges
 from ganvae.metrics.sampling import CHUNK
 from ganvae.models import Model
-from ganvae.models.priors import fit_priors
+from ganvae.models.fitting import fit_priors
 from ganvae.tasks.generate import at_once, blocks
 from ganvae.tasks.pictures import Reader
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ganvae.version import VERSION
+
 if TYPE_CHECKING:
     from ganvae.api import Run, check, compare, evaluate, load, train
-    from ganvae.contest import Tournament, tournament
+    from ganvae.runs.tournament import Tournament, tournament
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "Run",
     "Tournament",
@@ -34,7 +36,7 @@ _CONTEST = ("Tournament", "tournament")
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        home = "ganvae.contest" if name in _CONTEST else "ganvae.api"
+        home = "ganvae.runs.tournament" if name in _CONTEST else "ganvae.api"
         return getattr(import_module(home), name)
     raise AttributeError(f"module 'ganvae' has no attribute {name!r}")
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganvae import comparison, config, files, metrics, objectives, report, tasks
+from ganvae import config, files, metrics, objectives, tasks
 from ganvae.config import Config
 from ganvae.data import Data, Manifest, open_data
 from ganvae.data.check import Report
@@ -30,12 +30,13 @@ from ganvae.metrics.judge import load as load_judge
 from ganvae.metrics.sampling import made_of_sources, spread
 from ganvae.models import Model
 from ganvae.models import load as load_model
-from ganvae.models.images import grid, save_png
-from ganvae.progress import Progress, clock
-from ganvae.tasks.pictures import scale_of
-from ganvae.telling import name_of
+from ganvae.models.images import enlarged, grid, save_png
+from ganvae.pages import comparison, report
+from ganvae.progress import Display, Progress
+from ganvae.runs import pace as paces
+from ganvae.runs import priors as fitted
+from ganvae.telling import clock, name_of
 from ganvae.training import checkpoint, lock, preflight
-from ganvae.training.display import Display
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every, seconds_of
 from ganvae.training.trainer import IMAGES, Result, Trainer
@@ -315,7 +316,7 @@ def assess(
     files.refuse_link(out / "model")
     allowance = metrics.Allowance(seconds)
     judge = load_judge(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
-    pace = metrics.pace.measure(model, data, judge, chosen.evaluation)
+    pace = paces.measure(model, data, judge, chosen.evaluation)
     expected = pace.forecast(model, data, chosen.evaluation)
     say(f"fitting priors and judging: about {clock(min(expected, allowance.left()))}")
     how: dict[str, Any] = {
@@ -325,7 +326,7 @@ def assess(
     priors: list[dict[str, Any]] = []
     if settings.priors:
         half = allowance.part(0.5)
-        priors = metrics.priors.choose(model, data, settings, allowance=half, **how)
+        priors = fitted.choose(model, data, settings, allowance=half, **how)
     evaluation = metrics.evaluate(
         model, data, settings, allowance=allowance, flip=chosen.data.flip,
         name=name_of(chosen.data.path), **how,
@@ -396,7 +397,7 @@ def evaluate(
             loaded, opened, chosen, folder, judge=judge, progress=progress, seconds=seconds
         )
     allowance = metrics.Allowance(seconds)
-    pace = metrics.pace.measure(loaded, opened, judge, chosen.evaluation)
+    pace = paces.measure(loaded, opened, judge, chosen.evaluation)
     scores = metrics.evaluate(
         loaded, opened, pace.affordable(opened, chosen.evaluation, allowance), judge=judge,
         progress=progress, seed=chosen.training.seed, training=False, allowance=allowance,
@@ -487,7 +488,7 @@ def _by_prior(model: Model, path: Path) -> None:
     names = list(model.priors)
     if len(names) > 1:
         made = torch.cat([model.generate(12, seed=0, prior=name).cpu() for name in names])
-        save_png(grid(made, 12, scale=scale_of(model)), path)
+        save_png(grid(made, 12, scale=enlarged(model.shape)), path)
 
 
 def _translations(model: Model, data: Data, path: Path) -> None:
@@ -499,7 +500,7 @@ def _translations(model: Model, data: Data, path: Path) -> None:
     shown = source[:, :channels] if source.shape[1] >= channels else source[:, :1]
     shown = shown.expand(-1, channels, -1, -1)
     lines = torch.cat([shown[:, None], made.cpu(), target[:, None]], 1)
-    save_png(grid(lines.flatten(0, 1), lines.shape[1], scale=scale_of(model)), path)
+    save_png(grid(lines.flatten(0, 1), lines.shape[1], scale=enlarged(model.shape)), path)
 
 
 def environment() -> dict[str, Any]:

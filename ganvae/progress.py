@@ -1,221 +1,39 @@
-"""Showing progress: live on a terminal, a plain line now and then everywhere else."""
+"""How work that takes long says how far it is."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
-
-from rich.console import Console as RichConsole
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
-from ganvae.telling import plain, redacted
-from ganvae.training.display import Display
-
-_SCORES = ("kid", "fid", "mse", "psnr")
-
-
-class Console(RichConsole):
-    """One that shows text as it is: nothing in it is markup, or obeyed by the terminal.
-
-    It leaves it to its user what follows when nobody listens any more.
-    """
-
-    def __init__(self, file: TextIO, width: int | None = None, **options: Any):
-        super().__init__(
-            file=file, width=width, highlight=False, markup=False, emoji=False, **options
-        )
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """What is printed, and what stands in tables, unless it is more than text already."""
-        return super().render_str(plain(text), **options)
-
-    def on_broken_pipe(self) -> None:
-        """Rich would end the process here."""
-        raise BrokenPipeError
-
-
-def console(stream: str = "stderr") -> Console:
-    """A console on ``sys.stderr`` or ``sys.stdout``, or on nothing where that is closed.
-
-    Off a terminal its lines are as long as they are, and without colours.
-    """
-    file: TextIO | None = getattr(sys, stream)
-    if file is None or file.closed:
-        file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    width = None if file.isatty() else min(shutil.get_terminal_size((100, 24)).columns, 1000)
-    return Console(file, width, soft_wrap=False)
-
-
-def display(where: Console | None = None) -> Display:
-    """The display that fits: :class:`LiveDisplay` on a terminal, else :class:`LineDisplay`."""
-    where = where or console()
-    return LiveDisplay(where) if where.is_terminal else LineDisplay(where)
-
-
-class LineDisplay(Display):
-    """A plain line every ``every`` seconds."""
-
-    def __init__(self, where: Console, every: float = 10.0):
-        self.console, self.every = where, every
-        self._next = 0.0
-
-    def start(self, budget: str) -> None:
-        """Says for how long."""
-        self.message(f"training for {budget}")
-
-    def update(
-        self,
-        step: int,
-        images: int,
-        images_per_s: float,
-        losses: Mapping[str, float],
-        remaining_s: float,
-        score: Mapping[str, float] | None,
-        progress: float,
-    ) -> None:
-        """A line, if the last one was long enough ago."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + self.every
-        parts = [
-            f"{progress:4.0%}",
-            f"step {step:,}",
-            f"{images_per_s:,.0f} images/s",
-            "loss " + " ".join(f"{name} {value:.3g}" for name, value in losses.items()),
-            f"{clock(remaining_s)} left",
-        ]
-        if score:
-            parts.append("held-out " + scores(score))
-        self.message(" · ".join(parts))
-
-    def message(self, text: str) -> None:
-        """One line; a stream that was closed meanwhile ends the telling, not the training."""
-        try:
-            self.console.print(redacted(text), soft_wrap=True)
-            self.console.file.flush()
-        except (OSError, ValueError):
-            self.console = Console(open(os.devnull, "w"))  # noqa: SIM115
-
-
-class LiveDisplay(Display):
-    """A bar and the numbers under it, redrawn in place; messages scroll by above."""
-
-    def __init__(self, where: Console):
-        self.console = where
-        self._live = Live(console=where, refresh_per_second=4, transient=False)
-
-    def start(self, budget: str) -> None:
-        """Draws an empty bar."""
-        self._live.start()
-        self._live.update(f"training for {budget} …", refresh=True)
-
-    def update(
-        self,
-        step: int,
-        images: int,
-        images_per_s: float,
-        losses: Mapping[str, float],
-        remaining_s: float,
-        score: Mapping[str, float] | None,
-        progress: float,
-    ) -> None:
-        """Redraws."""
-        head = Table.grid(padding=(0, 2))
-        head.add_row(
-            ProgressBar(total=1.0, completed=progress, width=30),
-            f"{progress:.0%}",
-            f"{clock(remaining_s)} left",
-        )
-        body = Table.grid(padding=(0, 2))
-        body.add_column(style="dim")
-        body.add_row("step", f"{step:,}  ({images:,} images, {images_per_s:,.0f}/s)")
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        body.add_row("losses", shown)
-        body.add_row("held-out", scores(score) if score else "not yet")
-        both = Table.grid()
-        both.add_row(head)
-        both.add_row(body)
-        self._live.update(both)
-
-    def message(self, text: str) -> None:
-        """A line above the bar."""
-        self.console.print(redacted(text), style="yellow")
-
-    def close(self) -> None:
-        """Leaves the last state standing."""
-        self._live.stop()
-
-
-class Tracker:
-    """Shows how far long work is; called with what is done, how much of it, and how much there is.
-
-    Nothing is shown for what takes less than ``after`` seconds.
-    """
-
-    def __init__(self, where: Console, after: float = 2.0, every: float = 10.0):
-        self.console, self.after, self.every = where, after, every
-        self._what, self._began, self._shown = "", time.monotonic(), 0.0
-        self._live: Live | None = None
-
-    def __call__(self, what: str, done: int, total: int | None) -> None:
-        """``done`` of ``total`` are done of ``what``; where the total is not known, None."""
-        now = time.monotonic()
-        if total is not None and done >= total:
-            self.close()
-            return
-        if what != self._what:
-            self._what, self._began, self._shown = what, now, 0.0
-        spent = now - self._began
-        if spent < self.after or (not self.console.is_terminal and now - self._shown < self.every):
-            return
-        self._shown = now
-        left = f"{clock(spent * (total - done) / max(done, 1))} left" if total else ""
-        count = f"{done:,}/{total:,}" if total else f"{done:,}"
-        if not self.console.is_terminal:
-            self.console.print(f"{what} {count} {left}".strip(), soft_wrap=True)
-            return
-        if self._live is None:
-            self._live = Live(console=self.console, refresh_per_second=4, transient=True)
-            self._live.start()
-        line = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=total, completed=done, width=30, pulse=not total)
-        line.add_row(bar, count, what, left)
-        self._live.update(line)
-
-    def close(self) -> None:
-        """Takes the bar away."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def __enter__(self) -> Tracker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def clock(seconds: float) -> str:
-    """``0:42``, ``12:05`` or ``1:02:03``."""
-    whole = max(0, round(seconds))
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
-def scores(score: Mapping[str, Any]) -> str:
-    """The figures of a quick score in one line."""
-    found = {name: value for name, value in score.items() if isinstance(value, (int, float))}
-    names = [name for name in _SCORES if name in found] or list(found)[:3]
-    return "  ".join(f"{name.upper()} {found[name]:.4g}" for name in names)
-
 
 Progress = Callable[[str, int, int | None], None]
-"""What long work reports to: what it does, how much is done, how much there is (None: unknown)."""
+"""Called with what is being done, how much of it is done, and how much there is, if known."""
+
+
+class Display:
+    """A silent display. Others show what these methods are told."""
+
+    def start(self, budget: str) -> None:
+        """Training begins. ``budget`` says for how long, as the configuration has it."""
+
+    def update(
+        self,
+        step: int,
+        images: int,
+        images_per_s: float,
+        losses: Mapping[str, float],
+        remaining_s: float,
+        score: Mapping[str, float] | None,
+        progress: float,
+    ) -> None:
+        """Where the training is; called about twice a second.
+
+        losses: the latest loss of each network
+        remaining_s: seconds left at this speed
+        score: the latest held-out score, once there is one
+        progress: the share of the budget that is spent, in [0, 1]
+        """
+
+    def message(self, text: str) -> None:
+        """Something to read: a stage begins, an alarm, a skipped step."""
+
+    def close(self) -> None:
+        """Training has ended, one way or another."""

@@ -131,6 +131,13 @@ def measured(value: float, error: float | None = None) -> str:
     return f"{rounded:,.{shown}f} ± {round(error, places):,.{shown}f}"
 
 
+def clock(seconds: float) -> str:
+    """``0:42``, ``12:05`` or ``1:02:03``."""
+    whole = max(0, round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
 def duration(seconds: float) -> str:
     """A time in the unit that suits it: "0.4 s", "42 s", "2.5 min", "30 h"."""
     value, unit = seconds, "s"

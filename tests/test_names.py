@@ -17,7 +17,7 @@ from PIL import Image
 from rich.table import Table
 
 from ganvae import cli
-from ganvae.progress import Console
+from ganvae.cli.console import Console
 from ganvae.telling import quoted
 
 CLASSES = [

@@ -19,7 +19,8 @@ from ganvae.data.workers import cores
 from ganvae.errors import ConfigError
 from ganvae.models import load
 from ganvae.models.images import to_tensor
-from ganvae.tasks.pictures import Progress, Reader, preparation
+from ganvae.progress import Progress
+from ganvae.tasks.pictures import Reader, preparation
 
 
 def encode(
@@ -55,7 +56,7 @@ def encode(
         raise ConfigError(f"a batch must have at least 1 image, got {batch}")
     place = place_of(model)
     how = _checked(place, label)
-    source, index = units.find(data)
+    source, index = units.listed(data)
     job = Encode(
         model=place, digest=digest_of(place), how=how, spread=spread, label=label,
         part=part, batch=batch,

@@ -31,7 +31,8 @@ from ganvae.metrics.judge import Judge
 from ganvae.metrics.sampling import CHUNK, rows
 from ganvae.models import Model, load
 from ganvae.models.images import to_tensor
-from ganvae.tasks.pictures import Progress, write_json
+from ganvae.progress import Progress
+from ganvae.tasks.pictures import write_json
 from ganvae.telling import name_of
 
 

@@ -29,9 +29,9 @@ from ganvae.bulk.parts import (
 from ganvae.bulk.units import Piece
 from ganvae.errors import ConfigError, DataError, GanvaeError
 from ganvae.models import Model, load
-from ganvae.models.files import CONFIG
+from ganvae.models.directory import CONFIG
 from ganvae.models.hub import locate
-from ganvae.tasks.pictures import Progress
+from ganvae.progress import Progress
 from ganvae.training.lock import RunLock
 
 BLOCKS = 4096

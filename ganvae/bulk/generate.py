@@ -20,8 +20,8 @@ from ganvae.errors import ConfigError, RangeError
 from ganvae.metrics import judge as judges
 from ganvae.models import load
 from ganvae.models.images import picture, to_tensor
+from ganvae.progress import Progress
 from ganvae.tasks.generate import at_once, blocks
-from ganvae.tasks.pictures import Progress
 
 PART = 1024
 """Images a part, about."""

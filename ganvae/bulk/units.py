@@ -15,6 +15,7 @@ import numpy as np
 from ganvae.bulk.parts import Part
 from ganvae.data import hub, shards, sources
 from ganvae.data.decode import Bad, Preparation
+from ganvae.data.find import find
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import ConfigError, DataError
 from ganvae.telling import Address, whole
@@ -77,9 +78,9 @@ class Unit:
         return Unit(**json.loads(data))
 
 
-def find(data: str | Path) -> tuple[sources.Source, sources.Index]:
+def listed(data: str | Path) -> tuple[sources.Source, sources.Index]:
     """A source and its listing. Raises DataError."""
-    source = sources.find(str(data))
+    source = find(str(data))
     try:
         return source, source.index()
     except sources.Offline as offline:
@@ -171,7 +172,7 @@ def _stream(unit: Unit, start: int) -> Iterator[Item]:
     """The items of a file from a number on, or all of another stream."""
     if unit.file:
         return shards.read(shards.Shard(Address(unit.path), ""), start)
-    source, index = find(unit.path)
+    source, index = listed(unit.path)
     return source.items(index)
 
 

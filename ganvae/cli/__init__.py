@@ -17,13 +17,13 @@ from typing import NoReturn, TextIO
 
 from cyclopts import App, CycloptsError, MissingArgumentError, UnusedCliTokensError
 
-import ganvae
 from ganvae.cli.help import HOME, print_help, wants_help
 from ganvae.cli.settings import split
 from ganvae.cli.telling import adapt, tell
 from ganvae.errors import ConfigError, GanvaeError
 from ganvae.telling import redacted, short
 from ganvae.training.signals import at_the_latest
+from ganvae.version import VERSION
 
 COMMANDS = (
     "train", "evaluate", "compare", "generate", "reconstruct", "interpolate", "encode",
@@ -37,7 +37,7 @@ INTERRUPTED, TERMINATED = 130, 143
 
 app = App(
     name="ganvae",
-    version=ganvae.__version__,
+    version=VERSION,
     help="Train, judge and use hybrids of a VAE and a GAN on your own images.",
     help_format="plaintext",
     help_epilogue=(
@@ -147,7 +147,7 @@ def _note(
     line: str | None = None,
 ) -> None:
     """Shows what this package warns of; what other packages tell developers needs --debug."""
-    if Path(filename).is_relative_to(Path(ganvae.__file__).parent):
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
         tell(f"ganvae: note: {short(redacted(str(message)), MOST)}", to=sys.stderr)
 
 

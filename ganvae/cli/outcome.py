@@ -13,7 +13,7 @@ from ganvae.telling import quoted
 
 if TYPE_CHECKING:
     from ganvae.api import Run
-    from ganvae.contest import Tournament
+    from ganvae.runs.tournament import Tournament
 
 _STOPPED = {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}
 
@@ -76,8 +76,9 @@ def _tell_ranking(runs: Sequence[Run]) -> None:
     from rich import box
     from rich.table import Table
 
-    from ganvae.progress import clock, console
-    from ganvae.scores import measured
+    from ganvae.cli.console import console
+    from ganvae.pages.scores import measured
+    from ganvae.telling import clock
 
     names = {
         key: figure["name"]

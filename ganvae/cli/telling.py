@@ -50,8 +50,8 @@ def tell_scores(scores: Mapping[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
-    from ganvae.progress import console
-    from ganvae.scores import alarms, conditions, missing, rows
+    from ganvae.cli.console import console
+    from ganvae.pages.scores import alarms, conditions, missing, rows
 
     table = Table("score", "value", "better", "real images", "reading", box=box.SIMPLE_HEAD)
     for column in table.columns[:2]:

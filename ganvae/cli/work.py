@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from ganvae.cli.options import Machine
 
 if TYPE_CHECKING:
+    from ganvae.cli.live import Tracker
     from ganvae.models import Model
-    from ganvae.progress import Tracker
 
 
 @contextmanager
 def working(machine: Machine) -> Iterator[Tracker]:
     """What shows the progress of work with the threads that were asked for, in kept memory."""
     from ganvae import api
-    from ganvae.progress import Tracker, console
+    from ganvae.cli.console import console
+    from ganvae.cli.live import Tracker
     from ganvae.training.engine import keep_memory
 
     keep_memory()

@@ -15,6 +15,7 @@ import numpy as np
 from ganvae import config
 from ganvae.data import pairs, sources
 from ganvae.data.decode import MEANING, Policy, Preparation, colour, depth_of
+from ganvae.data.find import find, is_remote
 from ganvae.data.formats import EXTENSIONS, MENDS, UNREAD
 from ganvae.data.hub import Shards
 from ganvae.data.images import Images
@@ -288,7 +289,7 @@ def refuse_untold(kept: config.Data, told: Container[str], run: Path | str) -> N
 
     told: the settings that were given here, by dotted name
     """
-    if "data.path" not in told and sources.is_remote(kept.path):
+    if "data.path" not in told and is_remote(kept.path):
         raise ConfigError(
             f"{run} names images that are not on this machine, {kept.path}: to have them asked"
             " for, name them, too"
@@ -575,7 +576,7 @@ def packed(
 
 def _source(chosen: config.Data) -> tuple[sources.Source, Preparation]:
     """What is packed, and how. Raises ConfigError for what cannot be streamed, but is to be."""
-    source = sources.find(chosen.path)
+    source = find(chosen.path)
     if chosen.labels_file is not None:
         if not isinstance(source, sources.Folder):
             raise ConfigError(

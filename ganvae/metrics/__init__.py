@@ -14,8 +14,6 @@ from ganvae.metrics import (
     likelihood,
     manifold,
     memorisation,
-    pace,
-    priors,
     reconstruction,
 )
 from ganvae.metrics.allowance import Allowance
@@ -36,8 +34,6 @@ __all__ = [
     "likelihood",
     "manifold",
     "memorisation",
-    "pace",
-    "priors",
     "quick",
     "reconstruction",
 ]

@@ -34,8 +34,9 @@ from ganvae.metrics import judge as judges
 from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.figures import Better, Record
 from ganvae.metrics.judge import Judge
-from ganvae.metrics.protocols import Data, Model, Progress
+from ganvae.metrics.protocols import Data, Model
 from ganvae.metrics.sampling import generated, levels, read_with_labels, rows, task_of
+from ganvae.progress import Progress
 
 RECONSTRUCTED = 1000
 """Held-out images at most that are reconstructed."""
@@ -74,7 +75,7 @@ def evaluate(
     name: what the data is called in words
     allowance: the time for it; where it is too short, first the likelihood is bounded on fewer
         images or left out, then fewer are reconstructed. Fewer samples: see
-        :meth:`ganvae.metrics.pace.Pace.affordable`
+        :meth:`ganvae.runs.pace.Pace.affordable`
 
     Returns "figures" and "reference" (key → fields of :class:`Figure`), "memorisation" (pairs of
     suspicious sample and training row, worst first; None where not looked for), "shortened" (words

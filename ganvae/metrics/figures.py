@@ -17,7 +17,8 @@ from ganvae import config
 from ganvae.metrics import cache
 from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.judge import Judge
-from ganvae.metrics.protocols import Data, Images, Model, Progress
+from ganvae.metrics.protocols import Data, Images, Model
+from ganvae.progress import Progress
 
 Better = Literal["lower", "higher"]
 

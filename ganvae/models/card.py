@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import ganvae
 from ganvae.models.info import ModelInfo
 from ganvae.telling import measured
+from ganvae.version import VERSION
 
 MAX_CLASSES, MAX_WORD = 100, 200
 
@@ -121,7 +121,7 @@ def _training(info: ModelInfo) -> str:
         ("seed", str(made.seed)),
         ("other sizes were fitted by", f"{info.resize}, background {info.background}"),
         ("data fingerprint", made.fingerprint or None),
-        ("made with", f"ganvae {ganvae.__version__}"),
+        ("made with", f"ganvae {VERSION}"),
     ]
     table = [f"| {name} | {_cell(value)} |" for name, value in rows if value is not None]
     return "\n".join(

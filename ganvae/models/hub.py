@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ganvae.errors import ConfigError
-from ganvae.models import files
+from ganvae.models import directory
 
 M = TypeVar("M")
 HUB_ID = re.compile(r"([\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@([\w./-]{1,200}))?", re.ASCII)
@@ -23,9 +23,9 @@ def locate(path: str | Path) -> Path:
     """The model directory for a local path, or for a Hub id after downloading it."""
     place = Path(path).expanduser()
     match = HUB_ID.fullmatch(str(path))
-    local = place.exists() or files.replaced(place).exists() or isinstance(path, Path)
+    local = place.exists() or directory.replaced(place).exists() or isinstance(path, Path)
     if local or match is None or Path(match[1].split("/")[0]).is_dir():
-        return files.find(place)
+        return directory.find(place)
     return download(match[1], match[2])
 
 
@@ -41,7 +41,7 @@ def download(repo_id: str, revision: str | None = None, **options: Any) -> Path:
         folder = snapshot_download(
             repo_id,
             revision=revision,
-            allow_patterns=[files.CONFIG, files.WEIGHTS, files.CARD],
+            allow_patterns=[directory.CONFIG, directory.WEIGHTS, directory.CARD],
             **options,
         )
     except errors.GatedRepoError:
@@ -62,8 +62,10 @@ def download(repo_id: str, revision: str | None = None, **options: Any) -> Path:
             f"{repo_id} is no folder here, and the Hugging Face Hub could not be asked for it "
             f"({reason[0][:200]}); check the path, or the network"
         ) from None
-    if not (Path(folder) / files.CONFIG).is_file():
-        raise ConfigError(f"{repo_id} on the Hub holds no ganvae model: it has no {files.CONFIG}")
+    if not (Path(folder) / directory.CONFIG).is_file():
+        raise ConfigError(
+            f"{repo_id} on the Hub holds no ganvae model: it has no {directory.CONFIG}"
+        )
     return Path(folder)
 
 

@@ -48,6 +48,11 @@ def picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
+def enlarged(shape: tuple[int, ...]) -> int:
+    """How much grids enlarge images of a shape (C, H, W), so that people can see small ones."""
+    return max(1, 64 // max(shape[1:]))
+
+
 def grid(
     images: Tensor | np.ndarray, columns: int | None = None, *, gap: int = 2, scale: int = 1
 ) -> Image.Image:

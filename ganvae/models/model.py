@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ganvae import config
 from ganvae.errors import ConfigError, RangeError
-from ganvae.models import card, files, hub, priors
+from ganvae.models import card, directory, hub, priors
 from ganvae.models.info import ModelInfo
 from ganvae.networks.code_prior import CodePrior
 from ganvae.types import Condition, Noise, Posterior
@@ -39,7 +39,7 @@ class Model(hub.HubMixin):
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], info: ModelInfo):
-        roles = files.roles_of(info)
+        roles = directory.roles_of(info)
         self.networks = {role: networks[role] for role in roles if role in networks}
         self.info = info
         needed = [info.generator, "prior", info.prior]
@@ -378,7 +378,7 @@ class Model(hub.HubMixin):
         Raises ConfigError, CheckpointError or DivergedError, and leaves what was there.
         """
         folder = Path(folder)
-        files.write(folder, self.networks, self.info, self.card(scores))
+        directory.write(folder, self.networks, self.info, self.card(scores))
         return folder
 
     def card(self, scores: Mapping[str, Any] | None = None) -> str:
@@ -400,7 +400,7 @@ class Model(hub.HubMixin):
         Raises ConfigError where there is no model or it is not understood, CheckpointError where
         it is damaged. Nothing in a file is ever executed.
         """
-        return cls(*files.read(hub.locate(path), networks)).to(device)
+        return cls(*directory.read(hub.locate(path), networks)).to(device)
 
     # -- inside --------------------------------------------------------------------------------
 

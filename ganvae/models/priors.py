@@ -1,24 +1,11 @@
-"""Priors fitted to the aggregate posterior after training, beside the one trained with."""
+"""The names of priors: of the one trained with, and of those fitted after training."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from torch import nn
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from ganvae.networks import flow, zoo
 from ganvae.networks.flow import FlowPrior
-from ganvae.networks.prior import MixturePrior, NormalPrior, Prior
-from ganvae.types import Noise, Posterior
-
-if TYPE_CHECKING:
-    from ganvae.models.model import Model
+from ganvae.networks.prior import MixturePrior, NormalPrior
 
 KINDS = {"normal": "normal_prior", "mixture": "mixture_prior", "flow": "flow_prior"}
 """Kinds of network by the name that a prior is asked for by."""
@@ -26,29 +13,6 @@ ROLES = {name: f"prior_{name}" for name in KINDS}
 """The roles of those fitted after training; the one trained with has the role "prior"."""
 TRAINED = "trained"
 """What the prior trained with is called where it is of another kind."""
-LARGEST = 512
-"""Dimensions of z up to which alternatives are fitted: their matrices have d² numbers and more."""
-BATCH = 256
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A prior fitted after training, and how long its fit took."""
-
-    prior: Prior
-    seconds: float
-    whole: bool = True
-    """Whether it was fitted to the end."""
-
-
-class Images(Protocol):
-    """Training images, and their classes in ``labels`` where they have any."""
-
-    def __len__(self) -> int: ...
-
-    def images(self, rows: np.ndarray) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1]."""
-        ...
 
 
 def name_of(prior: nn.Module) -> str:
@@ -63,112 +27,3 @@ def available(networks: dict[str, nn.Module]) -> dict[str, str]:
     """The priors of a model by name, and their roles; the one trained with comes first."""
     fitted = {name: role for name, role in ROLES.items() if role in networks}
     return {name_of(networks["prior"]): "prior"} | fitted
-
-
-def lacking(model: Model) -> list[str]:
-    """The priors that can be fitted to a model and that it has not, by name; see
-    :func:`fit_priors`."""
-    own = model.networks.get("prior")
-    fits = isinstance(own, NormalPrior | MixturePrior) and model.latent <= LARGEST
-    if model.info.task != "generate" or "encoder" not in model.networks or not fits:
-        return []
-    return [name for name in KINDS if name not in available(model.networks)]
-
-
-def fit_priors(
-    model: Model,
-    images: Images,
-    samples: int = 10_000,
-    seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
-    left: Callable[[], float] = lambda: math.inf,
-) -> dict[str, Fit]:
-    """The priors that a model lacks, by role, fitted to z ~ q(z|x) of training images.
-
-    Nothing for a model without an encoder or of another task than to generate, for one whose own
-    prior is neither normal nor a mixture, or whose z has more than :data:`LARGEST` dimensions.
-    The prior trained with is not fitted again, nor is what the model has already.
-
-    images: what it was trained on
-    samples: draws of z that they are fitted to, of all images where there are fewer
-    seed: of the images and of the draws
-    left: seconds that there are still; at 0 a fit ends with what it has, and no other begins
-    """
-    names = lacking(model)
-    if not names or not len(images):
-        return {}
-    tell = progress or (lambda what, done, total: None)
-    start = left()
-    z, *c = aggregate(model, images, samples, seed, tell, lambda: left() > start / 2)
-    made: dict[str, Fit] = {}
-    for name in names:
-        if not left():
-            break
-        made[ROLES[name]] = _fitted(model, name, (z, *c), tell, left)
-    return made
-
-
-def _fitted(
-    model: Model,
-    name: str,
-    latents: tuple[Tensor, ...],
-    tell: Callable[[str, int, int], None],
-    left: Callable[[], float],
-) -> Fit:
-    ended_early: list[bool] = []
-
-    def goes_on(done: int, most: int) -> bool:
-        tell(f"fitting the {name} prior", done, most)
-        if done < most and not left():
-            ended_early.append(True)
-        return not ended_early
-
-    with torch.random.fork_rng(devices=[]):
-        prior: Any = zoo.build(KINDS[name], model.info.networks, model.info.shape)
-    start = time.perf_counter()
-    prior.fit(*latents, goes_on=goes_on)
-    tell(f"fitting the {name} prior", 1, 1)
-    return Fit(prior.eval().to(model.device), time.perf_counter() - start, not ended_early)
-
-
-def seconds_of_flow(model: Model, steps: int = 3) -> float:
-    """How long the fit of a flow will take, by a few steps of it on numbers that mean nothing."""
-    with torch.random.fork_rng(devices=[]):
-        prior: Any = zoo.build(KINDS["flow"], model.info.networks, model.info.shape)
-    z = torch.linspace(-2, 2, BATCH * model.latent).view(model.latent, BATCH).T
-    label = (torch.zeros(BATCH, dtype=torch.long),) if model.info.classes else ()
-    start = time.perf_counter()
-    prior.fit(z, *label, goes_on=lambda done, most: done < steps)
-    return (time.perf_counter() - start) / steps * flow.STEPS
-
-
-def aggregate(
-    model: Model,
-    images: Images,
-    samples: int,
-    seed: int,
-    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
-    goes_on: Callable[[], bool] = lambda: True,
-) -> tuple[Tensor, ...]:
-    """Draws of the aggregate posterior, (samples, d), and their classes where the model has any.
-
-    Each from another image, or as often as another where there are more samples than images, or
-    more than were encoded as long as it ``goes_on``.
-    """
-    order = np.random.default_rng(seed).permutation(len(images))[:samples]
-    labels: Any = getattr(images, "labels", None) if model.info.classes else None
-    found = []
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
-        c = () if labels is None else (torch.from_numpy(labels[rows].astype(np.int64)),)
-        found.append(model.encode(images.images(rows), *c))
-        tell("images encoded", start + len(rows), len(order))
-        if not goes_on():
-            order = order[: start + len(rows)]
-            break
-    q, times = Posterior.cat(found), -(-samples // len(order))
-    noise = Noise(seed, total=len(order), device=model.device)
-    z = torch.cat([q.rsample(noise) for _ in range(times)])[:samples]
-    if labels is None:
-        return (z,)
-    return z, torch.from_numpy(np.tile(labels[order].astype(np.int64), times))[:samples]

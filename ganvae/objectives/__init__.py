@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ganvae.objectives.registry import build, get, names, refuse_classes
+from ganvae.objectives.base import refuse_classes
+from ganvae.objectives.registry import build, get, names
 
 __all__ = ["build", "get", "names", "refuse_classes"]

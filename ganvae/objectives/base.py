@@ -6,13 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from ganvae.errors import RangeError
+from ganvae.errors import ConfigError, RangeError
 from ganvae.types import Batch, Clock, Condition, Networks, Optim, Step, join
 
 _O = TypeVar("_O", bound="Objective")
@@ -161,3 +161,10 @@ def fit_prior(nets: Networks, batches: Iterator[Batch], samples: int) -> None:
         told.append(batch.condition)
     c = tuple(tensor[:samples] for tensor in join(*told))
     nets["prior"].fit(torch.cat(latents)[:samples], *c)
+
+
+def refuse_classes(name: str) -> NoReturn:
+    """Raises ConfigError: images with classes came to an objective that knows none."""
+    raise ConfigError(
+        f"{name} knows no classes: leave out --data.labels, or choose another --objective"
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ganvae.config import fill, suggest
 from ganvae.errors import ConfigError, RangeError
@@ -52,13 +52,6 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
     except RangeError as error:  # begins with the field
         raise RangeError(f"{where}.{error}") from None
     return made
-
-
-def refuse_classes(name: str) -> NoReturn:
-    """Raises ConfigError: images with classes came to an objective that knows none."""
-    raise ConfigError(
-        f"{name} knows no classes: leave out --data.labels, or choose another --objective"
-    )
 
 
 def _check(settings: Any, default: Any, where: str) -> None:

@@ -21,17 +21,16 @@ from ganvae.data.pairs import key
 from ganvae.data.sources import Folder
 from ganvae.errors import ConfigError, DataError, RangeError
 from ganvae.models import Model
-from ganvae.models.images import grid, save_png
+from ganvae.models.images import enlarged, grid, save_png
+from ganvae.progress import Progress
 from ganvae.tasks.exact import Picture, read
 from ganvae.tasks.holes import find_hole
 from ganvae.tasks.pictures import (
-    Progress,
     about,
     folder,
     is_sheet,
     refuse_over,
     require,
-    scale_of,
     write_index,
 )
 from ganvae.tasks.regions import Box, Region, common, enlarge, regions, shrink
@@ -102,7 +101,7 @@ def complete(
         return [pictures[0].save(out)]
     place = folder(out)
     written = [filled.save(place / f"{v:02d}.png") for v, filled in enumerate(pictures)]
-    written.append(save_png(_sheet(picture, pictures, hole, scale_of(model)), place / SHEET))
+    written.append(save_png(_sheet(picture, pictures, hole, enlarged(model.shape)), place / SHEET))
     told: dict[str, Any] = {
         "seed": seed,
         "variants": variants,

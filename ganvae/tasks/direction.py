@@ -7,9 +7,10 @@ from pathlib import Path
 from ganvae.errors import ConfigError
 from ganvae.models import Model
 from ganvae.models.model import Label
+from ganvae.progress import Progress
 from ganvae.tasks import directions
 from ganvae.tasks.directions import join_posteriors
-from ganvae.tasks.pictures import Pictures, Progress, Reader, require
+from ganvae.tasks.pictures import Pictures, Reader, require
 from ganvae.types import Posterior
 
 

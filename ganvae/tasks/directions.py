@@ -18,7 +18,7 @@ from ganvae.data.arrays import load
 from ganvae.errors import ConfigError, DataError
 from ganvae.files import write
 from ganvae.models import Model
-from ganvae.models.files import state_of
+from ganvae.models.directory import state_of
 from ganvae.telling import words
 from ganvae.types import Posterior
 

@@ -12,18 +12,17 @@ from torch import Tensor
 
 from ganvae.errors import RangeError
 from ganvae.models import Model
-from ganvae.models.images import grid, save_png
+from ganvae.models.images import enlarged, grid, save_png
 from ganvae.models.model import Label
+from ganvae.progress import Progress
 from ganvae.tasks.directions import Directions
 from ganvae.tasks.pictures import (
     Pictures,
-    Progress,
     Reader,
     about,
     folder,
     is_sheet,
     refuse_over,
-    scale_of,
     write_index,
 )
 
@@ -80,7 +79,7 @@ def edit(
         if progress:
             progress("editing", len(names), reader.total)
     if sheet:
-        return [_sheet(torch.cat(originals), torch.cat(edited), out, scale_of(model))]
+        return [_sheet(torch.cat(originals), torch.cat(edited), out, enlarged(model.shape))]
     told: dict[str, Any] = {
         "model": about(model),
         "images": names,

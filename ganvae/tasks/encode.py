@@ -10,9 +10,9 @@ from ganvae.errors import ConfigError
 from ganvae.files import write
 from ganvae.models import Model
 from ganvae.models.model import Label
+from ganvae.progress import Progress
 from ganvae.tasks.pictures import (
     Pictures,
-    Progress,
     Reader,
     about,
     is_index,

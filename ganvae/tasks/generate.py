@@ -13,17 +13,16 @@ from torch import Tensor
 
 from ganvae.errors import ConfigError, DataError, RangeError
 from ganvae.models import Model
-from ganvae.models.images import grid, save_png, to_uint8
+from ganvae.models.images import enlarged, grid, save_png, to_uint8
 from ganvae.models.model import BLOCK, Label
+from ganvae.progress import Progress
 from ganvae.tasks.pictures import (
     Pictures,
-    Progress,
     about,
     folder,
     gathered,
     is_sheet,
     refuse_over,
-    scale_of,
     write_index,
 )
 from ganvae.types import Noise
@@ -84,7 +83,7 @@ def generate(
         if progress:
             progress("generating", first - start + len(pixels), n)
     if sheet:
-        return [save_png(grid(np.concatenate(parts), columns, scale=scale_of(model)), out)]
+        return [save_png(grid(np.concatenate(parts), columns, scale=enlarged(model.shape)), out)]
     told: dict[str, Any] = {"seed": seed, "temperature": temperature, "start": start, "n": n}
     options = {"prior": prior, "truncation": truncation, "like": name or None}
     told |= {key: value for key, value in options.items() if value is not None}

@@ -10,18 +10,17 @@ from torch import Tensor
 
 from ganvae.errors import DataError, RangeError
 from ganvae.models import Model
-from ganvae.models.images import grid, save_png
+from ganvae.models.images import enlarged, grid, save_png
 from ganvae.models.model import Label, spherical
+from ganvae.progress import Progress
 from ganvae.tasks.films import FILMS, is_film, save_film
 from ganvae.tasks.pictures import (
     Pictures,
-    Progress,
     about,
     folder,
     gathered,
     is_sheet,
     refuse_over,
-    scale_of,
     write_index,
 )
 
@@ -77,9 +76,9 @@ def interpolate(
             progress("interpolating", done, len(order) - 1)
     if film:
         frames = torch.cat([way[:-1] for way in ways])  # an end is the next one's start
-        return [save_film(frames, out, milliseconds=milliseconds, scale=scale_of(model))]
+        return [save_film(frames, out, milliseconds=milliseconds, scale=enlarged(model.shape))]
     if sheet:
-        return [save_png(grid(torch.cat(ways), steps, scale=scale_of(model)), out)]
+        return [save_png(grid(torch.cat(ways), steps, scale=enlarged(model.shape)), out)]
     place = folder(out)
     written = [
         save_png(image, place / f"{number:03d}_{step:03d}.png")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from ganvae import files, foreign
-from ganvae.data import Images, sources
+from ganvae.data import Images
 from ganvae.data.decode import Preparation, colour
+from ganvae.data.find import find
 from ganvae.data.formats import EXTENSIONS, Bad
+from ganvae.data.sources import Offline
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import ConfigError, DataError
 from ganvae.models import Model
@@ -27,8 +29,6 @@ Pictures = str | Path | Sequence[str | Path] | Tensor | Images
 """Images to work on: a file, a folder or anything else that can be trained on; several files;
 a tensor (B, C, H, W) in [-1, 1]; or images that are open already."""
 
-Progress = Callable[[str, int, int | None], None]
-"""Called with what is being done, how much of it is done, and how much there is if known."""
 
 INDEX, MARK = "index.json", ".ganvae"
 """What the files in a folder are, and what says that the folder is written by ganvae."""
@@ -210,10 +210,10 @@ def _items(data: str | Path | Sequence[str | Path]) -> tuple[Iterable[Item], boo
         if missing:
             raise DataError(f"{missing[0]} does not exist; give an image file")
         return [Item(name=str(file), image=str(file)) for file in named], True
-    source = sources.find(str(data))
+    source = find(str(data))
     try:
         return source.items(source.index()), False
-    except sources.Offline as offline:
+    except Offline as offline:
         raise DataError(f"{source.path} cannot be reached: {offline}") from None
 
 
@@ -342,8 +342,3 @@ def about(model: Model) -> dict[str, Any]:
         "latent": model.latent,
         "data": info.trained.fingerprint,
     }
-
-
-def scale_of(model: Model) -> int:
-    """How much grids enlarge small images, so that people can see them."""
-    return max(1, 64 // max(model.shape[1:]))

@@ -10,17 +10,16 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae.models import Model
-from ganvae.models.images import grid, save_png
+from ganvae.models.images import enlarged, grid, save_png
 from ganvae.models.model import Label
+from ganvae.progress import Progress
 from ganvae.tasks.pictures import (
     Pictures,
-    Progress,
     Reader,
     about,
     folder,
     is_sheet,
     refuse_over,
-    scale_of,
     write_index,
 )
 
@@ -75,7 +74,7 @@ def reconstruct(
             progress("reconstructing", done, reader.total)
     if sheet:
         originals, reconstructions = (torch.cat(parts) for parts in zip(*shown))
-        return [save_png(side_by_side(originals, reconstructions, scale_of(model)), out)]
+        return [save_png(side_by_side(originals, reconstructions, enlarged(model.shape)), out)]
     told = {"model": about(model), "seed": seed, "images": index, "skipped": reader.skipped}
     return write_index(out, written, told)
 

@@ -10,18 +10,17 @@ from torch import Tensor
 
 from ganvae.errors import ConfigError, RangeError
 from ganvae.models import Model
-from ganvae.models.images import grid, save_png
+from ganvae.models.images import enlarged, grid, save_png
+from ganvae.progress import Progress
 from ganvae.tasks.exact import as_channels
 from ganvae.tasks.pictures import (
     Pictures,
-    Progress,
     Reader,
     about,
     folder,
     is_sheet,
     refuse_over,
     require,
-    scale_of,
     write_index,
 )
 
@@ -78,7 +77,7 @@ def translate(
         names += part.names
         if progress:
             progress("translating", len(names), reader.total)
-    picture = grid(torch.cat(shown).flatten(0, 1), variants + 1, scale=scale_of(model))
+    picture = grid(torch.cat(shown).flatten(0, 1), variants + 1, scale=enlarged(model.shape))
     if sheet:
         return [save_png(picture, out)]
     written.append(save_png(picture, out / SHEET))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganvae.models import Model
-from ganvae.models.priors import Images, aggregate
+from ganvae.models.fitting import Images, aggregate
 from ganvae.types import Noise
 
 CODES = 1024

@@ -19,7 +19,7 @@ import torch._functorch.config as functorch
 from torch import Tensor, nn
 
 from ganvae import config as configuration
-from ganvae import files, objectives
+from ganvae import files
 from ganvae.config import Config
 from ganvae.data import Batches, Data, difference
 from ganvae.data.stream import StreamBatches
@@ -33,9 +33,9 @@ from ganvae.metrics.sampling import spread
 from ganvae.models import Model, ModelInfo
 from ganvae.models.info import parse
 from ganvae.networks import zoo
-from ganvae.objectives.base import Objective
+from ganvae.objectives.base import Objective, refuse_classes
+from ganvae.progress import Display
 from ganvae.training import checkpoint, precision, preflight, previews, quick_prior
-from ganvae.training.display import Display
 from ganvae.training.ema import Average, decay
 from ganvae.training.engine import Engine, Outcome
 from ganvae.training.guard import Alarms, Guard
@@ -211,7 +211,7 @@ class Trainer:
         """What the networks are built for. Raises ConfigError where objective and data differ."""
         channels, height, width = self.data.shape
         if self.data.classes and not self.objective.classes:
-            objectives.refuse_classes(self.config.objective)
+            refuse_classes(self.config.objective)
         if self.objective.needs_classes and sum(share > 0 for share in self._class_shares()) < 2:
             raise ConfigError(
                 f"{self.config.objective} learns from classes, two or more: name them with "

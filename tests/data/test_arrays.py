@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganvae.data import sources
+from ganvae.data.find import find
 from ganvae.errors import DataError
 
 
@@ -40,7 +40,7 @@ def npz(**arrays: bytes) -> bytes:
 
 def used(path: Path) -> list[np.ndarray]:
     """All images of a source."""
-    source = sources.find(str(path))
+    source = find(str(path))
     source.size()
     images = [item.image for item in source.items(source.index())]
     assert all(isinstance(image, np.ndarray) for image in images)
@@ -119,7 +119,7 @@ def test_labels_are_read_beside_the_images(tmp_path: Path) -> None:
     images = np.arange(1000 * 4, dtype=np.uint16).reshape(1000, 2, 2)
     labels = np.array([f"kind {n % 7}" for n in range(1000)])
     np.savez_compressed(tmp_path / "a.npz", images=images, labels=labels, extra=images)
-    source = sources.find(str(tmp_path / "a.npz"))
+    source = find(str(tmp_path / "a.npz"))
     items = list(source.items(source.index()))
     assert [item.label for item in items] == labels.tolist()
     np.testing.assert_array_equal(np.stack([item.image for item in items]), images)

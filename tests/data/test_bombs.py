@@ -170,7 +170,7 @@ def others() -> Iterator[tuple[str, bytes]]:
 READ = """
 import gc, json, sys
 from pathlib import Path
-from ganvae.data import sources
+from ganvae.data.find import find
 from ganvae.data.decode import Bad, Preparation
 from ganvae.data.workers import prepare_all
 from ganvae.errors import DataError
@@ -182,7 +182,7 @@ def peak():
 
 def read(path):
     try:
-        source = sources.find(str(path))
+        source = find(str(path))
         items = source.items(source.index())
         made = [made for _, made in prepare_all(items, Preparation(height=8, width=8), 0)]
     except DataError as error:

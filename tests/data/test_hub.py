@@ -12,7 +12,7 @@ import pytest
 from ganvae import config
 from ganvae.data import open_data
 from ganvae.data.decode import Bad
-from ganvae.data.sources import find
+from ganvae.data.find import find
 from ganvae.data.workers import IMAGE_BYTES
 from ganvae.errors import DataError
 

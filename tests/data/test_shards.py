@@ -21,8 +21,8 @@ from ganvae import config
 from ganvae.data import Data, difference, open_data, shards
 from ganvae.data.check import check
 from ganvae.data.decode import Bad
+from ganvae.data.find import find
 from ganvae.data.shards import Shard
-from ganvae.data.sources import find
 from ganvae.errors import DataError
 
 from .conftest import Bucket, encoded, parquet, tar

@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 
 from ganvae import config
-from ganvae.data import Data, arrays, hub, open_data, sources
+from ganvae.data import Data, arrays, hub, open_data
 from ganvae.data.dataset import packed
+from ganvae.data.find import find
 from ganvae.errors import ConfigError, DataError
 
 from .conftest import photo
@@ -556,4 +557,4 @@ def test_settings_that_cannot_be(
 def test_odd_paths(setting: Setting) -> None:
     for path in ("", "a\0b", "/nowhere/at/all"):
         with pytest.raises(DataError):
-            sources.find(path)
+            find(path)

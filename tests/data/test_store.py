@@ -219,7 +219,8 @@ def test_a_store_that_nobody_can_tell_is_unused_stays(
 PACK = """
 import sys, time
 from pathlib import Path
-from ganvae.data import sources, store, workers
+from ganvae.data import store, workers
+from ganvae.data.find import find
 from ganvae.data.decode import Preparation
 real = workers._alone
 def slowly(item, how):
@@ -227,7 +228,7 @@ def slowly(item, how):
     print("decoded", flush=True)
     return real(item, how)
 workers._alone = slowly
-source, how = sources.find(sys.argv[1]), Preparation(height=16, width=16)
+source, how = find(sys.argv[1]), Preparation(height=16, width=16)
 found, _ = store.ingest(source, how, Path(sys.argv[2]))
 print("packed", len(found), flush=True)
 """
@@ -421,10 +422,10 @@ def test_d12_many_files(tmp_path: Path) -> None:
         "import sys, time\nfrom pathlib import Path\n"
         "status = lambda: Path('/proc/self/status').read_text()\n"
         "peak = lambda: int(status().split('VmHWM:')[1].split()[0])\n"
-        "from ganvae.data import sources\n"
+        "from ganvae.data.find import find\n"
         "before = peak()\n"
         "start = time.perf_counter()\n"
-        "index = sources.find(sys.argv[1]).index()\n"
+        "index = find(sys.argv[1]).index()\n"
         "seconds = time.perf_counter() - start\n"
         "print(len(index.names), seconds, (peak() - before) / 1024)\n"
     )

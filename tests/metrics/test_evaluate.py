@@ -26,9 +26,9 @@ from ganvae.metrics import (
 )
 from ganvae.metrics.distributions import Heldout
 from ganvae.metrics.figures import Record
-from ganvae.metrics.pace import Pace
-from ganvae.metrics.pace import measure as measured_pace
-from ganvae.scores import conditions, missing, rows
+from ganvae.pages.scores import conditions, missing, rows
+from ganvae.runs.pace import Pace
+from ganvae.runs.pace import measure as measured_pace
 
 SETTINGS = config.Evaluation(samples=80, importance=3, size=16)
 

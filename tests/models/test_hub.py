@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import errors
 
 from ganvae.errors import CheckpointError, ConfigError
-from ganvae.models import Model, files, hub, load
+from ganvae.models import Model, directory, hub, load
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -45,11 +45,11 @@ def test_a_downloaded_model_loads_by_its_id(model: Model, cached: Path):
 
 
 def test_a_download_is_checked_like_any_model(cached: Path):
-    (cached / files.WEIGHTS).unlink()
-    (cached / files.WEIGHTS).write_bytes(b"\x80\x04.")
+    (cached / directory.WEIGHTS).unlink()
+    (cached / directory.WEIGHTS).write_bytes(b"\x80\x04.")
     with pytest.raises(CheckpointError, match="pickle"):
         load("someone/digits")
-    (cached / files.CONFIG).unlink()
+    (cached / directory.CONFIG).unlink()
     with pytest.raises(ConfigError, match="holds no ganvae model"):
         load("someone/digits")
 
@@ -110,7 +110,7 @@ def test_only_the_model_s_files_are_asked_for(monkeypatch, folder: Path):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
     load("someone/digits@v2")
     assert asked["repo_id"] == "someone/digits" and asked["revision"] == "v2"
-    assert set(asked["allow_patterns"]) == {files.CONFIG, files.WEIGHTS, files.CARD}
+    assert set(asked["allow_patterns"]) == {directory.CONFIG, directory.WEIGHTS, directory.CARD}
 
 
 def test_push_uploads_a_directory_that_loads(model: Model, monkeypatch, tmp_path: Path):

@@ -17,12 +17,13 @@ from torch.testing import assert_close
 from ganvae import cli, config, tasks
 from ganvae.errors import ConfigError
 from ganvae.metrics import Allowance
-from ganvae.metrics import priors as judged
 from ganvae.models import Model
-from ganvae.models.priors import aggregate, available, fit_priors
+from ganvae.models.fitting import aggregate, fit_priors
+from ganvae.models.priors import available
 from ganvae.networks import flow
 from ganvae.networks.code_prior import CodePrior
 from ganvae.networks.prior import MixturePrior, NormalPrior
+from ganvae.runs import priors as judged
 from ganvae.types import Noise
 
 

@@ -178,7 +178,7 @@ def test_patterns_of_shards_here_and_at_addresses(place, pattern, folder, tmp_pa
 def test_finished_files_are_not_read_again(folder, tmp_path) -> None:
     data = _tars(tmp_path, draw(40))
     done = bulk.encode(folder, data, tmp_path / "out", **SMALL)
-    source, index = units.find(data)
+    source, index = units.listed(data)
     found = {path.stem: parts._finished(path) for path in done.parts}
     assert units.cut(source, index, 8, found) == []
     del found["part-000001-000000"]
@@ -190,7 +190,7 @@ def test_finished_files_are_not_read_again(folder, tmp_path) -> None:
 
 def test_workers_share_the_parts_of_an_array(folder, tmp_path) -> None:
     data = _array(tmp_path, draw(40))
-    source, index = units.find(data)
+    source, index = units.listed(data)
     how = bulk.encode.__globals__["preparation"](bulk.encode.__globals__["load"](folder))
     alone_, shared = (
         [p.part for unit in units.cut(source, index, 8, {}, n) for p in units.read(unit, how, 8)]

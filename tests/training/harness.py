@@ -18,8 +18,8 @@ import torch
 from ganvae import config, objectives
 from ganvae.data import Data, open_data
 from ganvae.objectives.base import Objective, Stage
+from ganvae.progress import Display
 from ganvae.training import checkpoint
-from ganvae.training.display import Display
 from ganvae.training.trainer import Result, Trainer
 from ganvae.types import Batch, Clock, Networks, Step
 

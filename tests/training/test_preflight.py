@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 import ganvae
-from ganvae import api, cli, contest
+from ganvae import api, cli
 from ganvae.errors import CheckpointError, ConfigError
 from ganvae.metrics import inception
+from ganvae.runs import tournament
 from ganvae.training import preflight
 from ganvae.training import trainer as trainer_module
 
@@ -46,7 +47,7 @@ def nothing_opened(monkeypatch) -> None:
         pytest.fail("the images were opened first")
 
     monkeypatch.setattr(api, "open_data", opened)
-    monkeypatch.setattr(contest, "open_data", opened)
+    monkeypatch.setattr(tournament, "open_data", opened)
 
 
 @pytest.mark.parametrize("dry", [True, False])
@@ -120,10 +121,10 @@ def test_a_tournament_says_first_who_cannot_take_part(data, tmp_path, monkeypatc
         raise ConfigError("not now")
 
     monkeypatch.setattr(api, "start", start)
-    chosen, out = contest.settle(["vae", "cvae_gan", "gan"], {"data.path": str(data)},
+    chosen, out = tournament.settle(["vae", "cvae_gan", "gan"], {"data.path": str(data)},
                                  out=tmp_path / "t")  # fmt: skip
     with pytest.raises(ConfigError):
-        contest.run(chosen, out, display=told)
+        tournament.run(chosen, out, display=told)
     left_out = [text for text in told.texts if text.startswith("cvae_gan is left out")]
     assert left_out and told.texts.index(left_out[0]) < told.texts.index("training")
 

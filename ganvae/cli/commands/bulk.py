@@ -78,7 +78,8 @@ def bulk(
     The folder OUT is filled with Parquet files; the same command goes on where it was stopped.
     """
     from ganvae import bulk as verbs
-    from ganvae.progress import Tracker, console
+    from ganvae.cli.console import console
+    from ganvae.cli.live import Tracker
 
     given = {k: v for k, v in {**asdict(options), **asdict(sharing)}.items() if v is not None}
     if "truncation" in given:

@@ -27,7 +27,8 @@ def check(data: Data, /, *, size: Size = None, json: Json = False, overrides: Ov
     Ends with 65 where a training would refuse them, whatever else was found.
     """
     from ganvae import api
-    from ganvae.progress import Tracker, console
+    from ganvae.cli.console import console
+    from ganvae.cli.live import Tracker
 
     shortcut = {} if size is None else {"data.size": size}
     with Tracker(console()) as progress:

@@ -15,8 +15,8 @@ from ganvae.cli.options import Group, Overrides, Threads
 from ganvae.cli.telling import tell
 
 if TYPE_CHECKING:
-    from ganvae.progress import Tracker
-    from ganvae.training.display import Display
+    from ganvae.cli.live import Tracker
+    from ganvae.progress import Display
 
 Data = Annotated[
     str | None,
@@ -68,11 +68,11 @@ def train(data: Data = None, /, *, options: Options = Options(), overrides: Over
 
     Every setting below can be given as --section.field VALUE; they win over --config FILE.
     """
-    from ganvae import contest
+    from ganvae.runs import tournament
 
     given = _given(data, options) | overrides
     named = options.objective
-    if "," in (named or "") or (options.resume and not named and contest.is_one(options.out)):
+    if "," in (named or "") or (options.resume and not named and tournament.is_one(options.out)):
         names = [name.strip() for name in (named or "").split(",") if name.strip()]
         return _train_several(names, given, options)
     return _train_one(given if named is None else given | {"objective": named}, options)
@@ -111,12 +111,13 @@ def _train_one(given: Mapping[str, Any], options: Options) -> int:
 
 
 def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Options) -> int:
-    from ganvae import api, contest
+    from ganvae import api
     from ganvae.cli.outcome import tell_tournament
     from ganvae.config import dump
+    from ganvae.runs import tournament
 
     resume = options.resume
-    chosen, folder = contest.settle(
+    chosen, folder = tournament.settle(
         names, given, start=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
@@ -125,7 +126,7 @@ def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Opti
         tell(*"---\n".join(map(dump, chosen.values())).splitlines())
         return 0
     with _training(folder) as (shown, progress):
-        done = contest.run(chosen, folder, resume=resume, display=shown, progress=progress)
+        done = tournament.run(chosen, folder, resume=resume, display=shown, progress=progress)
     return tell_tournament(done, options.json)
 
 
@@ -133,8 +134,9 @@ def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Opti
 def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
     """What shows the progress, in the first process; who stops it is told how to go on."""
     from ganvae import api
+    from ganvae.cli.console import console
+    from ganvae.cli.live import Tracker, display
     from ganvae.cli.outcome import again, judge
-    from ganvae.progress import Tracker, console, display
 
     if not api.is_first():
         yield None, None

@@ -16,10 +16,11 @@ from ganvae.metrics import judge as judges
 from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.figures import finite
 from ganvae.metrics.judge import Judge
-from ganvae.metrics.protocols import Progress
 from ganvae.metrics.sampling import CHUNK, levels, rows
 from ganvae.models import Model
-from ganvae.models.priors import KINDS, fit_priors, lacking
+from ganvae.models.fitting import fit_priors, lacking
+from ganvae.models.priors import KINDS
+from ganvae.progress import Progress
 
 SAMPLES = 2000
 """Images at most that each prior is judged by."""

@@ -8,12 +8,14 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from ganvae import __version__, config, files, objectives, page, scores
+from ganvae import config, files, objectives
 from ganvae.config import Config
 from ganvae.errors import DataError
-from ganvae.page import Curves
+from ganvae.pages import markup, scores
+from ganvae.pages.markup import Curves
 from ganvae.telling import duration, name_of
 from ganvae.training import log
+from ganvae.version import VERSION
 
 PREVIEWS = 12
 """Samples over time that are shown, spread evenly."""
@@ -72,21 +74,23 @@ def html(left: Left) -> str:
     title = f"{run.resolve().name}: {chosen.objective} on {name_of(chosen.data.path)}"
     sections = {
         "Held-out scores": _scores(left.evaluation),
-        "Samples": page.file(run / "samples.png", SAMPLES[chosen.data.task]),
+        "Samples": markup.file(run / "samples.png", SAMPLES[chosen.data.task]),
         "Priors": _priors(left),
         "Samples over time": _previews(left),
-        "Reconstructions": page.file(
+        "Reconstructions": markup.file(
             run / "reconstructions.png", "Held-out images above, reconstructions below"
         ),
-        "Interpolation": page.file(
+        "Interpolation": markup.file(
             run / "interpolation.png", "From one held-out image to another, through latents"
         ),
-        "Curves": "".join(map(page.chart, charts(lines))),
+        "Curves": "".join(map(markup.chart, charts(lines))),
         "Events": _events(lines),
-        "Configuration": page.preformatted(config.dump(chosen)),
-        "Environment": page.facts(page.flatten(left.evaluation.get("environment") or {})),
+        "Configuration": markup.preformatted(config.dump(chosen)),
+        "Environment": markup.facts(markup.flatten(left.evaluation.get("environment") or {})),
     }
-    return page.document(title, _about(lines), [page.section(*item) for item in sections.items()])
+    return markup.document(
+        title, _about(lines), [markup.section(*item) for item in sections.items()]
+    )
 
 
 # -- curves ---------------------------------------------------------------------------------------
@@ -137,9 +141,9 @@ def _scores(evaluation: Mapping[str, Any]) -> str:
     if not evaluation.get("figures"):
         return ""
     titles = ("score", "value", "better", "real images", "reading", "compared", "how")
-    table = page.table(titles, map(astuple, scores.rows(evaluation)))
+    table = markup.table(titles, map(astuple, scores.rows(evaluation)))
     about = scores.conditions(evaluation), *scores.missing(evaluation)
-    return page.alarms(*scores.alarms(evaluation)) + table + page.sentences(*about)
+    return markup.alarms(*scores.alarms(evaluation)) + table + markup.sentences(*about)
 
 
 def _priors(left: Left) -> str:
@@ -147,7 +151,7 @@ def _priors(left: Left) -> str:
     lines = left.evaluation.get("priors") or []
     rows = [
         (
-            page.Cell(name, best=line["chosen"]),
+            markup.Cell(name, best=line["chosen"]),
             scores.measured({"value": line["kid"], "error": line["kid_error"]}),
             duration(line["seconds"]),
             "; ".join(
@@ -163,7 +167,7 @@ def _priors(left: Left) -> str:
     if not rows:
         return ""
     count = left.evaluation.get("heldout_images") or 0
-    told = page.sentences(
+    told = markup.sentences(
         "Fitted to the encoder's z of training images. The least KID against held-out images "
         "decides what is sampled; where the prior trained with is within its standard error of "
         "that, it stays. The likelihood bounds above are of the prior sampled.",
@@ -173,8 +177,8 @@ def _priors(left: Left) -> str:
         else "",
     )
     names = ", ".join(str(line["name"]) for line in lines)
-    grid = page.file(left.path / "priors.png", f"New images from the same seed, by row: {names}")
-    return page.table(("prior", "KID", "time", ""), rows) + told + grid
+    grid = markup.file(left.path / "priors.png", f"New images from the same seed, by row: {names}")
+    return markup.table(("prior", "KID", "time", ""), rows) + told + grid
 
 
 def _previews(left: Left) -> str:
@@ -190,8 +194,8 @@ def _previews(left: Left) -> str:
         step = int(paths[position].stem.removeprefix("step-"))
         near = min(seconds, key=lambda s: abs(s - step), default=None)
         when = f", {duration(seconds[near])}" if near is not None else ""
-        pictures.append(page.file(paths[position], f"step {step:,}{when}"))
-    return page.sentences(_rows_of_previews(left.config) if pictures else "") + page.strip(
+        pictures.append(markup.file(paths[position], f"step {step:,}{when}"))
+    return markup.sentences(_rows_of_previews(left.config) if pictures else "") + markup.strip(
         pictures
     )
 
@@ -213,15 +217,15 @@ def _rows_of_previews(chosen: Config) -> str:
 
 def _events(lines: Sequence[Mapping[str, Any]]) -> str:
     events = [(f"step {line['step']:,}", line["event"]) for line in lines if "event" in line]
-    return page.facts(events[-EVENTS:])
+    return markup.facts(events[-EVENTS:])
 
 
 def _about(lines: Sequence[Mapping[str, Any]]) -> str:
     timed = [line for line in lines if "seconds" in line and "images" in line]
     if not timed:
-        return f"ganvae {__version__}"
+        return f"ganvae {VERSION}"
     end = timed[-1]
     return (
         f"{end['step']:,} steps, {end['images']:,} images, {duration(end['seconds'])} of training "
-        f"· ganvae {__version__}"
+        f"· ganvae {VERSION}"
     )

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ganvae import api, comparison, config, files, foreign, objectives, scores
+from ganvae import api, config, files, foreign, objectives
 from ganvae.api import Run
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.errors import BusyError, CheckpointError, ConfigError, GanvaeError
 from ganvae.foreign import from_environment, gate, read_json
-from ganvae.progress import Progress
-from ganvae.training.display import Display
+from ganvae.pages import comparison, scores
+from ganvae.progress import Display, Progress
 
 PAGE = "comparison.html"
 MAX_META = 2**26

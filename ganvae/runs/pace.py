@@ -14,7 +14,7 @@ from ganvae import config
 from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.sampling import generated, task_of
-from ganvae.models.priors import lacking, seconds_of_flow
+from ganvae.models.fitting import lacking, seconds_of_flow
 
 FEW = 16
 """Images that the pace is measured by."""

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-import ganvae
 from ganvae import files as written
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
 from ganvae.foreign import read_json
@@ -31,6 +30,7 @@ from ganvae.models import priors, tensors
 from ganvae.models.info import ModelInfo, parse
 from ganvae.networks import zoo
 from ganvae.telling import quoted, short, shown, some, words
+from ganvae.version import VERSION
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
@@ -357,7 +357,7 @@ def encode(networks: Mapping[str, nn.Module], info: ModelInfo) -> dict[str, byte
     record = Record(
         library="ganvae",
         format=FORMAT,
-        version=ganvae.__version__,
+        version=VERSION,
         model=info,
         roles=tuple(networks),
         weights=Weights(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganvae import __version__, config, files, page, report, scores
+from ganvae import config, files
 from ganvae.data import Data, open_data
 from ganvae.data.dataset import refuse_untold
 from ganvae.errors import ConfigError, GanvaeError
 from ganvae.metrics import sampling
 from ganvae.models import Model, load
-from ganvae.models.images import grid
-from ganvae.page import Cell, Curves, shown
-from ganvae.tasks.pictures import scale_of
+from ganvae.models.images import enlarged, grid
+from ganvae.pages import markup, report, scores
+from ganvae.pages.markup import Cell, Curves, shown
+from ganvae.progress import Progress
 from ganvae.telling import name_of, quoted
+from ganvae.version import VERSION
 
 SAMPLES, COLUMNS = 36, 6
 HELD_OUT = 8
 """Images that every run's reconstructions are shown of."""
 _QUIET = ("stage", "kid", "mse", "kid_error", "n_generated", "n_heldout", "seed")
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def html(
     told = progress or (lambda what, done, total: None)
     opened = _opened(sides, own)
     sections = {
-        "Runs": page.sentences(*_cautions(sides, own)) + _runs(sides),
-        "Held-out scores": page.sentences(verdict(sides)) + _scores(sides),
+        "Runs": markup.sentences(*_cautions(sides, own)) + _runs(sides),
+        "Held-out scores": markup.sentences(verdict(sides)) + _scores(sides),
         "Samples": _samples(sides, opened, seed, told),
         "Held-out images": _held_out(sides, opened, seed, told),
         "Curves": _curves(sides),
@@ -129,8 +129,8 @@ def html(
     }
     told("compared", 1, 1)
     names = ", ".join(side.name for side in sides)
-    body = [page.section(*item) for item in sections.items()]
-    return page.document(f"{len(sides)} runs: {names}", f"ganvae {__version__}", body)
+    body = [markup.section(*item) for item in sections.items()]
+    return markup.document(f"{len(sides)} runs: {names}", f"ganvae {VERSION}", body)
 
 
 # -- words ----------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def _runs(sides: Sequence[Side]) -> str:
     columns = [_facts(side) for side in sides]
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(shown(column.get(name)) for column in columns)] for name in names]
-    return page.table(["", *(side.name for side in sides)], rows, numbers=True)
+    return markup.table(["", *(side.name for side in sides)], rows, numbers=True)
 
 
 def _facts(side: Side) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def _scores(sides: Sequence[Side]) -> str:
             rows.append([known["name"], known["better"], *_cells(found, len(sets) < 2), *real])
     titles = ["score", "better", *(side.name for side in sides), *sets.values()]
     about = "Bold: the best, and what their errors do not tell from it." if len(sets) < 2 else ""
-    return page.table(titles, rows, numbers=True) + page.sentences(about)
+    return markup.table(titles, rows, numbers=True) + markup.sentences(about)
 
 
 def _sets(sides: Sequence[Side]) -> dict[str, str]:
@@ -304,8 +304,8 @@ def _differences(sides: Sequence[Side]) -> str:
     keys = dict.fromkeys(key for known in settings for key in known)
     values = {key: [str(known.get(key, "-")) for known in settings] for key in keys}
     rows = [[key, *found] for key, found in values.items() if len(set(found)) > 1]
-    none = page.sentences("There are none.") if not rows else ""
-    return none + page.table(["setting", *(side.name for side in sides)], rows)
+    none = markup.sentences("There are none.") if not rows else ""
+    return none + markup.table(["setting", *(side.name for side in sides)], rows)
 
 
 # -- pictures -------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, told:
         pictures.append(_picture(made, COLUMNS, side.model, _captioned(side)))
         told("samples", number, len(sides))
     about = f"Image for image from the same random numbers, seed {seed}."
-    return page.strip(pictures) + (page.sentences(about) if pictures else "")
+    return markup.strip(pictures) + (markup.sentences(about) if pictures else "")
 
 
 def _captioned(side: Side) -> str:
@@ -394,9 +394,9 @@ def _remade(side: Side, data: Data, numbers: Any, seed: int) -> Tensor | None:
 
 def _picture(images: Tensor, columns: int, model: Model, caption: str) -> str:
     file = io.BytesIO()
-    made: Image.Image = grid(images, columns, scale=scale_of(model))
+    made: Image.Image = grid(images, columns, scale=enlarged(model.shape))
     made.save(file, format="PNG")
-    return page.picture(file.getvalue(), caption)
+    return markup.picture(file.getvalue(), caption)
 
 
 # -- curves ---------------------------------------------------------------------------------------
@@ -417,8 +417,8 @@ def _curves(sides: Sequence[Side]) -> str:
             charts.append(Curves(title, unit, lines, logarithmic=key.startswith("loss/")))
     shared = any(chart.title.startswith("loss/") for chart in charts)
     about = "Losses of two objectives need not be one quantity: compare their course."
-    drawn = "".join(page.chart(chart) for chart in charts if chart.lines)
-    return drawn + page.sentences(about if shared else "")
+    drawn = "".join(markup.chart(chart) for chart in charts if chart.lines)
+    return drawn + markup.sentences(about if shared else "")
 
 
 def _course(

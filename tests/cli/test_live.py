@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from ganvae import progress
-from ganvae.progress import LineDisplay, LiveDisplay, Tracker, clock, scores
-from ganvae.telling import plain
+from ganvae.cli import live
+from ganvae.cli.live import LineDisplay, LiveDisplay, Tracker, scores
+from ganvae.telling import clock, plain
 
 
 def _console(terminal: bool) -> tuple[Console, io.StringIO]:
@@ -37,7 +37,7 @@ def test_a_terminal_shows_all_of_it_live() -> None:
 
 def test_elsewhere_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
     where, file = _console(False)
     shown = LineDisplay(where, every=10)
     shown.start("30m")
@@ -62,7 +62,7 @@ def test_a_stream_that_closes_does_not_end_the_training() -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_tracker_shows_long_work_only(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
     where, file = _console(terminal)
     with Tracker(where) as track:
         track("quick work", 1, 2)

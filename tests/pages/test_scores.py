@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganvae import scores
+from ganvae.pages import scores
 
 
 def figure(value: float | None, error: float | None = None, **more: Any) -> dict[str, Any]:

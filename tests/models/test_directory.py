@@ -21,10 +21,10 @@ from torch import nn
 
 from ganvae.config import Networks
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
-from ganvae.models import Model, ModelInfo, files, load, tensors
+from ganvae.models import Model, ModelInfo, directory, load, tensors
 from ganvae.networks import zoo
 
-CONFIG, WEIGHTS = files.CONFIG, files.WEIGHTS
+CONFIG, WEIGHTS = directory.CONFIG, directory.WEIGHTS
 
 
 def edit(folder: Path, change) -> None:
@@ -142,7 +142,7 @@ def test_pickles_in_any_disguise_are_refused_and_not_run(folder: Path, how, prot
 
 
 def test_no_load_path_mentions_a_pickle_reader():
-    for source in Path(files.__file__).parent.glob("*.py"):
+    for source in Path(directory.__file__).parent.glob("*.py"):
         text = source.read_text()
         assert "import pickle" not in text and "torch.load" not in text, source
         assert "allow_pickle=True" not in text, source
@@ -424,7 +424,7 @@ def test_bad_descriptions_are_refused_before_anything_is_built(
     def built(*_):
         raise AssertionError("a network was built")
 
-    monkeypatch.setattr(files.zoo, "build", built)
+    monkeypatch.setattr(directory.zoo, "build", built)
     edit(folder, at(path, value))
     with pytest.raises(ConfigError, match=message) as caught:
         load(folder)
@@ -444,7 +444,7 @@ def test_bad_descriptions_are_refused_before_anything_is_built(
         "[" * 100_000,
         '{"format": ' + "9" * 5000 + "}",
         '{"library": "ganvae", "format": 1}',
-        " " * (files.MAX_CONFIG + 1),
+        " " * (directory.MAX_CONFIG + 1),
     ],
 )
 def test_broken_json_is_refused(folder: Path, text: str):
@@ -730,8 +730,8 @@ def test_a_crash_anywhere_leaves_the_old_or_the_new_model(
             return call
 
         for module, name in [
-            (files.os, "fsync"), (files.os, "rename"), (files.shutil, "rmtree"),
-            (files, "write_file"),
+            (directory.os, "fsync"), (directory.os, "rename"), (directory.shutil, "rmtree"),
+            (directory, "write_file"),
         ]:  # fmt: skip
             setattr(module, name, counted(getattr(module, name)))
         try:
@@ -753,8 +753,8 @@ def test_the_crash_test_meets_every_point(folder: Path, make, monkeypatch):
     """At least one of its crashes is after the last touch, so none is left out."""
     count = 0
     for module, name in [
-        (files.os, "fsync"), (files.os, "rename"), (files.shutil, "rmtree"),
-        (files, "write_file"),
+        (directory.os, "fsync"), (directory.os, "rename"), (directory.shutil, "rmtree"),
+        (directory, "write_file"),
     ]:  # fmt: skip
         function = getattr(module, name)
 
@@ -773,7 +773,7 @@ def test_a_full_disk_is_named_and_the_old_model_stays(model: Model, folder: Path
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(directory.os, "fsync", full)
     with pytest.raises(CheckpointError, match=r"model needs [\d,]+ bytes and [\d,]+ are free"):
         model.save(folder)
     monkeypatch.undo()

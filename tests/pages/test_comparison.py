@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import Page
 from PIL import Image
+from reading import Page
 
 import ganvae
-from ganvae import api, cli, comparison, config, contest
+from ganvae import api, cli, config
 from ganvae.errors import ConfigError, DataError
+from ganvae.pages import comparison
+from ganvae.runs import tournament
 
 QUICK: dict[str, Any] = {
     "networks.width": 8, "networks.latent": 4, "networks.components": 2, "training.batch": 16,
@@ -38,18 +40,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> contest.Tournament:
+def done(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tournament.Tournament:
     """A finished tournament of two."""
     out = tmp_path_factory.mktemp("runs") / "both"
     names = ["vae", "gan"]
     return ganvae.tournament(photos, names, size=16, budget="6steps", out=out, settings=QUICK)
 
 
-def run_of(done: contest.Tournament, name: str) -> Path:
+def run_of(done: tournament.Tournament, name: str) -> Path:
     return done.path / name
 
 
-def test_a_tournament_trains_each_and_ends_in_a_page(done: contest.Tournament) -> None:
+def test_a_tournament_trains_each_and_ends_in_a_page(done: tournament.Tournament) -> None:
     assert done.status == "done" and not done.failures
     assert {run.config.objective for run in done.runs} == {"vae", "gan"}
     assert all(run.step == 6 and run.report.exists() for run in done.runs)
@@ -70,7 +72,7 @@ def test_a_tournament_trains_each_and_ends_in_a_page(done: contest.Tournament) -
 
 
 def test_a_finished_objective_is_not_trained_or_judged_again(
-    done: contest.Tournament, capsys: pytest.CaptureFixture[str]
+    done: tournament.Tournament, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {name: tree(run_of(done, name)) for name in ("vae", "gan")}
     assert cli.run(["train", "--resume", "--out", str(done.path)]) == 0
@@ -86,7 +88,7 @@ def tree(path: Path) -> dict[str, int]:
 
 
 def test_a_tournament_goes_on_where_it_stopped(
-    done: contest.Tournament, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    done: tournament.Tournament, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "both"
     shutil.copytree(done.path, out)
@@ -100,13 +102,13 @@ def test_a_tournament_goes_on_where_it_stopped(
     assert tree(out / "vae") == kept and Path(told["report"]).exists()
 
 
-def test_a_larger_budget_is_trained_on(done: contest.Tournament, tmp_path: Path) -> None:
+def test_a_larger_budget_is_trained_on(done: tournament.Tournament, tmp_path: Path) -> None:
     out = tmp_path / "both"
     shutil.copytree(done.path, out)
     longer = {"training.budget": "8steps", "training.allow_changes": True}
     again = ganvae.tournament(out=out, resume=True, settings=longer)
     assert [run.step for run in again.runs] == [8, 8]
-    later, _ = contest.settle([], {}, out=out, resume=True)
+    later, _ = tournament.settle([], {}, out=out, resume=True)
     assert [one.training.allow_changes for one in later.values()] == [False, False]
 
 
@@ -119,7 +121,7 @@ def test_what_one_objective_cannot_do_does_not_stop_the_others(
     )
     assert [run.config.objective for run in found.runs] == ["gan"]
     assert list(found.failures) == ["bicycle"] and not found.report.exists()
-    assert contest.is_one(out)  # and so it is what is resumed
+    assert tournament.is_one(out)  # and so it is what is resumed
     cli.run(["train", "--resume", "--out", str(out)])
     assert "gan/report.html" in capsys.readouterr().out
 
@@ -149,7 +151,7 @@ def test_bad_tournaments_are_one_sentence_and_leave_nothing(
     assert not list((tmp_path / "runs").glob("*"))
 
 
-def test_a_tournament_does_not_overwrite(done: contest.Tournament, photos: Path) -> None:
+def test_a_tournament_does_not_overwrite(done: tournament.Tournament, photos: Path) -> None:
     with pytest.raises(ConfigError, match="already holds files"):
         ganvae.tournament(photos, ["vae", "gan"], out=done.path)
 
@@ -163,7 +165,7 @@ def test_many_processes_are_refused(monkeypatch: pytest.MonkeyPatch, photos: Pat
 # -- the page -------------------------------------------------------------------------------------
 
 
-def test_a_page_is_html(done: contest.Tournament, tmp_path: Path) -> None:
+def test_a_page_is_html(done: tournament.Tournament, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"page\.pdf must end in \.html"):
         ganvae.compare([done.path / "vae", done.path / "gan"], tmp_path / "page.pdf")
 
@@ -179,7 +181,7 @@ def test_a_page_is_html(done: contest.Tournament, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(
-    runs: list[str], error: type[Exception], sentence: str, done: contest.Tournament,
+    runs: list[str], error: type[Exception], sentence: str, done: tournament.Tournament,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     out = tmp_path / "page.html"
@@ -191,7 +193,7 @@ def test_what_cannot_be_compared_is_one_sentence(
 
 
 def test_the_command_writes_the_page(
-    done: contest.Tournament, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    done: tournament.Tournament, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "deep" / "page.html"
     runs = [str(run_of(done, name)) for name in ("vae", "gan")]
@@ -201,7 +203,7 @@ def test_the_command_writes_the_page(
 
 
 def test_runs_of_other_images_and_unfinished_ones_are_shown_with_a_word(
-    done: contest.Tournament, tmp_path: Path
+    done: tournament.Tournament, tmp_path: Path
 ) -> None:
     other = folder(tmp_path / "others", 1)
     ganvae.train(
@@ -227,7 +229,7 @@ def test_runs_of_other_images_and_unfinished_ones_are_shown_with_a_word(
 
 
 def test_a_run_whose_images_have_changed_is_compared_without_them(
-    done: contest.Tournament, tmp_path: Path
+    done: tournament.Tournament, tmp_path: Path
 ) -> None:
     other = folder(tmp_path / "others", 2)
     ganvae.train(
@@ -244,7 +246,7 @@ def test_a_run_whose_images_have_changed_is_compared_without_them(
 
 
 def test_a_run_is_marked_as_judged_when_all_else_is_there(
-    done: contest.Tournament, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tournament.Tournament, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "vae"
     shutil.copytree(run_of(done, "vae"), out)
@@ -291,7 +293,7 @@ def test_the_best_stands_out_where_errors_allow(figures: Any, best: list[bool]) 
     assert not any(isinstance(c, comparison.Cell) for c in comparison._cells(figures, False))
 
 
-def test_curves_end_in_the_final_score(done: contest.Tournament) -> None:
+def test_curves_end_in_the_final_score(done: tournament.Tournament) -> None:
     sides = comparison.open_runs([run_of(done, name) for name in ("vae", "gan")])
     logged = {side.name: comparison.report.series(side.left.lines) for side in sides}
     courses = comparison._course(sides, logged, "kid")

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import Page
 from PIL import Image
+from reading import Page
 
-from ganvae import config, page, report
+from ganvae import config
 from ganvae.errors import DataError
+from ganvae.pages import markup, report
 from ganvae.training import log
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -163,10 +164,10 @@ def test_no_run_is_no_report(tmp_path: Path) -> None:
 
 def test_thinning_keeps_the_mean_and_the_length() -> None:
     points = [(float(i), float(i % 7)) for i in range(10_001)]
-    thin = page.thin(points, 400)
+    thin = markup.thin(points, 400)
     assert len(thin) <= 400
     assert [x for x, _ in thin] == sorted(x for x, _ in thin)
-    assert page.thin(points[:3]) == points[:3]
+    assert markup.thin(points[:3]) == points[:3]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_thinning_keeps_the_mean_and_the_length() -> None:
     ],
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
-    assert page.shown(value) == text
+    assert markup.shown(value) == text
 
 
 def test_priors_are_shown_where_they_were_judged(run: Path):

@@ -1,0 +1,81 @@
+"""Which source a path or a name stands for."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ganvae.data import arrays, hub
+from ganvae.data.formats import EXTENSIONS
+from ganvae.data.sources import DIGITS, SHARD, Folder, Source
+from ganvae.errors import DataError
+from ganvae.foreign import gate
+from ganvae.telling import HIDDEN, Address, whole
+
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(:[\w.-]+)?")
+
+
+def find(path: str) -> Source:
+    """The source that a path or name stands for. Raises DataError where there is none."""
+    path = Address(path)
+    if path == DIGITS:
+        return arrays.digits()
+    if "\0" in path or not path:
+        raise DataError("the data path is empty or has a null character; give a folder of images")
+    with gate(path, mend="give a folder of images"):
+        local = Path(os.path.expanduser(whole(path)))
+        if os.path.isdir(local):  # where Path's raises for a name that is too long
+            return _folder(path, local)
+        if os.path.exists(local):
+            return _file(path, local)
+    if path.lacks:
+        raise DataError(
+            f"{path} is kept without what may be a secret in it, and {HIDDEN} stands there: give"
+            " the whole address again"
+        )
+    if "://" in path or path.startswith("pipe:") or SHARD.search(path):
+        return hub.Shards(path)
+    if _HUB.fullmatch(path) and not path.lower().endswith(EXTENSIONS):
+        return hub.Dataset(path)
+    raise DataError(
+        f"{path} does not exist; give a folder of images, an .npz, .npy, idx, .parquet or .tar"
+        ' file, a Hub name (owner/name) or "digits"'
+    )
+
+
+def is_remote(path: str) -> bool:
+    """Whether others are asked for what a path or name stands for: an address, or the Hub."""
+    if path == DIGITS or os.path.exists(os.path.expanduser(whole(path))):
+        return False
+    named = _HUB.fullmatch(path) and not SHARD.search(path)
+    return "://" in path or (named is not None and not path.lower().endswith(EXTENSIONS))
+
+
+def _folder(path: str, local: Path) -> Source:
+    if idx := arrays.idx_folder(path, local):
+        return idx
+    try:
+        entries = sorted(e for e in local.iterdir() if not e.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot list {path}: {error.strerror}; check its permissions") from None
+    plain = not any(e.suffix.lower() in EXTENSIONS or e.is_dir() for e in entries)
+    for kind in (r"\.parquet$", SHARD.pattern):
+        found = [entry for entry in entries if re.search(kind, entry.name, re.IGNORECASE)]
+        if plain and found:
+            return hub.Shards(path, found)
+    return Folder(path, local)
+
+
+def _file(path: str, local: Path) -> Source:
+    name = local.name.lower()
+    if name.endswith(EXTENSIONS):
+        raise DataError(f"{path} is a single file; give the folder of images it is in")
+    if SHARD.search(name):
+        return hub.Shards(path, [local])
+    if source := arrays.file(path, local):
+        return source
+    raise DataError(
+        f"{path} is of no kind that can be read; give a folder of images, or an .npz, .npy, idx,"
+        " .parquet or .tar file (unpack archives first)"
+    )

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ganvae import files, foreign, outline
 from ganvae.errors import ConfigError, RangeError
+from ganvae.task import TaskName
 from ganvae.telling import Address, short, shown, words
 
 
@@ -29,7 +30,7 @@ class Data:
     """Height and width in pixels; unset: 64 for a folder, its own size for an array."""
     channels: Literal[1, 3] | None = None
     """1 grey, 3 RGB; unset: as the data has it."""
-    task: Literal["generate", "complete", "translate"] = "generate"
+    task: TaskName = "generate"
     """Images from nothing, from their remains, or from other images."""
     origin: Literal["given", "low_resolution", "grey", "noise", "edges"] = "given"
     """What a translation starts from: source/ beside target/, or what is made of the images."""

@@ -102,7 +102,15 @@ def _field(tree: ast.Module, module: str, item: ast.AnnAssign, doc: str) -> Fiel
             inner = read(home, _text(value.func)).fields
             nested = tuple(replace(f, default=given.get(f.name, f.default)) for f in inner)
             return Field(name, _text(item.annotation), "", doc, nested)
-    return Field(name, _type(item.annotation), _value(value), doc)
+    return Field(name, _type(_meaning(tree, module, item.annotation)), _value(value), doc)
+
+
+def _meaning(tree: ast.Module, module: str, annotation: ast.expr) -> ast.expr:
+    """What an annotation stands for where it is another module's name for a type."""
+    name = _text(annotation)
+    home = _home(tree, module, name) or module
+    named = (node for node in _parse(home).body if isinstance(node, ast.Assign))
+    return next((node.value for node in named if _text(node.targets[0]) == name), annotation)
 
 
 def _home(tree: ast.Module, module: str, name: str) -> str | None:

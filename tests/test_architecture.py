@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "outline": set(),
+    "task": set(),
     "telling": set(),
     "types": set(),
     "foreign": set(),
@@ -68,6 +69,7 @@ TORCH_FREE = [
     ".cli.console",
     ".cli.live",
     ".progress",
+    ".task",
     ".version",
 ]
 

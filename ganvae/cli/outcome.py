@@ -108,7 +108,7 @@ def judge(folder: Path) -> str:
 def _next(run: Run) -> list[str]:
     """Three commands to try."""
     path, data = (quoted(str(one)) for one in (run.path, run.config.data.path))
-    if run.model.info.task != "generate":
+    if run.model.info.from_sources:
         return [*_from_sources(run, path), f"ganvae evaluate {path}"]
     if run.model.info.learnt_classes:
         first = quoted(run.model.info.learnt_classes[0])
@@ -126,7 +126,7 @@ def _next(run: Run) -> list[str]:
 
 def _from_sources(run: Run, path: str) -> list[str]:
     """Two commands for a model that completes or translates."""
-    if run.model.info.task == "complete":
+    if run.model.info.verb == "complete":
         command = f"ganvae complete {path} picture.png"
         return [
             f"{command} --mask mask.png --variants 4 --out completions",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ganvae.models.info import ModelInfo
+from ganvae.task import TASKS
 from ganvae.telling import measured
 from ganvae.version import VERSION
 
@@ -33,24 +34,6 @@ tags:
 
 """
 
-PIPELINES = {"generate": "unconditional-image-generation"}
-"""The Hub's name for what a model of a task does; every other one starts from an image."""
-VERBS = {
-    "generate": "generates images",
-    "complete": "fills in what is missing in images",
-    "translate": "makes images from source images",
-}
-USES = {
-    "generate": "images = model.generate(16, seed=0)  # (16, C, H, W) in [-1, 1]",
-    "complete": (
-        "# images (B, C, H, W) in [-1, 1]; masks (B, 1, H, W), 1 is filled in\n"
-        "variants = model.complete(images, masks, variants=4)  # (B, 4, C, H, W)"
-    ),
-    "translate": (
-        "# sources (B, {source}, H, W) in [-1, 1]\n"
-        "variants = model.translate(sources, variants=4)  # (B, 4, C, H, W)"
-    ),
-}
 
 LIMITATIONS = """\
 * It knows the images it was trained on and nothing else: what is rare there is rare or missing in
@@ -77,16 +60,18 @@ def text(
         number is listed
     """
     parts = [_what(info, encodes, parameters), _training(info), _scores(scores), _use(info)]
-    tag = "image-generation" if info.task == "generate" else "image-to-image"
-    head = HEAD.format(pipeline=PIPELINES.get(info.task, tag), tag=tag)
+    tag = "image-to-image" if info.from_sources else "image-generation"
+    head = HEAD.format(
+        pipeline=tag if info.from_sources else "unconditional-image-generation", tag=tag
+    )
     return head + "\n".join(parts) + f"\n## Limitations\n\n{LIMITATIONS}"
 
 
 def _what(info: ModelInfo, encodes: bool, parameters: int | None) -> str:
     channels, height, width = info.shape.image
     colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
-    verbs = VERBS[info.task]
-    if encodes and info.task == "generate":
+    verbs = TASKS[info.task].does
+    if encodes and not info.from_sources:
         verbs += ", encodes, reconstructs and interpolates them"
     weights = "" if parameters is None else f", {parameters:,} parameters"
     lines = [
@@ -182,7 +167,7 @@ def _use(info: ModelInfo) -> str:
         ]
     else:
         lines += ['model = ganvae.load("path/or/owner/name")']
-    lines += [USES[info.task].format(source=info.shape.source), "```", ""]
+    lines += [TASKS[info.task].example.format(source=info.shape.source), "```", ""]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from ganvae import config
 from ganvae.errors import ConfigError
 from ganvae.networks import zoo
+from ganvae.task import TASKS, TaskName
 from ganvae.telling import shown, some
 from ganvae.types import Shape
 
@@ -84,8 +85,8 @@ class ModelInfo:
     """Roles whose network is of another kind than their name, and that kind."""
     prior: Literal["prior", "prior_normal", "prior_mixture", "prior_flow"] = "prior"
     """The role of the prior that is sampled where none is named; "prior" is that trained with."""
-    task: Literal["generate", "complete", "translate"] = "generate"
-    """What it is for."""
+    task: TaskName = "generate"
+    """What it is for: a row of :data:`ganvae.task.TASKS`."""
     paired: bool | None = None
     """Whether it learnt from pairs of source and image; None: it starts from no source."""
     shape: Shape
@@ -132,10 +133,20 @@ class ModelInfo:
                 f"have {latent}"
             )
 
+    @property
+    def verb(self) -> str:
+        """The method of a model that does what it was trained for."""
+        return TASKS[self.task].verb
+
+    @property
+    def from_sources(self) -> bool:
+        """Whether it makes images from others, and not from nothing."""
+        return TASKS[self.task].from_sources
+
     def _check_source(self) -> None:
         source, channels = self.shape.source, self.shape.channels
-        fits = {"generate": not source, "complete": source == channels + 1, "translate": source}
-        if not fits[self.task] or (self.paired is None) != (self.task == "generate"):
+        fits = source == channels + 1 if TASKS[self.task].origin == "masked" else bool(source)
+        if self.from_sources != fits or (self.paired is None) == self.from_sources:
             raise ConfigError(
                 f"a model of {channels} channels that starts from {source} and learnt from "
                 f"{_PAIRED[self.paired]} cannot {self.task} images"
@@ -149,7 +160,7 @@ class ModelInfo:
         decoder: str,
         generator: str,
         kinds: Mapping[str, str] | None = None,
-        task: Literal["generate", "complete", "translate"] = "generate",
+        task: TaskName = "generate",
         paired: bool | None = None,
         classes: Sequence[str] = (),
         class_shares: Sequence[float] = (),

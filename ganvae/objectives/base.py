@@ -6,13 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
 from ganvae.errors import ConfigError, RangeError
+from ganvae.task import TaskName
 from ganvae.types import Batch, Clock, Condition, Networks, Optim, Step, join
 
 _O = TypeVar("_O", bound="Objective")
@@ -37,8 +38,8 @@ class Objective(ABC):
     """Whether it cannot do without them."""
     paired: ClassVar[bool | None] = None
     """Whether it translates sources into images that belong to them; None: makes images alone."""
-    task: ClassVar[Literal["generate", "complete", "translate"]] = "generate"
-    """What the trained model is for."""
+    task: ClassVar[TaskName] = "generate"
+    """What the trained model is for: a row of :data:`ganvae.task.TASKS`."""
     halved: ClassVar[bool] = False
     """Whether a step parts its rows (``Batch.halves``), so that micro-batches must be even."""
     simultaneous: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -33,7 +33,7 @@ class Bicycle(Objective):
     halved: ClassVar = True
     classes: ClassVar = False
     paired: ClassVar = True
-    task: ClassVar = "translate"
+    task: ClassVar[Literal["complete", "translate"]] = "translate"
 
     optim: Optim = Optim(lr=1e-3, beta1=0.5, beta2=0.999)
     """Adam and its schedule."""

@@ -25,11 +25,13 @@ from ganvae.telling import redacted, short
 from ganvae.training.signals import at_the_latest
 from ganvae.version import VERSION
 
-COMMANDS = (
+_ORDER = (
     "train", "evaluate", "compare", "generate", "reconstruct", "interpolate", "encode",
     "direction", "edit", "complete", "translate", "bulk", "check", "objectives",
 )  # fmt: skip
-"""As help lists them; each is imported when it is asked for."""
+_FILES = {path.stem for path in Path(__file__).parent.glob("commands/[!_]*.py")}
+COMMANDS = (*(name for name in _ORDER if name in _FILES), *sorted(_FILES.difference(_ORDER)))
+"""The files of ``commands/`` as help lists them; each is imported when it is asked for."""
 MOST = 2_000
 """Characters of a sentence that is told; settings that differ are listed in one."""
 USAGE = 78

@@ -62,7 +62,7 @@ def check(
         "name": "Suspected copies", "better": "lower", "n_generated": len(small),
         "n_heldout": len(heldout.numbers), **run.labels(),
     }  # fmt: skip
-    leaked = np.isin(heldout.numbers, getattr(run.data, "leaked", ()))
+    leaked = np.isin(heldout.numbers, run.data.leaked)
     if len(heldout.numbers) < 2 or leaked.all():
         run.add("copies", value=None, note="needs 2 held-out images not trained on", **about)
         return None

@@ -19,7 +19,7 @@ from ganvae.types import Shape
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """How objectives and the roles of networks are spelled."""
 
-Limits = tuple[int, int]
+Limits = tuple[float, float]
 
 LIMITS: dict[tuple[type, str], Limits] = {
     (Shape, "channels"): (1, 64),
@@ -28,13 +28,10 @@ LIMITS: dict[tuple[type, str], Limits] = {
     (Shape, "latent"): (1, 2**16),
     (Shape, "classes"): (0, 10**6),
     (Shape, "source"): (0, 65),
-    (config.Networks, "latent"): (1, 2**16),
-    (config.Networks, "width"): (1, 4096),
-    (config.Networks, "depth"): (0, 64),
-    (config.Networks, "components"): (1, 10**4),
-    (config.Networks, "grid"): (2, 256),
-    (config.Networks, "grid_channels"): (1, 1024),
-    (config.Networks, "codes"): (2, 2**16),
+} | {
+    (config.Networks, name.partition(".")[2]): limits
+    for name, limits in config.LIMITS.items()
+    if name.startswith("networks.")
 }
 """Smallest and largest values of integers that decide how much memory a network takes."""
 

@@ -126,6 +126,18 @@ def carry_out(
         return conclude(out, manifest, parts, len(parts) - old)
 
 
+def cut(n: int, part: int) -> Iterator[tuple[str, int]]:
+    """The parts of n images: name, and number of the first image."""
+    return ((f"part-{i:06d}", at) for i, at in enumerate(range(0, n, part)))
+
+
+def unfinished(
+    spans: Sequence[Mapping[str, Any]],
+) -> Callable[[Mapping[str, Part]], list[bytes]]:
+    """The units of work of spans, of which each says its "part", that are not finished."""
+    return lambda done: [json.dumps(s).encode() for s in spans if s["part"] not in done]
+
+
 def ticker(progress: Progress | None, what: str, total: int | None) -> Callable[[int], None]:
     """A function of one count."""
     return lambda done: progress(what, done, total) if progress else None

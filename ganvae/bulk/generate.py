@@ -13,7 +13,17 @@ import numpy as np
 from torch import Tensor
 
 from ganvae.bulk.encode import vectors
-from ganvae.bulk.farm import Crew, Job, Work, carry_out, digest_of, place_of, ticker
+from ganvae.bulk.farm import (
+    Crew,
+    Job,
+    Work,
+    carry_out,
+    cut,
+    digest_of,
+    place_of,
+    ticker,
+    unfinished,
+)
 from ganvae.bulk.parts import Done, need
 from ganvae.bulk.units import Piece
 from ganvae.errors import ConfigError, RangeError
@@ -89,17 +99,10 @@ def drawn(
         raise ConfigError(f"a part and a batch have at least 1 image, got {part} and {job.batch}")
     manifest = {"verb": "generate", "model": job.digest, "data": None, "settings": settings}
     spans = [
-        {"part": f"part-{i:06d}", "first": start + at, "n": min(part, n - at)}
-        for i, at in enumerate(range(0, n, part))
+        {"part": name, "first": start + at, "n": min(part, n - at)} for name, at in cut(n, part)
     ]
-    return carry_out(
-        job,
-        out,
-        manifest,
-        lambda done: [json.dumps(s).encode() for s in spans if s["part"] not in done],
-        crew,
-        ticker(progress, "generating", n),
-    )
+    tell = ticker(progress, "generating", n)
+    return carry_out(job, out, manifest, unfinished(spans), crew, tell)
 
 
 @dataclass(frozen=True, kw_only=True)

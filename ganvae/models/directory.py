@@ -27,7 +27,8 @@ from ganvae import files as written
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
 from ganvae.foreign import read_json
 from ganvae.models import priors, tensors
-from ganvae.models.info import ModelInfo, parse
+from ganvae.models.info import ModelInfo
+from ganvae.models.strict import parse
 from ganvae.networks import zoo
 from ganvae.telling import quoted, short, shown, some, words
 from ganvae.version import VERSION

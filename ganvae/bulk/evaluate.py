@@ -168,7 +168,7 @@ class _Task:
         return min(self.chosen.evaluation.samples, len(self.data.test))
 
     def settings(self, **more: int) -> dict[str, Any]:
-        """What a folder's manifest says of the way its parts were made."""
+        """The settings that a folder's manifest keeps."""
         known = {"n": self.n, "seed": self.chosen.training.seed, **more}
         return {**known, "part": self.part, "judge": list(self.judge)}
 
@@ -205,7 +205,7 @@ class _Task:
 
 
 def _thumbnails(parts: Sequence[Path]) -> Tensor:
-    """Those of the first samples in some parts, as :class:`ganvae.metrics.Samples` has them."""
+    """Thumbnails of the first samples in some parts, for :class:`ganvae.metrics.Samples`."""
     parquet = need("pyarrow.parquet")
     small: list[Tensor] = []
     tables = (parquet.read_table(path, columns=["image"])["image"] for path in parts)

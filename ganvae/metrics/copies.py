@@ -176,7 +176,7 @@ def _feature_check(
 
 
 def _placed(near: Neighbours, numbers: np.ndarray) -> Neighbours:
-    """Neighbours by their rows in the data, not among those searched."""
+    """Neighbours with row numbers of the data, from positions in ``numbers``."""
     return near._replace(row=torch.from_numpy(numbers)[near.row])
 
 
@@ -186,7 +186,8 @@ def _kept(
     of: Sequence[tuple[Images, np.ndarray]],
     compute: Callable[[], tuple[Neighbours, Neighbours]],
 ) -> tuple[Neighbours, Neighbours]:
-    """The nearest training and the nearest other held-out images of held-out ones."""
+    """``compute()`` or its result in the cache: of held-out images the nearest training images,
+    and the nearest other held-out ones."""
 
     def found() -> dict[str, Tensor]:
         near, far = compute()

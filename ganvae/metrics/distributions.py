@@ -35,15 +35,15 @@ class Heldout:
 
     @property
     def key(self) -> tuple[Images, np.ndarray]:
-        """What is computed from them alone follows from, see :meth:`Record.derived`."""
+        """What the cache knows them by."""
         return self.run.data.test, self.numbers
 
     def kept(self, what: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What follows from them alone."""
+        """``compute()``, or its result in the cache: of what depends on these images alone."""
         return self.run.derived(what, [self.key], compute)
 
     def within(self, n: int) -> Within:
-        """What their own pairs tell, for a comparison with n others."""
+        """Their own pairs, with the subsets of a comparison with n others."""
         if n not in self.known:
             what, chosen = f"among {K} {self.run.seed} {n}", self._subsets(n)
             found = self.kept(what, lambda: within(self.features, chosen and chosen[1])._asdict())
@@ -51,7 +51,7 @@ class Heldout:
         return self.known[n]
 
     def nearest(self, n: int) -> manifold.Neighbours:
-        """The nearest other one of each, (N, 1); ``n``: others that they were compared with."""
+        """The nearest other held-out image of each, (N, 1); ``n`` as in :meth:`within`."""
         row = self.within(n).nearest
         distance = (self.features - self.features[row]).square_().sum(1).sqrt_()
         return manifold.Neighbours(distance[:, None], row[:, None])
@@ -92,9 +92,9 @@ class Heldout:
 
 
 def note(run: Record, values: dict[str, Tensor], sizes: tuple[int, int], reference: bool) -> None:
-    """Figures of what was :meth:`~Heldout.compared`.
+    """Records the figures of values from :meth:`Heldout.compared`.
 
-    sizes: how many images were on each side, generated (or of the training) and held out
+    sizes: images on each side: generated or, for the reference, training ones; held-out ones
     """
     counts: dict[str, Any] = {"n_heldout": sizes[1], **run.labels(), "reference": reference}
     counts["n_train" if reference else "n_generated"] = sizes[0]

@@ -138,7 +138,7 @@ def _in_words(run: Record, name: str) -> str:
 
 
 def _conditions(run: Record, name: str) -> dict[str, Any]:
-    """What was judged, by what."""
+    """What was judged, and by what it was judged."""
     data = run.data
     return {
         "judged": _in_words(run, name),
@@ -267,7 +267,7 @@ def _bounds(run: Record) -> None:
 
 
 def _affordable(run: Record, numbers: np.ndarray) -> np.ndarray:
-    """As many of the images as can be bounded in the time that is left, by the first of them."""
+    """The first of the images, as many as fit in the time left at the pace of four of them."""
     start = time.perf_counter()
     few = numbers[:4]
     x, *c = next(read_with_labels(run.data.test, few))

@@ -22,7 +22,6 @@ class Images(Protocol):
 
     def images(self, rows: np.ndarray, /) -> Tensor:
         """Images (B, C, H, W) in [-1, 1]."""
-        ...
 
 
 class HeldoutImages(Images, Protocol):
@@ -31,11 +30,9 @@ class HeldoutImages(Images, Protocol):
     @property
     def labels(self) -> np.ndarray | None:
         """The class number of each, (N,), where they have classes."""
-        ...
 
     def sources(self, rows: np.ndarray, /) -> Tensor:
         """What they are made from, (B, S, H, W); only asked of data whose task has sources."""
-        ...
 
 
 class Data(Protocol):
@@ -44,32 +41,26 @@ class Data(Protocol):
     @property
     def train(self) -> Images:
         """Training images."""
-        ...
 
     @property
     def test(self) -> HeldoutImages:
         """Held-out images."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Digest of contents, preparation and split."""
-        ...
 
     @property
     def leaked(self) -> np.ndarray:
         """Rows of ``test`` whose very content is also in ``train``."""
-        ...
 
     @property
     def paired(self) -> bool | None:
         """Whether each source belongs to its image; None where there are none."""
-        ...
 
     @property
     def stream(self) -> object | None:
         """What is read while training, where ``train`` is but a sample of it."""
-        ...
 
 
 class Info(Protocol):
@@ -78,7 +69,6 @@ class Info(Protocol):
     @property
     def task(self) -> TaskName:
         """What it was trained for: a row of :data:`ganvae.task.TASKS`."""
-        ...
 
 
 class Model(Protocol):
@@ -92,49 +82,39 @@ class Model(Protocol):
     @property
     def info(self) -> Info:
         """What it was trained for."""
-        ...
 
     @property
     def networks(self) -> Mapping[str, Any]:
         """Networks by role."""
-        ...
 
     @property
     def prior(self) -> Any:
         """p(z), with ``log_prob(z)`` (B,)."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        ...
 
     def generate(self, n: int, /, *, seed: int = 0, start: int = 0) -> Tensor:
         """Images ``start`` to ``start + n`` of a seed, (n, C, H, W) in [-1, 1]."""
-        ...
 
     def complete(
         self, x: Tensor, mask: Tensor, variants: int = 1, /, *, seed: int = 0, start: int = 0
     ) -> Tensor:
         """Images (B, variants, C, H, W) in [-1, 1], x but where the mask (B, 1, H, W) is 1."""
-        ...
 
     def translate(
         self, source: Tensor, variants: int = 1, /, *, seed: int = 0, start: int = 0
     ) -> Tensor:
         """Images (B, variants, C, H, W) in [-1, 1] made of sources (B, S, H, W)."""
-        ...
 
     def encode(self, x: Tensor, label: Tensor | None = None, /) -> Posterior:
         """q(z|x)."""
-        ...
 
     def reconstruct(self, x: Tensor, label: Tensor | None = None, /) -> Tensor:
         """The decoded posterior mean of images (B, C, H, W) in [-1, 1]."""
-        ...
 
     def log_likelihood(
         self, x: Tensor, z: Tensor, label: Tensor | None = None, /
     ) -> Tensor | None:
         """log p(x|z), (B,), or None where the objective defines no likelihood."""
-        ...

@@ -25,11 +25,9 @@ class Metric(Protocol):
 
         Those that so few images do not give are left out.
         """
-        ...
 
     def figures(self, judge: Judge, few: int, /) -> Iterable[Meaning]:
         """What the figures mean; few: images on the smaller side, which may be 0."""
-        ...
 
 
 def names() -> list[str]:

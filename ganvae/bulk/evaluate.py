@@ -70,7 +70,7 @@ def evaluate(
     """
     place, out = farm.place_of(model), Path(out).expanduser().resolve()
     loaded = load(place)
-    if loaded.info.task != "generate":
+    if loaded.info.from_sources:
         raise ConfigError(
             f"this model was trained to {loaded.info.task} images, and in bulk only models that "
             f"generate are judged; use ganvae evaluate"

@@ -17,9 +17,9 @@ Limits = tuple[float, float]
 
 LIMITS: dict[tuple[type, str], Limits] = {
     (Shape, "channels"): (1, 64),
-    (Shape, "height"): (1, 4096),
-    (Shape, "width"): (1, 4096),
-    (Shape, "latent"): (1, 2**16),
+    (Shape, "height"): config.LIMITS["data.size"],
+    (Shape, "width"): config.LIMITS["data.size"],
+    (Shape, "latent"): config.LIMITS["networks.latent"],
     (Shape, "classes"): (0, 10**6),
     (Shape, "source"): (0, 65),
 } | {

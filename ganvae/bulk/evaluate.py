@@ -75,11 +75,7 @@ def evaluate(
             f"this model was trained to {loaded.info.task} images, and in bulk only models that "
             f"generate are judged; use ganvae evaluate"
         )
-    given = dict(settings or {})
-    chosen = _settled(place, loaded, data, given, samples, seed)
-    if data is not None and "data.test_share" not in given:
-        wanted = judged_by(chosen.data, loaded.info.trained.fingerprint)
-        chosen = replace(chosen, data=wanted)
+    chosen = _settled(place, loaded, data, dict(settings or {}), samples, seed)
     opened = open_data(chosen.data)
     _refuse(loaded, opened, chosen)
     if training is None:
@@ -132,7 +128,10 @@ def _settled(
     places = {"data.path": absolute(chosen.data.path)}
     if chosen.data.labels_file is not None:
         places["data.labels_file"] = absolute(chosen.data.labels_file)
-    return config.override(chosen, places)
+    chosen = config.override(chosen, places)
+    if data is None or "data.test_share" in given:
+        return chosen
+    return replace(chosen, data=judged_by(chosen.data, model.info.trained.fingerprint))
 
 
 def _refuse(model: Model, data: Data, chosen: Config) -> None:

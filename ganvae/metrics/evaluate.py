@@ -82,6 +82,7 @@ def evaluate(
     training: also look at training images, whose features are kept on disk: the real-against-real
         reference and the check for copies
     flip: the training mirrored its images: mirror images are copies, too, and cost their features
+    progress: called with (what, done, total)
     judge: a module to judge by, instead of the one the settings name
     samples: those of the seed, where they are known; unset: they are made
     cache_folder: where features of real images are kept; unset: :func:`cache.folder`

@@ -19,12 +19,13 @@ GENERIC = ["moves_the_networks_it_names", "micro_batches", "engine_changes_moved
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package with two more files, and some images."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    code, metric = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    added = re.findall(r"`(ganvae/[\w/]+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert len(added) == 2
     folder = tmp_path_factory.mktemp("copy")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "ganvae", folder / "ganvae", ignore=ignored)
-    (folder / "ganvae" / "objectives" / "rae.py").write_text(code, encoding="utf-8")
-    (folder / "ganvae" / "metrics" / "features" / "shift.py").write_text(metric, encoding="utf-8")
+    for path, code in added:
+        (folder / path).write_text(code, encoding="utf-8")
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
     np.savez(folder / "images.npz", images=images)
     return folder

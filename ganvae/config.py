@@ -180,7 +180,7 @@ The contents of ``data.path`` and ``data.labels_file`` count by their fingerprin
 
 MAX_THREADS = 1024
 """More than that many threads a process cannot start everywhere."""
-_LIMITS: dict[str, tuple[float, float]] = {
+LIMITS: dict[str, tuple[float, float]] = {
     "data.size": (1, 4096),
     "data.depth": (8, 16),
     "data.test_share": (0, 1),
@@ -205,6 +205,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "evaluation.samples": (2, 10**7),
     "evaluation.importance": (1, 10**6),
 }
+"""Smallest and largest values. Those of networks also hold for descriptions of others' models."""
 
 MAX_BYTES, MAX_VALUES = 2**20, 10_000
 """Of a YAML file: more is no configuration."""
@@ -294,7 +295,7 @@ def fill(start: _T, values: Mapping[str, Any], where: str) -> _T:
 
 def validate(config: Config, source: str = "") -> None:
     """Raises ConfigError for a number outside what makes sense."""
-    for key, (low, high) in _LIMITS.items():
+    for key, (low, high) in LIMITS.items():
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
         if value is not None and not low <= value <= high:

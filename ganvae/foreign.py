@@ -80,7 +80,7 @@ class Limited(io.RawIOBase):
         return len(data)
 
     def renew(self, limit: int) -> None:
-        """From here on so many bytes may be read."""
+        """Allows so many more bytes from here on."""
         self._left = self._limit = limit
 
     def seekable(self) -> bool:
@@ -92,7 +92,7 @@ class Limited(io.RawIOBase):
         return int(self._file.tell())
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Going elsewhere costs nothing of the budget."""
+        """Moves to another place; this costs nothing of the limit."""
         return int(self._file.seek(offset, whence))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parent
 _NOT_OBJECTIVES = {"__init__", "base", "registry", "codes"}
+"""Files beside the objectives."""
 
 
 @dataclass(frozen=True)

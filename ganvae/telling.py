@@ -58,7 +58,7 @@ def _escaped(c: str) -> str:
 
 
 def _bytes(c: str) -> bytes:
-    """How a file name has a character; what was no UTF-8 in one stands as half a surrogate."""
+    """The bytes of a character of a file name; bytes that are no UTF-8 are lone surrogates."""
     if "\udc80" <= c <= "\udcff":
         return bytes([ord(c) - 0xDC00])
     return c.encode("utf-8", "surrogatepass")
@@ -219,14 +219,14 @@ class Address(str):
 
     @property
     def identity(self) -> str:
-        """The same for the same place only; a renewed signature makes no difference."""
+        """Equal if and only if two addresses are of one place, however they are signed."""
         return _kept(
             self.whole, lambda value: blake2b(value.encode("utf-8", "replace")).hexdigest()[:16]
         )
 
     @property
     def lacks(self) -> bool:
-        """Whether a part is missing that nobody here knows any more."""
+        """Whether it was read from a file that hides a part, which is needed to open it."""
         return "://" in self.whole and HIDDEN in self.whole.partition("?")[2]
 
 

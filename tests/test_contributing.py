@@ -1,5 +1,6 @@
-"""The objective that CONTRIBUTING.md adds: it works as printed, in a copy of the package."""
+"""What CONTRIBUTING.md adds, an objective and a metric: as printed, in a copy of the package."""
 
+import json
 import os
 import re
 import shutil
@@ -16,13 +17,15 @@ GENERIC = ["moves_the_networks_it_names", "micro_batches", "engine_changes_moved
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with one more file, and some images."""
+    """A copy of the package with two more files, and some images."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    added = re.findall(r"`(ganvae/[\w/]+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert len(added) == 2
     folder = tmp_path_factory.mktemp("copy")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "ganvae", folder / "ganvae", ignore=ignored)
-    (folder / "ganvae" / "objectives" / "rae.py").write_text(code, encoding="utf-8")
+    for path, code in added:
+        (folder / path).write_text(code, encoding="utf-8")
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
     np.savez(folder / "images.npz", images=images)
     return folder
@@ -74,10 +77,28 @@ model = ganvae.load("run")
 assert model.info.objective == "rae" and bool(model.prior.fitted)
 assert model.reconstruct(model.generate(2)).shape == (2, 1, 16, 16)
 """
+SMALL = [
+    "--budget", "2steps", "--networks.width", "8", "--networks.latent", "4",
+    "--objective.fit", "16", "--data.test-share", "0.4", "--evaluation.priors", "false",
+    "--evaluation.size", "16", "--evaluation.importance", "1", "--training.previews", "0",
+    "--training.evaluations", "0", "--training.tensorboard", "false", "--training.batch", "8",
+]  # fmt: skip
 
 
 def test_it_trains_and_is_loaded(copy: Path) -> None:
     python(copy, "-c", TRAIN)
+
+
+def test_the_metric_is_in_the_evaluation_the_table_and_the_report(copy: Path) -> None:
+    out = copy / "judged"
+    told = ["train", "images.npz", "--objective", "rae", "--out", str(out), *SMALL]
+    table = python(copy, "-m", "ganvae", *told)
+    found = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    report = (out / "report.html").read_text(encoding="utf-8")
+    keys = list(found["figures"])
+    assert keys[keys.index("diversity") + 1] == "shift" == list(found["reference"])[-1]
+    assert found["figures"]["shift"]["value"] > 0
+    assert "Shift-EffLite0" in table and "Shift-EffLite0" in report
 
 
 def test_the_generic_tests_pick_it_up(copy: Path) -> None:

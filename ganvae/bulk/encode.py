@@ -77,7 +77,8 @@ def encode(
 
 
 def _checked(place: str, label: str | int | None) -> Preparation:
-    """How images are prepared. Raises ConfigError for a model or a class that cannot be."""
+    """How images are prepared for a model. Raises ConfigError where it cannot encode them, or
+    does not know the class."""
     model = load(place)
     told = torch.zeros(0).long() if label is None and model.info.classes else label
     model.encode(torch.zeros(0, *model.shape), told)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,21 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae import config, metrics
-from ganvae.bulk.encode import vectors
-from ganvae.bulk.farm import Crew, Job, Work, carry_out, digest_of, place_of, ticker
+from ganvae.bulk import farm, features
 from ganvae.bulk.generate import Generate, drawn
-from ganvae.bulk.parts import Done, need
-from ganvae.bulk.units import Piece, absolute
+from ganvae.bulk.parts import need
+from ganvae.bulk.units import absolute
 from ganvae.config import Config
 from ganvae.data import Data, Images, open_data
 from ganvae.data.dataset import judged_by, refuse_untold
-from ganvae.errors import ConfigError, DataError
+from ganvae.errors import ConfigError
 from ganvae.metrics import cache
 from ganvae.metrics import judge as judges
+from ganvae.metrics.copies import DETAILED
+from ganvae.metrics.evaluate import refuse_none
 from ganvae.metrics.judge import Judge
-from ganvae.metrics.sampling import CHUNK, rows
+from ganvae.metrics.memorisation import thumbnails
+from ganvae.metrics.sampling import CHUNK, levels, rows
 from ganvae.models import Model, load
 from ganvae.models.images import to_tensor
 from ganvae.progress import Progress
@@ -67,32 +68,29 @@ def evaluate(
     part: images a part
     actors, gpus: see :class:`ganvae.bulk.farm.Crew`
     """
-    place, out = place_of(model), Path(out).expanduser().resolve()
+    place, out = farm.place_of(model), Path(out).expanduser().resolve()
     loaded = load(place)
-    if loaded.info.task != "generate":
+    if loaded.info.from_sources:
         raise ConfigError(
             f"this model was trained to {loaded.info.task} images, and in bulk only models that "
             f"generate are judged; use ganvae evaluate"
         )
-    given = dict(settings or {})
-    chosen = _settled(place, loaded, data, given, samples, seed)
-    if data is not None and "data.test_share" not in given:
-        wanted = judged_by(chosen.data, loaded.info.trained.fingerprint)
-        chosen = replace(chosen, data=wanted)
+    chosen = _settled(place, loaded, data, dict(settings or {}), samples, seed)
     opened = open_data(chosen.data)
     _refuse(loaded, opened, chosen)
     if training is None:
         training = opened.fingerprint == loaded.info.trained.fingerprint
-    look = _Look(place, chosen, opened, out, part, Crew(actors=actors, gpus=gpus), progress)
-    made = look.samples()
-    judge = Extracted(chosen.evaluation, look.features(made.parts))
-    sides = {"test": "heldout", "train": "training"} if training else {"test": "heldout"}
-    for side, name in sides.items():
-        look.real(judge, side, name)
+    task = _Task(place, chosen, opened, out, part, farm.Crew(actors=actors, gpus=gpus), progress)
+    made = task.samples()
+    known = metrics.Samples(features.read(made), _thumbnails(made))
+    judge = judges.load(*task.judge)
+    for side, name in {"test": "heldout", "train": "training"}.items():
+        if training or side == "test":
+            task.real(judge, side, name)
     found = metrics.evaluate(
-        Drawn(loaded, made.parts, chosen.training.seed),
-        opened, chosen.evaluation, training=training, flip=chosen.data.flip, progress=progress,
-        seed=chosen.training.seed, judge=judge, name=name_of(chosen.data.path),
+        loaded, opened, chosen.evaluation, training=training, flip=chosen.data.flip,
+        progress=progress, seed=chosen.training.seed, judge=judge, samples=known,
+        name=name_of(chosen.data.path),
     )  # fmt: skip
     write_json(out / "evaluation.json", found)
     return found
@@ -130,7 +128,10 @@ def _settled(
     places = {"data.path": absolute(chosen.data.path)}
     if chosen.data.labels_file is not None:
         places["data.labels_file"] = absolute(chosen.data.labels_file)
-    return config.override(chosen, places)
+    chosen = config.override(chosen, places)
+    if data is None or "data.test_share" in given:
+        return chosen
+    return replace(chosen, data=judged_by(chosen.data, model.info.trained.fingerprint))
 
 
 def _refuse(model: Model, data: Data, chosen: Config) -> None:
@@ -140,22 +141,19 @@ def _refuse(model: Model, data: Data, chosen: Config) -> None:
             f"data.channels to the model's"
         )
     model.refuse_other_classes(data.classes)
-    if not len(data.test):
-        raise DataError("There are no held-out images to judge by: raise data.test_share above 0.")
-    if chosen.evaluation.samples < 2:
-        raise DataError(f"evaluation.samples must be at least 2, got {chosen.evaluation.samples}.")
+    refuse_none(data, chosen.evaluation)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What the tasks of an evaluation share."""
+class _Task:
+    """What the bulk tasks of an evaluation share."""
 
     place: str
     chosen: Config
     data: Data
     out: Path
     part: int
-    crew: Crew
+    crew: farm.Crew
     progress: Progress | None
 
     @property
@@ -163,158 +161,60 @@ class _Look:
         """The judge's name and size."""
         return self.chosen.evaluation.judge, self.chosen.evaluation.size
 
-    def samples(self) -> Done:
-        """Images of the model with their features."""
-        n = min(self.chosen.evaluation.samples, len(self.data.test))
-        seed = self.chosen.training.seed
+    @property
+    def n(self) -> int:
+        """Images on each side."""
+        return min(self.chosen.evaluation.samples, len(self.data.test))
+
+    def settings(self, **more: int) -> dict[str, Any]:
+        """The settings that a folder's manifest keeps."""
+        known = {"n": self.n, "seed": self.chosen.training.seed, **more}
+        return {**known, "part": self.part, "judge": list(self.judge)}
+
+    def samples(self) -> list[Path]:
+        """Parts of the model's samples, with their features."""
         job = Generate(
-            model=self.place, digest=digest_of(self.place), seed=seed, batch=CHUNK,
-            judge=self.judge,
+            model=self.place, digest=farm.digest_of(self.place), seed=self.chosen.training.seed,
+            batch=CHUNK, judge=self.judge,
         )  # fmt: skip
-        settings = {
-            "n": n, "seed": seed, "start": 0, "part": self.part, "judge": list(self.judge),
-        }  # fmt: skip
-        return drawn(job, n, self.out / "samples", settings, self.crew, self.progress)
+        told = self.settings(start=0)
+        return drawn(job, self.n, self.out / "samples", told, self.crew, self.progress).parts
 
     def real(self, judge: Judge, side: str, name: str) -> None:
         """Gives the judge the features of some held-out or training images."""
         images: Images = getattr(self.data, side)
-        n = min(self.chosen.evaluation.samples, len(self.data.test))
-        numbers = rows(len(images), n, self.chosen.training.seed)
-        job = Features(
-            model=self.place, digest=digest_of(self.place), data=self.chosen.data, side=side,
+        numbers = rows(len(images), self.n, self.chosen.training.seed)
+        job = features.Features(
+            model=self.place, digest=farm.digest_of(self.place), data=self.chosen.data, side=side,
             fingerprint=images.fingerprint, judge=self.judge,
         )  # fmt: skip
-        spans = {
-            f"part-{i:06d}": numbers[at : at + self.part].tolist()
-            for i, at in enumerate(range(0, len(numbers), self.part))
-        }
+        spans = [
+            {"part": part, "rows": numbers[at : at + self.part].tolist()}
+            for part, at in farm.cut(len(numbers), self.part)
+        ]
         manifest = {
             "verb": "features", "model": None, "data": images.fingerprint,
-            "settings": {
-                "n": n, "seed": self.chosen.training.seed, "part": self.part,
-                "judge": list(self.judge),
-            },
+            "settings": self.settings(),
         }  # fmt: skip
-
-        def units(done: Mapping[str, Any]) -> list[bytes]:
-            left = {part: chosen for part, chosen in spans.items() if part not in done}
-            return [json.dumps({"part": p, "rows": r}).encode() for p, r in left.items()]
-
-        tell = ticker(self.progress, f"{name} images", len(numbers))
-        done = carry_out(job, self.out / name, manifest, units, self.crew, tell)
-        judge.memory[cache.key(images, judge, numbers)] = self.features(done.parts)
-
-    @staticmethod
-    def features(parts: list[Path]) -> Tensor:
-        """The features in some parts, (N, dim)."""
-        parquet, found = need("pyarrow.parquet"), []
-        for path in parts:
-            column = parquet.read_table(path, columns=["feature"])["feature"].combine_chunks()
-            found.append(torch.from_numpy(column.flatten().to_numpy().copy()))
-            found[-1] = found[-1].view(len(column), -1)
-        return torch.cat(found)
+        tell = farm.ticker(self.progress, f"{name} images", len(numbers))
+        done = farm.carry_out(
+            job, self.out / name, manifest, farm.unfinished(spans), self.crew, tell
+        )
+        judge.memory[cache.key(images, judge, numbers)] = features.read(done.parts)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Features(Job):
-    """Packed images to the judge's features.
-
-    data, side: the images, and "train" or "test"
-    fingerprint: of these
-    judge: name and size
-    """
-
-    data: config.Data
-    side: str
-    fingerprint: str
-    judge: tuple[str, int]
-
-    def read(self, unit: bytes) -> Iterator[Piece]:
-        """The pixels of some rows."""
-        told = json.loads(unit)
-        images: Images = getattr(_opened(self.data), self.side)
-        if images.fingerprint != self.fingerprint:
-            raise DataError(f"the images in {self.data.path} are not the same on all machines")
-        pixels = images.take(told["rows"]).numpy()
-        yield Piece(told["part"], {**told, "shape": list(pixels.shape)}, pixels.tobytes())
-
-    def begin(self) -> Work:
-        """Loads the judge."""
-        arrow, judge = need("pyarrow"), judges.load(*self.judge, self.device)
-
-        def work(piece: Piece) -> tuple[Any, list[tuple[str, str]]]:
-            pixels = np.frombuffer(piece.pixels, np.uint8).reshape(piece.head["shape"])
-            parts = [to_tensor(pixels[i : i + CHUNK].copy()) for i in range(0, len(pixels), CHUNK)]
-            found = judge.extract(parts).numpy()
-            numbers = arrow.array(piece.head["rows"], arrow.int64())
-            return arrow.table({"row": numbers, "feature": vectors(found)}), []
-
-        return work
+def _thumbnails(parts: Sequence[Path]) -> Tensor:
+    """Thumbnails of the first samples in some parts, for :class:`ganvae.metrics.Samples`."""
+    parquet = need("pyarrow.parquet")
+    small: list[Tensor] = []
+    tables = (parquet.read_table(path, columns=["image"])["image"] for path in parts)
+    images = (_pixels(file.as_py()) for table in tables for file in table)
+    while sum(len(x) for x in small) < DETAILED and (some := list(islice(images, CHUNK))):
+        small.append(thumbnails(levels(to_tensor(np.stack(some)))))
+    return torch.cat(small)[:DETAILED]
 
 
-@lru_cache(maxsize=1)
-def _opened(data: config.Data) -> Data:
-    """The images, opened once in every worker."""
-    return open_data(data, workers=0)
-
-
-class Extracted(Judge):
-    """A judge that knows the features of the first images it is asked for.
-
-    settings: which judge
-    features: of these images, (N, dim)
-    """
-
-    def __init__(self, settings: config.Evaluation, features: Tensor):
-        judge = judges.load(settings.judge, settings.size)
-        super().__init__(
-            judge.network, label=judge.label, size=judge.size, scale=judge.scale,
-            offset=judge.offset, cacheable=judge.cacheable,
-        )  # fmt: skip
-        self._known: Tensor | None = features
-
-    def extract(
-        self, batches: Iterable[Tensor], progress: Callable[[int], None] | None = None
-    ) -> Tensor:
-        """The known features at the first call, which looks at the samples; then as ever."""
-        known, self._known = self._known, None
-        if known is None:
-            return super().extract(batches, progress)
-        done = 0
-        for images in batches:  # the evaluation takes thumbnails of them on their way
-            done += len(images)
-            if progress:
-                progress(done)
-        assert done == len(known), "others were asked for than the samples"
-        return known
-
-
-class Drawn:
-    """A model whose samples are those in some parts; all else is the model's.
-
-    Follows :class:`ganvae.metrics.protocols.Model`.
-    """
-
-    def __init__(self, model: Model, parts: list[Path], seed: int):
-        self._model, self._parts, self._seed = model, parts, seed
-        self._rest = self._images()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def generate(self, n: int, *, seed: int = 0, start: int = 0) -> Tensor:
-        """The next n samples, (n, C, H, W) in [-1, 1]."""
-        assert seed == self._seed
-        found = [next(self._rest) for _ in range(n)]
-        assert [index for index, _ in found] == list(range(start, start + n))
-        return to_tensor(np.stack([pixels for _, pixels in found]))
-
-    def _images(self) -> Iterator[tuple[int, np.ndarray]]:
-        parquet = need("pyarrow.parquet")
-        for path in self._parts:
-            table = parquet.read_table(path, columns=["index", "image"])
-            for index, data in zip(table["index"].to_pylist(), table["image"], strict=True):
-                with Image.open(BytesIO(data.as_py()), formats=("PNG",)) as image:
-                    pixels = np.asarray(image)
-                yield index, pixels[:, :, None] if pixels.ndim == 2 else pixels
+def _pixels(file: bytes) -> np.ndarray:
+    with Image.open(BytesIO(file), formats=("PNG",)) as image:
+        pixels = np.asarray(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels

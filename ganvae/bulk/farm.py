@@ -42,7 +42,8 @@ Work = Callable[[Piece], tuple[Any, list[tuple[str, str]]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Job(ABC):
-    """What is done to every unit. It travels to the workers, so it holds no model, only its place.
+    """The work of a bulk task. It is sent to the workers, so it names the model's place, and
+    does not hold the model.
 
     model: its directory, a run's, or a Hub id
     digest: of the model, see :func:`digest_of`
@@ -126,8 +127,20 @@ def carry_out(
         return conclude(out, manifest, parts, len(parts) - old)
 
 
+def cut(n: int, part: int) -> Iterator[tuple[str, int]]:
+    """The parts of n images: name, and number of the first image."""
+    return ((f"part-{i:06d}", at) for i, at in enumerate(range(0, n, part)))
+
+
+def unfinished(
+    spans: Sequence[Mapping[str, Any]],
+) -> Callable[[Mapping[str, Part]], list[bytes]]:
+    """Given the finished parts, those of the spans whose "part" is not among them, as units."""
+    return lambda done: [json.dumps(s).encode() for s in spans if s["part"] not in done]
+
+
 def ticker(progress: Progress | None, what: str, total: int | None) -> Callable[[int], None]:
-    """A function of one count."""
+    """``progress`` as a function of the images done alone."""
     return lambda done: progress(what, done, total) if progress else None
 
 
@@ -187,7 +200,7 @@ def _pieces(batch: Mapping[str, Any], job: Job) -> Iterator[dict[str, list[bytes
 
 
 def _wrong(error: GanvaeError) -> bytes:
-    """An error as a report: Ray would add to its text, and keep the actors that it passed."""
+    """An error as a report; raised in an actor, Ray would add to its text and not end the rest."""
     return json.dumps({"error": [type(error).__name__, str(error)]}).encode("ascii")
 
 

@@ -13,7 +13,17 @@ import numpy as np
 from torch import Tensor
 
 from ganvae.bulk.encode import vectors
-from ganvae.bulk.farm import Crew, Job, Work, carry_out, digest_of, place_of, ticker
+from ganvae.bulk.farm import (
+    Crew,
+    Job,
+    Work,
+    carry_out,
+    cut,
+    digest_of,
+    place_of,
+    ticker,
+    unfinished,
+)
 from ganvae.bulk.parts import Done, need
 from ganvae.bulk.units import Piece
 from ganvae.errors import ConfigError, RangeError
@@ -63,14 +73,12 @@ def generate(
     loaded = load(place)
     batch = at_once(loaded) if batch is None else batch
     part = max(1, PART // max(1, batch)) * batch if part is None else part
-    settings = {
-        "n": n, "seed": seed, "label": label, "temperature": temperature, "prior": prior,
-        "truncation": truncation, "start": start, "part": part, "batch": batch,
+    options: dict[str, Any] = {
+        "seed": seed, "label": label, "temperature": temperature, "prior": prior,
+        "truncation": truncation,
     }  # fmt: skip
-    job = Generate(
-        model=place, digest=digest_of(place), seed=seed, label=label, temperature=temperature,
-        prior=prior, truncation=truncation, batch=batch,
-    )  # fmt: skip
+    settings = {"n": n, **options, "start": start, "part": part, "batch": batch}
+    job = Generate(model=place, digest=digest_of(place), batch=batch, **options)
     loaded.generate(0, label, **job.options())  # refuses what the model cannot do
     return drawn(job, n, Path(out), settings, Crew(actors=actors, gpus=gpus), progress)
 
@@ -83,23 +91,16 @@ def drawn(
     crew: Crew,
     progress: Progress | None,
 ) -> Done:
-    """Carries a generation out; ``settings`` has "start" and "part"."""
+    """Makes the parts of n images; ``settings``, kept in the manifest, has "start" and "part"."""
     start, part = settings["start"], settings["part"]
     if job.batch < 1 or part < 1:
         raise ConfigError(f"a part and a batch have at least 1 image, got {part} and {job.batch}")
     manifest = {"verb": "generate", "model": job.digest, "data": None, "settings": settings}
     spans = [
-        {"part": f"part-{i:06d}", "first": start + at, "n": min(part, n - at)}
-        for i, at in enumerate(range(0, n, part))
+        {"part": name, "first": start + at, "n": min(part, n - at)} for name, at in cut(n, part)
     ]
-    return carry_out(
-        job,
-        out,
-        manifest,
-        lambda done: [json.dumps(s).encode() for s in spans if s["part"] not in done],
-        crew,
-        ticker(progress, "generating", n),
-    )
+    tell = ticker(progress, "generating", n)
+    return carry_out(job, out, manifest, unfinished(spans), crew, tell)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ class Generate(Job):
     judge: tuple[str, int] | None = None
 
     def options(self) -> dict[str, Any]:
-        """What a model is told beside the numbers and classes."""
+        """Keywords of :meth:`ganvae.models.Model.generate`."""
         return {
             "seed": self.seed, "temperature": self.temperature, "prior": self.prior,
             "truncation": self.truncation,

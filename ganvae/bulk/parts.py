@@ -158,7 +158,7 @@ def is_concluded(out: Path, parts: Mapping[str, Part]) -> bool:
 
 
 def _finished(path: Path) -> Part | None:
-    """What the footer of a part says; None for a file that is not as it was written."""
+    """The part in a file, by its footer; None for a file that is not as it was written."""
     parquet = need("pyarrow.parquet")
     with contextlib.suppress(Exception):  # whatever is wrong with it, it is made again
         if _digest_file(path).read_text("ascii") != _digest(path):

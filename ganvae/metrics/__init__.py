@@ -17,13 +17,14 @@ from ganvae.metrics import (
     reconstruction,
 )
 from ganvae.metrics.allowance import Allowance
-from ganvae.metrics.evaluate import evaluate
+from ganvae.metrics.evaluate import Samples, evaluate
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.quick import quick
 
 __all__ = [
     "Allowance",
     "Judge",
+    "Samples",
     "diversity",
     "efficientnet",
     "evaluate",

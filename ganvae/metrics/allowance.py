@@ -7,9 +7,9 @@ import time
 
 
 class Allowance:
-    """So many seconds from now on.
+    """A limit on the time that judging may take, counted from when this is made.
 
-    seconds: unset: without end, and then nothing depends on the clock
+    seconds: unset: no limit, and then nothing depends on the clock
     """
 
     def __init__(self, seconds: float | None = None):
@@ -20,7 +20,7 @@ class Allowance:
 
     @property
     def bounded(self) -> bool:
-        """Whether there is an end."""
+        """Whether there is a limit."""
         return self.seconds < math.inf
 
     def left(self) -> float:
@@ -28,7 +28,7 @@ class Allowance:
         return max(0.0, self._end - time.monotonic()) if self.bounded else math.inf
 
     def part(self, share: float) -> Allowance:
-        """The next so much of what is left; both keep one list of what was left out."""
+        """This share of the seconds left. Both write to one list of what was left out."""
         some = Allowance(share * self.left() if self.bounded else None)
         some.shortened = self.shortened
         return some

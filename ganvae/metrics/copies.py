@@ -62,7 +62,7 @@ def check(
         "name": "Suspected copies", "better": "lower", "n_generated": len(small),
         "n_heldout": len(heldout.numbers), **run.labels(),
     }  # fmt: skip
-    leaked = np.isin(heldout.numbers, getattr(run.data, "leaked", ()))
+    leaked = np.isin(heldout.numbers, run.data.leaked)
     if len(heldout.numbers) < 2 or leaked.all():
         run.add("copies", value=None, note="needs 2 held-out images not trained on", **about)
         return None
@@ -176,7 +176,7 @@ def _feature_check(
 
 
 def _placed(near: Neighbours, numbers: np.ndarray) -> Neighbours:
-    """Neighbours by their rows in the data, not among those searched."""
+    """Neighbours with row numbers of the data, from positions in ``numbers``."""
     return near._replace(row=torch.from_numpy(numbers)[near.row])
 
 
@@ -186,7 +186,8 @@ def _kept(
     of: Sequence[tuple[Images, np.ndarray]],
     compute: Callable[[], tuple[Neighbours, Neighbours]],
 ) -> tuple[Neighbours, Neighbours]:
-    """The nearest training and the nearest other held-out images of held-out ones."""
+    """``compute()`` or its result in the cache: of held-out images the nearest training images,
+    and the nearest other held-out ones."""
 
     def found() -> dict[str, Tensor]:
         near, far = compute()

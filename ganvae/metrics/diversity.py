@@ -25,7 +25,7 @@ class Distances:
         self._count += times * count
 
     def mean(self) -> float:
-        """That of all pairs."""
+        """The mean over all pairs read."""
         return self._total / self._count
 
 

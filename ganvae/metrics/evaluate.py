@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from ganvae.metrics import (
     cache,
     copies,
     distributions,
+    features,
     likelihood,
     manifold,
     memorisation,
@@ -32,10 +33,11 @@ from ganvae.metrics import (
 )
 from ganvae.metrics import judge as judges
 from ganvae.metrics.allowance import Allowance
-from ganvae.metrics.figures import Better, Record
+from ganvae.metrics.figures import Record
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import Data, Model
 from ganvae.metrics.sampling import generated, levels, read_with_labels, rows, task_of
+from ganvae.metrics.sides import K
 from ganvae.progress import Progress
 
 RECONSTRUCTED = 1000
@@ -44,6 +46,17 @@ DETAILED = 500
 """Of these, those at most that the perceptual distance is taken on."""
 BOUNDED = 128
 """Held-out images at most whose likelihood is bounded."""
+
+
+class Samples(NamedTuple):
+    """What is compared of a model's samples.
+
+    features: those of the judge, (n, dim)
+    small: :func:`memorisation.thumbnails` of the first :data:`copies.DETAILED`, or of all
+    """
+
+    features: Tensor
+    small: Tensor
 
 
 def evaluate(
@@ -56,6 +69,7 @@ def evaluate(
     progress: Progress | None = None,
     seed: int = 0,
     judge: Judge | nn.Module | None = None,
+    samples: Samples | None = None,
     cache_folder: Path | None = None,
     name: str = "",
     allowance: Allowance | None = None,
@@ -65,12 +79,12 @@ def evaluate(
     model: see :class:`ganvae.metrics.protocols.Model`; without an encoder there are no
         reconstruction figures, without a likelihood no bounds
     data: training and held-out images; without any to train on, all of them are judged by
-    training: also look at training images: the real-against-real reference and the check for
-        copies. They cost their features once; these are kept on disk
-    flip: the training mirrored its images, so that mirror images are copies, too; which costs
-        the features of as many images again
+    training: also look at training images, whose features are kept on disk: the real-against-real
+        reference and the check for copies
+    flip: the training mirrored its images: mirror images are copies, too, and cost their features
     progress: called with (what, done, total)
     judge: a module to judge by, instead of the one the settings name
+    samples: those of the seed, where they are known; unset: they are made
     cache_folder: where features of real images are kept; unset: :func:`cache.folder`
     name: what the data is called in words
     allowance: the time for it; where it is too short, first the likelihood is bounded on fewer
@@ -82,39 +96,37 @@ def evaluate(
     on what was left out, one each) and the conditions.
     Raises DataError without held-out images, ConfigError for an unknown judge.
     """
-    settings = settings or config.Evaluation()
-    if not len(data.test):
-        raise DataError("There are no held-out images to judge by: raise data.test_share above 0.")
-    if settings.samples < 2:
-        raise DataError(f"evaluation.samples must be at least 2, got {settings.samples}.")
-    start = time.perf_counter()
+    start, settings = time.perf_counter(), settings or config.Evaluation()
+    refuse_none(data, settings)
     run = Record(
-        model=model,
-        data=data,
+        model=model, data=data, settings=settings, seed=seed, flip=flip,
         judge=judges.load(judge or settings.judge, settings.size, model.device),
-        settings=settings,
-        seed=seed,
         progress=progress or (lambda what, done, total: None),
-        cache=cache_folder or cache.folder(),
-        flip=flip,
-        allowance=allowance or Allowance(),
-    )
-    memory = _features(run, training)
-    if task_of(model) == "generate":
+        cache=cache_folder or cache.folder(), allowance=allowance or Allowance(),
+    )  # fmt: skip
+    memory = _features(run, training, samples)
+    if task_of(model).from_sources:
+        translation.measure(run)
+    elif "encoder" in model.networks:
         _reconstructions(run)
         _bounds(run)
-    else:
-        translation.measure(run)
     run.progress("judged", 1, 1)
     return {
-        "judged": _in_words(run, name),
-        **_conditions(run),
+        **_conditions(run, name),
         "seconds": round(time.perf_counter() - start, 3),
         "shortened": run.allowance.shortened,
         "figures": run.figures,
         "reference": run.reference,
         "memorisation": memory,
     }
+
+
+def refuse_none(data: Data, settings: config.Evaluation) -> None:
+    """Raises DataError where there are no held-out images, or no samples to compare."""
+    if not len(data.test):
+        raise DataError("There are no held-out images to judge by: raise data.test_share above 0.")
+    if settings.samples < 2:
+        raise DataError(f"evaluation.samples must be at least 2, got {settings.samples}.")
 
 
 def _in_words(run: Record, name: str) -> str:
@@ -126,10 +138,11 @@ def _in_words(run: Record, name: str) -> str:
     return f"{some}all {every:,} images{of}" if some or not of else f"all{of}, {every:,} images"
 
 
-def _conditions(run: Record) -> dict[str, Any]:
-    """What was judged, by what."""
+def _conditions(run: Record, name: str) -> dict[str, Any]:
+    """What was judged, and by what it was judged."""
     data = run.data
     return {
+        "judged": _in_words(run, name),
         "judge": run.judge.name,
         "resize": run.judge.resize,
         "split": run.split,
@@ -138,8 +151,8 @@ def _conditions(run: Record) -> dict[str, Any]:
         "n_heldout": run.n,
         "heldout_images": len(data.test),
         # of a stream there is but a sample here, and nobody has counted the rest
-        "train_images": None if getattr(data, "stream", None) else len(data.train),
-        "leaked": len(getattr(data, "leaked", ())),
+        "train_images": None if data.stream else len(data.train),
+        "leaked": len(data.leaked),
         "data": data.fingerprint,
         "samples": "rounded to 8 bits",
     }
@@ -148,36 +161,35 @@ def _conditions(run: Record) -> dict[str, Any]:
 # -- distributions -----------------------------------------------------------------------------
 
 
-def _features(run: Record, training: bool) -> dict[str, Any] | None:
+def _features(run: Record, training: bool, samples: Samples | None) -> dict[str, Any] | None:
     """Generated against held-out features; training against held-out ones as the reference."""
     numbers = rows(len(run.data.test), run.n, run.seed)
     start = time.perf_counter()
-    fake, thumbnails = _judged(run)
-    run_seconds = time.perf_counter() - start
+    fake, small = samples or _drawn(run)
+    seconds = time.perf_counter() - start
     real = distributions.Heldout(run, numbers, run.real(run.data.test, numbers, "held-out images"))
-    nearest = manifold.Nearest(len(thumbnails))
+    nearest = manifold.Nearest(len(small))
     with run.timed():
-        found = real.compared(fake, nearest)
-        distributions.note(run, found, (len(fake), len(numbers)), reference=False)
+        values = real.compared(fake, nearest)
+        distributions.note(run, values, (len(fake), len(numbers)), reference=False)
     for figure in run.figures.values():
-        figure["seconds"] = round(figure["seconds"] + run_seconds, 3)
+        figure["seconds"] = round(figure["seconds"] + seconds, 3)
     if not training or not len(run.data.train):
         return None
     chosen = rows(len(run.data.train), run.n, run.seed)
     train = run.real(run.data.train, chosen, "training images")
     with run.timed():
-        found = run.derived(
-            f"reference {distributions.K} {run.seed}",
+        values = run.derived(
+            f"reference {K} {run.seed} {' '.join(features.names())}",
             [real.key, (run.data.train, chosen)],
             lambda: real.compared(train),
         )
-        distributions.note(run, found, (len(train), len(numbers)), reference=True)
+        distributions.note(run, values, (len(train), len(numbers)), reference=True)
     with run.timed():
-        return copies.check(run, fake, thumbnails, nearest, real, (chosen, train))
+        return copies.check(run, fake, small, nearest, real, (chosen, train))
 
 
-def _judged(run: Record) -> tuple[Tensor, Tensor]:
-    """Features of the samples, and thumbnails of the first of them."""
+def _drawn(run: Record) -> Samples:
     small: list[Tensor] = []
 
     def batches() -> Iterator[Tensor]:
@@ -187,7 +199,7 @@ def _judged(run: Record) -> tuple[Tensor, Tensor]:
             yield x
 
     fake = run.judge.extract(batches(), run.ticker("samples", run.n))
-    return fake, torch.cat(small)[: copies.DETAILED]
+    return Samples(fake, torch.cat(small)[: copies.DETAILED])
 
 
 # -- reconstruction and likelihood -------------------------------------------------------------
@@ -195,13 +207,11 @@ def _judged(run: Record) -> tuple[Tensor, Tensor]:
 
 def _reconstructions(run: Record) -> None:
     """MSE, PSNR, SSIM and perceptual distance of held-out images."""
-    if "encoder" not in run.model.networks:
-        return
     numbers = rows(len(run.data.test), min(RECONSTRUCTED, run.n), run.seed)
     taps = run.judge
     if not hasattr(taps.network, "taps"):
         taps = judges.load("efficientnet-lite0", run.settings.size, run.model.device)
-    found: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": [], "perceptual": []}
+    parts: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": [], "perceptual": []}
     detailed = np.isin(numbers, numbers[rows(len(numbers), DETAILED, run.seed)])
     done, start = 0, time.perf_counter()
     with run.timed():
@@ -209,42 +219,28 @@ def _reconstructions(run: Record) -> None:
             x = x.cpu()
             y = levels(run.model.reconstruct(x.to(run.model.device), *c))
             for key in ("mse", "psnr", "ssim"):
-                found[key].append(getattr(reconstruction, key)(x, y))
+                parts[key].append(getattr(reconstruction, key)(x, y))
             some = torch.from_numpy(detailed[done : done + len(x)])
-            found["perceptual"].append(reconstruction.perceptual(x[some], y[some], taps).cpu())
+            parts["perceptual"].append(reconstruction.perceptual(x[some], y[some], taps).cpu())
             done += len(x)
             run.progress("reconstructions", done, len(numbers))
             if done < len(numbers) and run.allowance.left() < time.perf_counter() - start:
                 note = f"{done:,} of {len(numbers):,} held-out images reconstructed"
                 run.allowance.shortened.append(note)
                 break
-        _summarise(run, found, taps)
-
-
-def _summarise(run: Record, found: dict[str, list[Tensor]], taps: Judge) -> None:
-    """The means over images of the reconstruction figures, with standard errors."""
-    names: dict[str, tuple[str, Better, str]] = {
-        "mse": ("MSE", "lower", "pixel values in [0, 1]"),
-        "psnr": ("PSNR", "higher", "dB, mean over images"),
-        "ssim": ("SSIM", "higher", "Gaussian window of 11 pixels"),
-        "perceptual": ("Perceptual distance", "lower", "unweighted feature differences"),
-    }
-    for key, (name, better, note) in names.items():
-        values = torch.cat(found[key]).double()
-        error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
-        where: dict[str, Any] = {}
-        if key == "perceptual":
-            where = {"judge": taps.name, "resize": taps.resize}
-        run.add(
-            key, name=name, value=float(values.mean()), error=error, better=better,
-            note=f"reconstruction, {note}", n_heldout=len(values), **where,
-        )  # fmt: skip
+        for key, name, better, note in (
+            ("mse", "MSE", "lower", "pixel values in [0, 1]"),
+            ("psnr", "PSNR", "higher", "dB, mean over images"),
+            ("ssim", "SSIM", "higher", "Gaussian window of 11 pixels"),
+            ("perceptual", "Perceptual distance", "lower", "unweighted feature differences"),
+        ):
+            by = {"judge": taps.name, "resize": taps.resize} if key == "perceptual" else {}
+            values, note = torch.cat(parts[key]).double(), f"reconstruction, {note}"
+            run.add_mean(key, values, name=name, better=better, note=note, **by)
 
 
 def _bounds(run: Record) -> None:
     """ELBO and IWAE bound of some held-out images, in nats and bits per dimension."""
-    if "encoder" not in run.model.networks:
-        return
     numbers = rows(len(run.data.test), min(BOUNDED, run.n), run.seed)
     k, found = run.settings.importance, []
     if run.allowance.bounded:
@@ -261,16 +257,18 @@ def _bounds(run: Record) -> None:
             return
         nats = "probability of 8-bit images" if found[0].discrete else "density on [-1, 1]"
         for key, name in (("elbo", "ELBO"), ("iwae", f"IWAE bound, K = {k}")):
-            _mean(run, key, name, [getattr(b, key) for b in found], "higher", f"nats, {nats}")
-            coded = [b for b in (getattr(b, f"{key}_bits") for b in found) if b is not None]
-            binary = "the likelihood is of binary images, these are grey: no code length"
-            note = "upper bound" if len(coded) == len(found) else binary
-            whole = coded if len(coded) == len(found) else []
-            _mean(run, f"{key}_bits", f"{name}, bits/dim", whole, "lower", note)
+            values = torch.cat([getattr(b, key) for b in found])
+            run.add_mean(key, values, name=name, better="higher", note=f"nats, {nats}")
+            bits, note = [getattr(b, f"{key}_bits") for b in found], "upper bound"
+            if any(part is None for part in bits):
+                note = "the likelihood is of binary images, these are grey: no code length"
+                bits = [values[:0]]
+            key, name, values = f"{key}_bits", f"{name}, bits/dim", torch.cat(bits)
+            run.add_mean(key, values, name=name, better="lower", note=note)
 
 
 def _affordable(run: Record, numbers: np.ndarray) -> np.ndarray:
-    """As many of the images as can be bounded in the time that is left, by the first of them."""
+    """The first of the images, as many as fit in the time left at the pace of four of them."""
     start = time.perf_counter()
     few = numbers[:4]
     x, *c = next(read_with_labels(run.data.test, few))
@@ -281,15 +279,3 @@ def _affordable(run: Record, numbers: np.ndarray) -> np.ndarray:
         done = f"taken on {fits:,} of {len(numbers):,} images" if fits else "left out"
         run.allowance.shortened.append(f"the bounds of the likelihood are {done}")
     return numbers[:fits]
-
-
-def _mean(
-    run: Record, key: str, name: str, parts: list[Tensor], better: Better, note: str
-) -> None:
-    """A figure that is the mean over images, with its standard error; None of no parts."""
-    values = torch.cat(parts) if parts else torch.empty(0)
-    error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
-    run.add(
-        key, name=name, value=float(values.mean()) if parts else None, error=error,
-        better=better, note=note, n_heldout=len(values) or None,
-    )  # fmt: skip

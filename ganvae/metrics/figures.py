@@ -97,6 +97,12 @@ class Record:
         figure = Figure(split=self.split, seed=self.seed, **fields)
         (self.reference if reference else self.figures)[key] = asdict(figure)
 
+    def add_mean(self, key: str, values: Tensor, **fields: Any) -> None:
+        """Record the mean over images (N,), with its standard error; no value where N = 0."""
+        n = len(values)
+        error = float(values.std() / n**0.5) if n > 1 else None
+        self.add(key, value=float(values.mean()), error=error, n_heldout=n or None, **fields)
+
     def labels(self) -> dict[str, str]:
         """Judge and resize, for a figure."""
         return {"judge": self.judge.name, "resize": self.judge.resize}

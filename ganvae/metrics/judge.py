@@ -49,12 +49,14 @@ class Judge(nn.Module):
         self.label, self.size, self.cacheable = label, size, cacheable
         self.scale, self.offset = scale, offset
         self.memory: dict[str, Tensor] = {}
-        self.dim = self._tried()
+        self.dim = self._probe()
 
     @torch.inference_mode()
-    def _tried(self) -> int:
-        """The dimensions of the features of two images, in which there is everything from black
-        to white. Raises ConfigError where they are none."""
+    def _probe(self) -> int:
+        """Runs the network on two images that rise from black to white; the features' dimension.
+
+        Raises ConfigError where it fails or does not give finite features (2, dim).
+        """
         takes = f"The judge {self.label} must turn images (B, 3, {self.size}, {self.size}) "
         takes += "into features (B, dim)"
         grey = torch.linspace(-1, 1, 2 * 3 * self.size**2, device=self.device)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ganvae.metrics.protocols import Model
 from ganvae.types import Noise
 
 Kind = Literal["gaussian", "bernoulli", "logistic"]
@@ -52,14 +53,14 @@ def bits_per_dim(log_p: Tensor, dimensions: int, discrete: bool) -> Tensor:
     return (-log_p / dimensions - jacobian) / math.log(2)
 
 
-def kind_of(model: Any) -> Kind:
+def kind_of(model: Model) -> Kind:
     """What the model's log p(x|z) is of: its likelihood network says; if not, a density."""
     return getattr(model.networks.get("likelihood"), "kind", "gaussian")
 
 
 @torch.inference_mode()
 def weights(
-    model: Any, x: Tensor, samples: int, seed: int, dequantise: bool, label: Tensor | None = None
+    model: Model, x: Tensor, samples: int, seed: int, dequantise: bool, label: Tensor | None = None
 ) -> Tensor | None:
     """log p(x|z) + log p(z) − log q(z|x) for z from q(z|x): (K, B) in float64, or None.
 
@@ -84,7 +85,7 @@ def weights(
 
 
 def bounds(
-    model: Any,
+    model: Model,
     images: Tensor,
     k: int = 50,
     *,
@@ -106,7 +107,7 @@ def bounds(
     """
     if k < 1:
         raise ValueError(f"The number of importance samples must be at least 1, got {k}.")
-    if "encoder" not in model.networks or not hasattr(model, "log_likelihood"):
+    if "encoder" not in model.networks:
         return None
     kind = kind or kind_of(model)
     discrete = kind != "gaussian"

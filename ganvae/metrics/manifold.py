@@ -33,10 +33,11 @@ class PRDC(NamedTuple):
 
 
 class Nearest:
-    """The k nearest of a pass for each of n rows: of b for those of a; within one set, of others.
+    """Finds the k nearest neighbours of the first n rows of a, block by block.
 
-    n: the first rows of a, or all
-    squared: their squared distances (n, k), ascending; row: which they are, (n, k)
+    They are rows of b or, where the pass is within one set, other rows of a.
+
+    squared: squared distances (n, k), ascending; row: the neighbours' row numbers, (n, k)
     """
 
     def __init__(self, n: int, k: int = 1, device: torch.device | str = "cpu"):
@@ -44,7 +45,7 @@ class Nearest:
         self.row = torch.zeros(n, k, dtype=torch.long, device=device)
 
     def take(self, block: pairs.Block) -> None:
-        """Looks at a block's pairs."""
+        """Reads a block."""
         self._offer(block.rows, block.columns.start, block.squared)
         if block.mirrored:  # copied, because columns are slow to look through
             self._offer(block.columns, block.rows.start, block.squared.T.contiguous())
@@ -69,9 +70,9 @@ class Nearest:
         return self.squared[:, -1].sqrt()
 
     def found(self, a: Tensor, b: Tensor) -> Neighbours:
-        """The neighbours among rows of b, at distances that the differences to them have.
+        """The neighbours, with distances computed again from the differences a − b.
 
-        Unlike those that follow from products they are 0 for copies.
+        These are exactly 0 for copies; those of the pass, from products, are not.
         """
         n, k = self.row.shape
         squared = [(a[:n] - b[self.row[:, i]]).square_().sum(1) for i in range(k)]
@@ -112,7 +113,9 @@ def radii(a: Tensor, k: int = 5) -> Tensor:
 
 
 class Balls:
-    """Which fakes (rows of a pass) and real ones (columns) lie in whose balls.
+    """Counts which fakes (rows) and real images (columns) lie in each other's balls.
+
+    An image's ball reaches to its k-th nearest neighbour of its own set.
 
     around_fake, around_real: :func:`radii`, (M,) and (N,)
     """
@@ -124,7 +127,7 @@ class Balls:
         self._deepest = torch.full_like(around_real, torch.inf)
 
     def take(self, block: pairs.Block) -> None:
-        """Looks at a block's pairs."""
+        """Reads a block."""
         rows, columns, squared = block.rows, block.columns, block.squared
         # as float32, because sums and minima of that are several times as fast as of bool
         inside = torch.lt(squared, self._real[columns], out=torch.empty_like(squared))

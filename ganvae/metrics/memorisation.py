@@ -111,7 +111,7 @@ def thumbnails(images: Tensor) -> Tensor:
 def nearest(
     queries: Tensor, images: Images, rows: np.ndarray, exclude: np.ndarray | None = None
 ) -> Neighbours:
-    """For thumbnails (N, d) the nearest of some rows of ``images``, read in passing.
+    """For thumbnails (N, d) the nearest of some rows of ``images``, which are read in blocks.
 
     exclude: for each query a row of ``images`` that is not its neighbour, (N,)
     Distances (N, 1) and positions in ``images`` (N, 1). Memory does not grow with the rows.

@@ -45,11 +45,12 @@ class Measure(Protocol):
 
     def take(self, block: Block) -> None:
         """Reads a block, which is to be left as it is."""
-        ...
 
 
 def read(a: Tensor, b: Tensor | None, *measures: Measure, centre: Tensor | None = None) -> None:
-    """Tells measures of all pairs of rows of a (N, d) and b (M, d); None: of a with one another.
+    """Passes all pairs of rows of a (N, d) and b (M, d) to each measure, in blocks.
+
+    b: None for the pairs within a
 
     centre: what is taken from the features first, (d,), because rounding is less near 0; unset:
         the mean of the second. Passes with one centre round each row alike.

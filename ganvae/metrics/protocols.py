@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganvae.task import TaskName
 from ganvae.types import Posterior
 
 
@@ -19,9 +20,19 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def images(self, rows: np.ndarray) -> Tensor:
+    def images(self, rows: np.ndarray, /) -> Tensor:
         """Images (B, C, H, W) in [-1, 1]."""
-        ...
+
+
+class HeldoutImages(Images, Protocol):
+    """Held-out images, and what is known of each beside its pixels."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The class number of each, (N,), where they have classes."""
+
+    def sources(self, rows: np.ndarray, /) -> Tensor:
+        """What they are made from, (B, S, H, W); only asked of data whose task has sources."""
 
 
 class Data(Protocol):
@@ -30,50 +41,80 @@ class Data(Protocol):
     @property
     def train(self) -> Images:
         """Training images."""
-        ...
 
     @property
-    def test(self) -> Images:
+    def test(self) -> HeldoutImages:
         """Held-out images."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Digest of contents, preparation and split."""
-        ...
+
+    @property
+    def leaked(self) -> np.ndarray:
+        """Rows of ``test`` whose very content is also in ``train``."""
+
+    @property
+    def paired(self) -> bool | None:
+        """Whether each source belongs to its image; None where there are none."""
+
+    @property
+    def stream(self) -> object | None:
+        """What is read while training, where ``train`` is but a sample of it."""
+
+
+class Info(Protocol):
+    """What is known of a model (:class:`ganvae.models.ModelInfo`)."""
+
+    @property
+    def task(self) -> TaskName:
+        """What it was trained for: a row of :data:`ganvae.task.TASKS`."""
 
 
 class Model(Protocol):
     """A trained model (:class:`ganvae.models.Model`).
 
-    Beside this, ``model.log_likelihood(x, z)`` gives log p(x|z), shape (B,), where the objective
-    defines a likelihood; it may be missing or return None. ``networks`` has an "encoder" if and
-    only if the model can encode, and a "likelihood" whose ``kind`` says what log p(x|z) is of.
+    ``networks`` has an "encoder" if and only if the model can encode, and a "likelihood" whose
+    ``kind`` says what log p(x|z) is of. Of the methods only those are called that its task, its
+    networks and the data (labels) are for.
     """
+
+    @property
+    def info(self) -> Info:
+        """What it was trained for."""
 
     @property
     def networks(self) -> Mapping[str, Any]:
         """Networks by role."""
-        ...
 
     @property
     def prior(self) -> Any:
         """p(z), with ``log_prob(z)`` (B,)."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
-        ...
 
-    def generate(self, n: int, *, seed: int = 0, start: int = 0) -> Tensor:
+    def generate(self, n: int, /, *, seed: int = 0, start: int = 0) -> Tensor:
         """Images ``start`` to ``start + n`` of a seed, (n, C, H, W) in [-1, 1]."""
-        ...
 
-    def encode(self, x: Tensor) -> Posterior:
+    def complete(
+        self, x: Tensor, mask: Tensor, variants: int = 1, /, *, seed: int = 0, start: int = 0
+    ) -> Tensor:
+        """Images (B, variants, C, H, W) in [-1, 1], x but where the mask (B, 1, H, W) is 1."""
+
+    def translate(
+        self, source: Tensor, variants: int = 1, /, *, seed: int = 0, start: int = 0
+    ) -> Tensor:
+        """Images (B, variants, C, H, W) in [-1, 1] made of sources (B, S, H, W)."""
+
+    def encode(self, x: Tensor, label: Tensor | None = None, /) -> Posterior:
         """q(z|x)."""
-        ...
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, label: Tensor | None = None, /) -> Tensor:
         """The decoded posterior mean of images (B, C, H, W) in [-1, 1]."""
-        ...
+
+    def log_likelihood(
+        self, x: Tensor, z: Tensor, label: Tensor | None = None, /
+    ) -> Tensor | None:
+        """log p(x|z), (B,), or None where the objective defines no likelihood."""

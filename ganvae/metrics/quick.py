@@ -12,13 +12,13 @@ import torch
 from ganvae.metrics import cache, kernel, reconstruction
 from ganvae.metrics.figures import finite
 from ganvae.metrics.judge import Judge
-from ganvae.metrics.protocols import Images, Model
+from ganvae.metrics.protocols import HeldoutImages, Model
 from ganvae.metrics.sampling import generated, levels, read_with_labels, rows, task_of
 
 
 def quick(
     model: Model,
-    test_images: Images,
+    test_images: HeldoutImages,
     judge: Judge,
     samples: int = 512,
     *,
@@ -39,7 +39,7 @@ def quick(
         real = cache.features(test_images, judge, numbers, cache=cache_folder)
         fake = judge.extract(generated(model, samples, seed, test_images))
         kid = kernel.unbiased(fake, real)
-    if n and "encoder" in model.networks and task_of(model) == "generate":
+    if n and "encoder" in model.networks and not task_of(model).from_sources:
         parts = [
             reconstruction.mse(x.cpu(), levels(model.reconstruct(x.to(model.device), *c)))
             for x, *c in read_with_labels(test_images, numbers)

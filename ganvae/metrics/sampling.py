@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae.metrics.protocols import Images, Model
+from ganvae.metrics.protocols import HeldoutImages, Images, Model
+from ganvae.task import TASKS, Task
 
 CHUNK = 128
 """Images drawn or read at once."""
@@ -33,16 +33,17 @@ def spread(total: int, n: int) -> np.ndarray:
 
 def read(images: Images, numbers: np.ndarray) -> Iterator[Tensor]:
     """The images of some rows, in batches (B, C, H, W) in [-1, 1]."""
-    return (x for x, *_ in read_with_labels(images, numbers))
-
-
-def read_with_labels(images: Images, numbers: np.ndarray) -> Iterator[tuple[Tensor, ...]]:
-    """The same, each batch as (images,), or as (images, labels) where they have labels (B,)."""
-    labels = getattr(images, "labels", None)
     for start in range(0, len(numbers), CHUNK):
-        rows = numbers[start : start + CHUNK]
-        x = images.images(rows)
-        yield (x,) if labels is None else (x, torch.from_numpy(labels[rows].astype(np.int64)))
+        yield images.images(numbers[start : start + CHUNK])
+
+
+def read_with_labels(images: HeldoutImages, numbers: np.ndarray) -> Iterator[tuple[Tensor, ...]]:
+    """The same, each batch as (images,), or as (images, labels) where they have labels (B,)."""
+    if images.labels is None:
+        yield from zip(read(images, numbers))
+        return
+    labels = torch.from_numpy(images.labels[numbers].astype(np.int64))
+    yield from zip(read(images, numbers), labels.split(CHUNK))
 
 
 def levels(x: Tensor) -> Tensor:
@@ -56,28 +57,30 @@ def levels(x: Tensor) -> Tensor:
     return x.clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
 
 
-def task_of(model: Model) -> str:
-    """What the model was trained to do: generate, complete or translate."""
-    return str(getattr(getattr(model, "info", None), "task", "generate"))
+def task_of(model: Model) -> Task:
+    """What the model was trained for."""
+    return TASKS[model.info.task]
 
 
-def generated(model: Model, n: int, seed: int, test: Images | None = None) -> Iterator[Tensor]:
+def generated(
+    model: Model, n: int, seed: int, test: HeldoutImages | None = None
+) -> Iterator[Tensor]:
     """n new images in batches, at 8 bits: (B, C, H, W) in [-1, 1].
 
     ``model.generate(n, seed=seed)``; of a model that starts from sources: what it makes of those
     of n held-out images ``test``.
     """
-    if task_of(model) != "generate":
+    if task_of(model).from_sources:
         assert test is not None
-        rows_ = rows(len(test), n, seed)
-        yield from (made[:, 0] for made in made_of_sources(model, test, rows_, seed))
+        numbers = rows(len(test), n, seed)
+        yield from (variants[:, 0] for variants in made_of_sources(model, test, numbers, seed))
         return
     for start in range(0, n, CHUNK):
         yield levels(model.generate(min(CHUNK, n - start), seed=seed, start=start))
 
 
 def made_of_sources(
-    model: Any, test: Any, numbers: np.ndarray, seed: int, variants: int = 1
+    model: Model, test: HeldoutImages, numbers: np.ndarray, seed: int, variants: int = 1
 ) -> Iterator[Tensor]:
     """What a model makes of the sources of some held-out images, at 8 bits.
 
@@ -86,7 +89,7 @@ def made_of_sources(
     for start in range(0, len(numbers), CHUNK):
         chosen = numbers[start : start + CHUNK]
         source = test.sources(chosen).to(model.device)
-        if task_of(model) == "complete":
+        if task_of(model).verb == "complete":
             x = test.images(chosen).to(model.device)
             made = model.complete(x, source[:, -1:], variants, seed=seed, start=start)
         else:

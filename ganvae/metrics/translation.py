@@ -1,4 +1,4 @@
-"""How a model that starts from sources uses them, and its z.
+"""How a model that makes images from others follows them, and how much its z varies.
 
 | Toward Multimodal Image-to-Image Translation (Zhu et al., 2017), section 5.1
 | https://arxiv.org/abs/1711.11586
@@ -27,7 +27,7 @@ def measure(run: Record) -> None:
         )
         run.progress("variants", len(made), len(made))
         _variety(run, made, numbers)
-        if getattr(run.data, "paired", True) is not False:
+        if run.data.paired:
             _nearness(run, made, numbers)
 
 
@@ -56,8 +56,4 @@ def _nearness(run: Record, made: torch.Tensor, numbers: np.ndarray) -> None:
         ("mse", "MSE", errors.mean(1)),
         ("mse_best", f"MSE, best of {VARIANTS}", errors.min(1).values),
     ):
-        error = float(values.std() / len(values) ** 0.5) if len(values) > 1 else None
-        run.add(
-            key, name=name, value=float(values.mean()), error=error, better="lower",
-            note=about, n_heldout=len(values),
-        )  # fmt: skip
+        run.add_mean(key, values, name=name, better="lower", note=about)

@@ -23,11 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ganvae import files as written
+from ganvae import files
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
 from ganvae.foreign import read_json
 from ganvae.models import priors, tensors
-from ganvae.models.info import ModelInfo, parse
+from ganvae.models.info import ModelInfo
+from ganvae.models.strict import parse
 from ganvae.networks import zoo
 from ganvae.telling import quoted, short, shown, some, words
 from ganvae.version import VERSION
@@ -105,7 +106,7 @@ def read(
 
 @contextmanager
 def _brief(place: Path) -> Iterator[None]:
-    """Errors in one short sentence: what a description is quoted with may be as long as it is."""
+    """Shortens errors to one sentence: what they quote of a description may be long."""
     try:
         yield
     except (ConfigError, CheckpointError) as error:
@@ -176,7 +177,7 @@ def _check_given(record: Record, given: Mapping[str, nn.Module]) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Under it tensors are made but not filled: filling those without memory takes a second."""
+    """Inside it new tensors are not initialised: on the meta device that would take a second."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -195,7 +196,7 @@ _FILLING = {
 
 
 def _sketch(role: str, record: Record) -> nn.Module:
-    """The network without its memory."""
+    """The network on the meta device, so without memory."""
     try:
         with torch.device("meta"), _Unfilled():
             return _fresh(role, record.model)
@@ -325,19 +326,19 @@ def write(folder: Path, networks: Mapping[str, nn.Module], info: ModelInfo, card
     """
     folder = Path(os.path.realpath(folder))
     _check_place(folder)
-    files = encode(networks, info) | {CARD: card.encode("utf-8", "replace")}
-    scratch = written.scratch(folder)
+    contents = encode(networks, info) | {CARD: card.encode("utf-8", "replace")}
+    scratch = files.scratch(folder)
     try:
         scratch.mkdir(parents=True)
-        for name, content in files.items():
+        for name, content in contents.items():
             write_file(scratch / name, content)
-        written.sync(scratch)
-        for name, content in files.items():
+        files.sync(scratch)
+        for name, content in contents.items():
             if (scratch / name).read_bytes() != content:
                 raise CheckpointError(f"{scratch / name} reads back differently; a failing disk?")
         _replace(scratch, folder)
     except OSError as error:
-        raise written.explain(error, folder, sum(map(len, files.values()))) from error
+        raise files.explain(error, folder, sum(map(len, contents.values()))) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -405,7 +406,7 @@ def _replace(scratch: Path, folder: Path) -> None:
         _absorb(old, folder)  # what a crash left
         os.rename(folder, old)
     os.rename(scratch, folder)
-    written.sync(folder.parent)
+    files.sync(folder.parent)
     _absorb(old, folder)
 
 
@@ -415,7 +416,7 @@ def _absorb(old: Path, folder: Path) -> None:
         return
     for entry in list(old.iterdir()):
         if entry.name in (CONFIG, WEIGHTS, CARD):
-            written.remove(entry)
+            files.remove(entry)
         elif not os.path.lexists(folder / entry.name):
             os.rename(entry, folder / entry.name)
     if not any(old.iterdir()):

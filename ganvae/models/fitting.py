@@ -35,13 +35,16 @@ class Fit:
 
 
 class Images(Protocol):
-    """Training images, and their classes in ``labels`` where they have any."""
+    """Training images, and the class number of each, (N,), where they have classes."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Class numbers."""
 
     def __len__(self) -> int: ...
 
     def images(self, rows: np.ndarray) -> Tensor:
         """Images (B, C, H, W) in [-1, 1]."""
-        ...
 
 
 def lacking(model: Model) -> list[str]:
@@ -49,7 +52,7 @@ def lacking(model: Model) -> list[str]:
     :func:`fit_priors`."""
     own = model.networks.get("prior")
     fits = isinstance(own, NormalPrior | MixturePrior) and model.latent <= LARGEST
-    if model.info.task != "generate" or "encoder" not in model.networks or not fits:
+    if model.info.from_sources or "encoder" not in model.networks or not fits:
         return []
     return [name for name in KINDS if name not in available(model.networks)]
 
@@ -111,7 +114,7 @@ def _fitted(
 
 
 def seconds_of_flow(model: Model, steps: int = 3) -> float:
-    """How long the fit of a flow will take, by a few steps of it on numbers that mean nothing."""
+    """Seconds that the fit of a flow will take, from a few steps on arbitrary numbers."""
     with torch.random.fork_rng(devices=[]):
         prior: Any = zoo.build(KINDS["flow"], model.info.networks, model.info.shape)
     z = torch.linspace(-2, 2, BATCH * model.latent).view(model.latent, BATCH).T
@@ -131,11 +134,12 @@ def aggregate(
 ) -> tuple[Tensor, ...]:
     """Draws of the aggregate posterior, (samples, d), and their classes where the model has any.
 
-    Each from another image, or as often as another where there are more samples than images, or
-    more than were encoded as long as it ``goes_on``.
+    Every image gives one draw, or several where there are more samples than images were encoded.
+
+    goes_on: asked after each batch; once it is False no more images are encoded
     """
     order = np.random.default_rng(seed).permutation(len(images))[:samples]
-    labels: Any = getattr(images, "labels", None) if model.info.classes else None
+    labels = images.labels if model.info.classes else None
     found = []
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]

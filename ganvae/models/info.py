@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from ganvae import config
 from ganvae.errors import ConfigError
+from ganvae.models.strict import parse, plain_json
 from ganvae.networks import zoo
 from ganvae.task import TASKS, TaskName
-from ganvae.telling import shown, some
+from ganvae.telling import shown
 from ganvae.types import Shape
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """How objectives and the roles of networks are spelled."""
-
-Limits = tuple[int, int]
-
-LIMITS: dict[tuple[type, str], Limits] = {
-    (Shape, "channels"): (1, 64),
-    (Shape, "height"): (1, 4096),
-    (Shape, "width"): (1, 4096),
-    (Shape, "latent"): (1, 2**16),
-    (Shape, "classes"): (0, 10**6),
-    (Shape, "source"): (0, 65),
-    (config.Networks, "latent"): (1, 2**16),
-    (config.Networks, "width"): (1, 4096),
-    (config.Networks, "depth"): (0, 64),
-    (config.Networks, "components"): (1, 10**4),
-    (config.Networks, "grid"): (2, 256),
-    (config.Networks, "grid_channels"): (1, 1024),
-    (config.Networks, "codes"): (2, 2**16),
-}
-"""Smallest and largest values of integers that decide how much memory a network takes."""
-
-OTHER_LIMITS: Limits = (0, 2**63 - 1)
-MAX_TEXT, MAX_ITEMS, MAX_DEPTH = 4096, 100_000, 12
+_DEPTH = {"limits": (8, 15)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +79,9 @@ class ModelInfo:
     """How images of other sizes were fitted."""
     background: str = "white"
     """What shows through transparency and fills borders."""
-    depth: int | None = None
+    depth: int | None = field(default=None, metadata=_DEPTH)
     """How many bits of 16-bit pictures are used, where these are not all."""
-    source_depth: int | None = None
+    source_depth: int | None = field(default=None, metadata=_DEPTH)
     """The same for the pictures it starts from."""
     trained: TrainedOn = TrainedOn()
     """How the weights came about."""
@@ -113,7 +91,7 @@ class ModelInfo:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.objective):
             raise ConfigError(f"{shown(self.objective)} is not the name of an objective")
-        _plain(self.options, "the objective's options")
+        plain_json(self.options, "the objective's options")
         for role in (self.decoder, self.generator, *self.custom, *self.kinds):
             if not NAME.fullmatch(role):
                 raise ConfigError(f"{shown(role)} is not the name of a network's role")
@@ -223,107 +201,4 @@ class ModelInfo:
         return made
 
 
-LIMITS |= {(ModelInfo, name): (8, 15) for name in ("depth", "source_depth")}
 _PAIRED = {None: "images alone", True: "pairs", False: "two sets of images"}
-
-
-def parse(hint: Any, value: Any, where: str) -> Any:
-    """A value of the type ``hint`` from JSON data: dataclasses, scalars, tuples, dictionaries.
-
-    Nothing is converted but lists to tuples and integers to floats. Raises ConfigError.
-    """
-    origin = get_origin(hint)
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _fields(hint, value, where)
-    if origin is Literal:
-        if any(value == choice and type(value) is type(choice) for choice in get_args(hint)):
-            return value
-        choices = ", ".join(repr(choice) for choice in get_args(hint))
-        raise ConfigError(f"{where} must be one of {choices}, got {shown(value)}")
-    if origin in (Union, UnionType):
-        kinds = get_args(hint)
-        if value is None and NoneType in kinds:
-            return None
-        return parse(next(kind for kind in kinds if kind is not NoneType), value, where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) > MAX_ITEMS:
-            raise ConfigError(f"{where} must be a list, got {shown(value)}")
-        kind = get_args(hint)[0]
-        return tuple(parse(kind, item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a mapping, got {shown(value)}")
-        _plain(value, where)
-        return value
-    return _scalar(hint, value, where)
-
-
-def _fields(cls: type, value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where} must be a mapping, got {shown(value)}")
-    hints = get_type_hints(cls)
-    known = {field.name: field for field in fields(cls)}
-    unknown = [key for key in value if key not in known]
-    if unknown:
-        raise ConfigError(
-            f"{where} has unknown keys: {some(list(map(shown, unknown)))}; this "
-            f"version of ganvae knows {', '.join(known)}"
-        )
-    missing = [
-        name
-        for name, field in known.items()
-        if name not in value and field.default is MISSING and field.default_factory is MISSING
-    ]
-    if missing:
-        raise ConfigError(f"{where} lacks {', '.join(missing)}")
-    made = {}
-    for name, item in value.items():
-        made[name] = parse(hints[name], item, f"{where}.{name}")
-        if type(made[name]) is int:
-            low, high = LIMITS.get((cls, name), OTHER_LIMITS)
-            if not low <= made[name] <= high:
-                raise ConfigError(
-                    f"{where}.{name} must be between {low} and {high}, got {shown(made[name])}"
-                )
-    return cls(**made)
-
-
-def _scalar(hint: type, value: Any, where: str) -> Any:
-    if hint is float and type(value) in (int, float) and _finite(value):
-        return float(value)
-    if hint in (bool, int) and type(value) is hint:
-        return value
-    if hint is str and isinstance(value, str):
-        if len(value) > MAX_TEXT:
-            raise ConfigError(f"{where} is {len(value):,} characters long, at most {MAX_TEXT:,}")
-        return value
-    raise ConfigError(f"{where} must be {_NAMES.get(hint, hint)}, got {shown(value)}")
-
-
-_NAMES = {float: "a number", bool: "true or false", int: "a whole number", str: "text"}
-
-
-def _finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        return False
-
-
-def _plain(value: Any, where: str, depth: int = 0) -> None:
-    """Raises ConfigError unless ``value`` is short, shallow JSON."""
-    if depth > MAX_DEPTH:
-        raise ConfigError(f"{where} is nested too deeply")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _scalar(str, key, f"a key of {where}")
-            _plain(item, f"{where}.{key}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            _plain(item, f"{where}[{i}]", depth + 1)
-    elif isinstance(value, float):
-        _scalar(float, value, where)
-    elif isinstance(value, str):
-        _scalar(str, value, where)
-    elif not isinstance(value, bool | int | None):
-        raise ConfigError(f"{where} cannot be written as JSON: {shown(value)}")

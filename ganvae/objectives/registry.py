@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from ganvae import outline
 from ganvae.config import fill, suggest
 from ganvae.errors import ConfigError, RangeError
 from ganvae.objectives.base import Objective
 
-_OTHERS = {"base", "registry", "codes"}
-
-
-def names() -> list[str]:
-    """The names of all objectives, sorted."""
-    modules = pkgutil.iter_modules([str(Path(__file__).parent)])
-    return sorted(module.name for module in modules if module.name not in _OTHERS)
+names = outline.objectives
 
 
 def get(name: str) -> type[Objective]:

@@ -40,7 +40,7 @@ class Pace:
         are known from before."""
         n = min(settings.samples, len(data.test))
         total = n * self.sample + (n + min(n, len(data.train))) * self.features
-        if "encoder" in model.networks and task_of(model) == "generate":
+        if "encoder" in model.networks and not task_of(model).from_sources:
             decoded = max(0.0, self.sample - self.features)
             total += min(1000, n) * 2 * self.sample + min(128, n) * settings.importance * decoded
         if settings.priors and lacking(model):

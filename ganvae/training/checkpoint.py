@@ -102,20 +102,17 @@ def save(
     return final
 
 
-def latest(
-    folder: Path, on_skip: Callable[[str], None], *, run: str | None = None
-) -> Checkpoint | None:
+def latest(folder: Path, on_skip: Callable[[str], None]) -> Checkpoint | None:
     """The checkpoint with the highest step that verifies, or None where there is none at all.
 
     on_skip: told the file and the reason for every checkpoint that does not verify
-    run: the run that the checkpoints must belong to; None accepts any
 
     Raises :class:`CheckpointError` where checkpoints exist and none can be used.
     """
     candidates = sorted(_candidates(folder), reverse=True)
     for *_, path in candidates:
         try:
-            return load(path, run=run)
+            return load(path)
         except CheckpointError as error:
             on_skip(f"checkpoint {path.name} cannot be used: {error}")
     if candidates:
@@ -126,11 +123,9 @@ def latest(
     return None
 
 
-def load(path: Path, *, run: str | None = None) -> Checkpoint:
+def load(path: Path) -> Checkpoint:
     """Reads one checkpoint and verifies every byte of it; raises :class:`CheckpointError`."""
     manifest = _manifest(path)
-    if run is not None and manifest["run"] != run:
-        raise CheckpointError(f"{MANIFEST} belongs to another run ({manifest['run']})")
     content = {name: _verified(path / name, entry) for name, entry in manifest["files"].items()}
     try:
         meta = json.loads(content.pop("meta.json"))

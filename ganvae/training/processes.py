@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from types import TracebackType
 
@@ -10,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ganvae.data.workers import cores
 from ganvae.errors import ConfigError
 from ganvae.foreign import from_environment
 
@@ -30,7 +30,7 @@ class Processes:
         self.device = _device(device, from_environment("LOCAL_RANK", 0))
         local = from_environment("LOCAL_WORLD_SIZE", 1)
         if threads or local > 1:
-            torch.set_num_threads(threads or max(1, _cores() // local))
+            torch.set_num_threads(threads or max(1, cores() // local))
         self._control: dist.ProcessGroup | None = None
 
     def __enter__(self) -> Processes:
@@ -85,12 +85,6 @@ class Processes:
         shared = torch.tensor(numbers, dtype=torch.float64)
         dist.broadcast(shared, 0, group=self._control)
         return shared.tolist()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _device(name: str, local_rank: int) -> torch.device:

@@ -31,7 +31,7 @@ from ganvae.metrics import quick
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.sampling import spread
 from ganvae.models import Model, ModelInfo
-from ganvae.models.info import parse
+from ganvae.models.strict import parse
 from ganvae.networks import zoo
 from ganvae.objectives.base import Objective, refuse_classes
 from ganvae.progress import Display

@@ -40,6 +40,7 @@ class Pictures:
         self.all = images
         self.fingerprint = hashlib.sha256(images.numpy().tobytes()).hexdigest()
         self.reads = 0
+        self.labels = None
 
     def __len__(self) -> int:
         return len(self.all)
@@ -48,6 +49,9 @@ class Pictures:
         self.reads += len(rows)
         return self.all[torch.from_numpy(np.asarray(rows))]
 
+    def sources(self, rows: np.ndarray) -> Tensor:
+        raise AssertionError("nothing is made from others here")
+
 
 @dataclass
 class PictureData:
@@ -55,6 +59,8 @@ class PictureData:
     test: Pictures
     fingerprint: str = "d474"
     leaked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    paired: bool | None = None
+    stream: object = None
 
 
 class Sampler:
@@ -62,6 +68,7 @@ class Sampler:
 
     def __init__(self, stock: Tensor, noise: float = 0.0):
         self.stock, self.noise = stock, noise
+        self.info = SimpleNamespace(task="generate")
         self.networks: dict[str, Any] = {"generator": nn.Identity()}
         self.prior = SimpleNamespace(
             log_prob=lambda z: -0.5 * (z**2 + math.log(2 * math.pi)).sum(1)

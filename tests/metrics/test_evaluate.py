@@ -12,6 +12,7 @@ from ganvae import api, config
 from ganvae.errors import ConfigError, DataError
 from ganvae.metrics import (
     Allowance,
+    Samples,
     copies,
     diversity,
     evaluate,
@@ -314,6 +315,19 @@ def test_heldout_images_that_are_training_images(kit, bumps):
     assert found["leaked"] == 30
     assert found["memorisation"] is None
     assert found["figures"]["copies"]["value"] is None
+
+
+def test_known_samples_are_not_made_again(real, data, bumps):
+    def all_but_time(found):
+        parts = [found["figures"], found["reference"]]
+        return [{k: {**v, "seconds": 0} for k, v in part.items()} for part in parts]
+
+    expected = judged(real, data, bumps)
+    x = sampling.levels(real.generate(80, seed=0))
+    real.generate = None
+    found = judged(real, data, bumps, samples=Samples(bumps(x), memorisation.thumbnails(x)))
+    assert all_but_time(found) == all_but_time(expected)
+    assert found["memorisation"] == expected["memorisation"]
 
 
 def test_without_training_images(real, data, bumps):

@@ -45,7 +45,7 @@ class Translator:
 
 
 def judged(kit, model, judge, hole=False):
-    data = kit.Data(train=pairs(kit, 60, 0, hole), test=pairs(kit, 40, 1, hole))
+    data = kit.Data(train=pairs(kit, 60, 0, hole), test=pairs(kit, 40, 1, hole), paired=True)
     settings = config.Evaluation(samples=40)
     return metrics.evaluate(model, data, settings, judge=judge)["figures"]
 

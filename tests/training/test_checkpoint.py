@@ -42,9 +42,9 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(path.name[5:]) for path in folder.glob("step-*"))
 
 
-def read(folder: Path, **kwargs) -> tuple[checkpoint.Checkpoint | None, list[str]]:
+def read(folder: Path) -> tuple[checkpoint.Checkpoint | None, list[str]]:
     told: list[str] = []
-    return checkpoint.latest(folder, told.append, **kwargs), told
+    return checkpoint.latest(folder, told.append), told
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
@@ -215,15 +215,6 @@ def test_missing_and_swapped_files_are_noticed(tmp_path):  # T12
         shutil.copy(older / file.name, file)
     found, told = read(tmp_path)
     assert found.step == 10 and "manifest of step 10" in told[0]
-
-
-def test_a_checkpoint_of_another_run_is_noticed(tmp_path):
-    save(tmp_path, 10)
-    other = save(tmp_path / "other", 20, run="r2")
-    shutil.copytree(other, tmp_path / other.name)
-    found, told = read(tmp_path, run="r1")
-    assert found.step == 10 and "another run" in told[0]
-    assert read(tmp_path)[0].step == 20
 
 
 def test_a_manifest_cannot_name_files_elsewhere(tmp_path):

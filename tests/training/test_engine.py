@@ -9,8 +9,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from ganvae.training.ema import Average, decay
-from ganvae.training.engine import Engine, Undo, keep_memory
+from ganvae.training.engine import Engine
+from ganvae.training.memory import keep_memory
 from ganvae.training.processes import Processes
+from ganvae.training.undo import Undo
 from ganvae.types import Optim
 
 
@@ -233,7 +235,7 @@ def test_adam_copies_no_weight_whose_channels_are_last():
         return {}
 
     engine.step([step()])
-    profile, adam = torch.profiler.profile(), engine.optimisers["a"]
+    profile, adam = torch.profiler.profile(), engine.optimisers["a"].torch
     adam.register_step_pre_hook(lambda *given: profile.start())
     adam.register_step_post_hook(lambda *given: profile.stop())
     engine.step([step()])

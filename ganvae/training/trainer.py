@@ -22,6 +22,7 @@ from ganvae import config as configuration
 from ganvae import files
 from ganvae.config import Config
 from ganvae.data import Batches, Data, difference
+from ganvae.data.batches import Feed
 from ganvae.data.stream import StreamBatches
 from ganvae.errors import CheckpointError, ConfigError, DivergedError
 from ganvae.foreign import gate
@@ -131,7 +132,7 @@ class Trainer:
         self._changes: list[str] = []
         self._early: list[str] = []
         self.judge = judge
-        self.stream: StreamBatches | None = None
+        self.batches: Feed | None = None
 
     def run(self) -> Result:
         """Trains until the budget is spent or a signal asks to stop; saves in either case."""
@@ -141,7 +142,7 @@ class Trainer:
             if self.processes.first:
                 stack.enter_context(RunLock(self.out))
             self.signals = stack.enter_context(Signals())
-            stack.callback(self._close_stream)
+            stack.callback(self._close_feed)
             self._build()
             stack.callback(self._close)
             try:
@@ -261,33 +262,33 @@ class Trainer:
         halved = any(stage.objective.halved for stage in self.stages)
         return 2 * parts if halved and parts > 1 else parts
 
-    def _open_stream(self, seed: int) -> StreamBatches | None:
-        """This process's part of the training batches, where they are read while training."""
-        self._close_stream()
-        settings = self.config.training
-        if self.data.stream is not None:
-            self.stream = StreamBatches(
-                self.data.stream,
-                batch=settings.batch,
-                seed=seed,
-                flip=self.config.data.flip,
-                device=self.processes.device,
-                rank=self.processes.rank,
-                world=self.processes.world,
-                micros=settings.accumulate,
-            )
-        return self.stream
+    def _feed(self, seed: int) -> Feed:
+        """The training batches: of packed images, or of shards that are read while training."""
+        settings, processes = self.config.training, self.processes
+        if self.data.stream is None:
+            return self._batches(seed)
+        return StreamBatches(
+            self.data.stream,
+            batch=settings.batch,
+            seed=seed,
+            flip=self.config.data.flip,
+            device=processes.device,
+            rank=processes.rank,
+            world=processes.world,
+            micros=settings.accumulate,
+        )
 
-    def _close_stream(self) -> None:
-        if self.stream is not None:
-            self.stream.close()
+    def _close_feed(self) -> None:
+        if self.batches is not None:
+            self.batches.close()
 
     def _enter_stage(self) -> None:
         """The parts that belong to one stage: its batches, optimisers, alarms."""
         settings = self.config.training
         stage = self.stages[self.at.stage].objective
         seed = mix(settings.seed, self.at.stage, self.at.rollbacks)
-        self.batches = self._open_stream(seed) or self._batches(seed)
+        self._close_feed()
+        self.batches = self._feed(seed)
         self.engine = Engine(
             {role: self.nets[role] for role in stage.networks},
             stage.optim,
@@ -401,7 +402,7 @@ class Trainer:
             "world": self.processes.world,
             "bf16": self.bf16,
             "guard": self.guard.state(),
-            "stream": None if self.stream is None else self.stream.state(),
+            "stream": self.batches.state(),
         }
         checkpoint.save(
             self.out / "checkpoints",
@@ -438,7 +439,7 @@ class Trainer:
         before = (at.step - at.stage_step, at.images - at.stage_images)
         self.begun = self.budget.progress(*before, at.seconds - at.stage_seconds)
         self._enter_stage()
-        self._continue_stream(found, anew=rollbacks is not None)
+        self._continue_feed(found, anew=rollbacks is not None)
         with gate(f"the checkpoint {found.path}", CheckpointError):
             self.engine.load_state(
                 {k.removeprefix("optim."): v for k, v in found.state.items() if k[:6] == "optim."}
@@ -448,30 +449,25 @@ class Trainer:
             self.guard.load_state(found.meta["guard"])
             self._changes = [*found.meta["changes"], *self._changes]
             self.at.done = self.at.done and not self._progress_is_open()
-        if found.meta["world"] != self.processes.world and self.stream is None:
-            self._say(
-                f"{found.meta['world']} process(es) became {self.processes.world}: the samples "
-                f"stay the same, but the result is not bit-exact"
-            )
 
-    def _continue_stream(self, found: checkpoint.Checkpoint, anew: bool) -> None:
-        """Lets a stream go on where it was; after a rollback, or changes, in a new order."""
-        if self.stream is None:
-            return
-        state = None if anew else found.meta.get("stream")
-        goes_on = self.stream.restore(state, self.at.stage_step)
-        if self.processes.agree(float(not goes_on))[0] and goes_on:  # all go on, or none
-            goes_on = self.stream.restore(None, self.at.stage_step)
-        if goes_on or anew:
-            return
+    def _continue_feed(self, found: checkpoint.Checkpoint, anew: bool) -> None:
+        """Goes on in the order of the images; after a rollback, or changes, in a new one."""
         was, now = found.meta["world"], self.processes.world
-        if was != now and not self.config.training.allow_changes:
-            raise ConfigError(
-                f"{self.out} was trained by {was} process(es) that read shards of their own, and"
-                f" {now} would read others: start {was}, or resume with --training.allow-changes,"
-                " and the order of the images begins anew"
-            )
-        self._say("the order of the images begins anew")
+        state = None if anew else found.meta.get("stream")
+        if self.batches.restore(state, self.at.stage_step, self.processes.agree):
+            if was != now:
+                self._say(
+                    f"{was} process(es) became {now}: the samples "
+                    f"stay the same, but the result is not bit-exact"
+                )
+        elif not anew:
+            if was != now and not self.config.training.allow_changes:
+                raise ConfigError(
+                    f"{self.out} was trained by {was} process(es) that read shards of their own,"
+                    f" and {now} would read others: start {was}, or resume with"
+                    " --training.allow-changes, and the order of the images begins anew"
+                )
+            self._say("the order of the images begins anew")
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -528,8 +524,7 @@ class Trainer:
         within = (progress - self.begun) / max(self._end_of(self.at.stage) - self.begun, 1e-9)
         now = Clock(step=self.at.stage_step, progress=min(1.0, max(0.0, within)))
         micros = settings.accumulate
-        if self.stream is not None:
-            self.stream.meet(self.at.stage_step, self.processes.agree)
+        self.batches.meet(self.at.stage_step, self.processes.agree)
         place = {"rank": self.processes.rank, "world": self.processes.world, "micros": micros}
         steps = []
         for micro in range(micros):

@@ -80,7 +80,7 @@ class Engine:
             for name, params in self._params.items()
             if params
         }
-        self._undo = Undo()
+        self.undo = Undo()
         self._moved_at_once: tuple[str, ...] = ()  # the networks of a simultaneous objective
 
     def step(self, steps: Sequence[Step], rate: float = 1.0) -> Outcome:
@@ -88,7 +88,7 @@ class Engine:
 
         rate: the learning rate as a share of its peak
         """
-        self._undo.remember(self._tensors())
+        self.undo.remember(self._tensors())
         fresh = [adam for adam in self.optimisers.values() if not adam.moments()]
         losses: dict[str, Tensor] = {}
         norms: dict[str, Tensor] = {}
@@ -101,7 +101,7 @@ class Engine:
             losses |= move.losses
             norms |= move.norms
             if not move.finite:
-                self._undo.restore()
+                self.undo.restore()
                 for adam in fresh:
                     adam.forget()
                 for step in steps:
@@ -178,12 +178,12 @@ class Engine:
         params = {name: self._params[name] for name in by_micro}
         losses = {name: torch.stack([*parts]).mean() for name, parts in by_micro.items()}
         self._average([p for some in params.values() for p in some], losses)
-        norms = {name: self._norm(some) for name, some in params.items()}
+        norms = {name: self.norm(some) for name, some in params.items()}
         watched = [*norms.values(), *(loss.float() for loss in losses.values())]
         values = torch.stack(watched).tolist()  # the one time that a move waits for a GPU
         finite = all(map(math.isfinite, values))
         if finite:
-            self._clip(params, norms, dict(zip(params, values)))
+            self.clip(params, norms, dict(zip(params, values)))
             for name in (n for n in params if n in self.optimisers):
                 self.optimisers[name].step(rate)
         return Move(finite, losses, norms)
@@ -205,13 +205,14 @@ class Engine:
             gradient.copy_(piece.view(gradient.shape))
         losses.update({n: piece[0] for n, piece in zip(names, pieces[len(gradients) :])})
 
-    def _norm(self, params: list[Tensor]) -> Tensor:
+    def norm(self, params: list[Tensor]) -> Tensor:
+        """That of all gradients of some parameters together."""
         gradients = [p.grad for p in params if p.grad is not None]
         if not gradients:
             return torch.zeros((), device=self.processes.device)
         return torch.nn.utils.get_total_norm(gradients)
 
-    def _clip(
+    def clip(
         self,
         params: Mapping[str, list[Tensor]],
         norms: Mapping[str, Tensor],

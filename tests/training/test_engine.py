@@ -67,7 +67,7 @@ def test_a_simultaneous_step_copies_no_weights_and_makes_no_second_move():
     before = weights(made)
     assert not engine.step([step(1, wrong=torch.nan)]).ok
     assert all(torch.equal(value, before[key]) for key, value in weights(made).items())
-    assert not engine._undo._copies  # after the first step, which could not know
+    assert not engine.undo._copies  # after the first step, which could not know
     with pytest.raises(AssertionError, match="makes another"):
         engine.step([step(2)])
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from ganvae.data.batches import Feed
+from ganvae.errors import CheckpointError, ConfigError
+from ganvae.foreign import gate
 from ganvae.losses.augmentation import Augmented
 from ganvae.models import Model
 from ganvae.objectives.base import Objective
-from ganvae.training import build, precision, previews, resume
+from ganvae.training import build, precision, previews
 from ganvae.training.build import Plan
 from ganvae.training.checkpoint import Checkpoint, State
 from ganvae.training.ema import Average, decay
@@ -164,14 +167,56 @@ class Learner:
 
         Returns what a user should know about the order. Raises ConfigError or CheckpointError.
         """
-        training = self.plan.config.training
-        if training.bf16 is None:  # as it was begun, whatever this machine is best at
+        if self.plan.config.training.bf16 is None:  # as it was begun, whatever is best here
             self.bf16 = found.meta.get("bf16", self.bf16)
-        resume.load_networks(found, self.nets, self.average.nets, len(self.plan.stages))
+        self._load_networks(found, at)
         self.enter_stage(at)
-        note = resume.go_on_reading(
-            found, self.batches, at.stage_step, self.processes,
-            anew=anew, allow_changes=training.allow_changes,
-        )  # fmt: skip
-        resume.load_moments(found, self.engine)
+        note = self._go_on_reading(found, at, anew)
+        with gate(f"the checkpoint {found.path}", CheckpointError):
+            self.engine.load_state(
+                {k.removeprefix("optim."): v for k, v in found.state.items() if k[:6] == "optim."}
+            )
+            torch.set_rng_state(found.state["random"]["cpu"])
         return note
+
+    def _load_networks(self, found: Checkpoint, at: Position) -> None:
+        """Raises ConfigError where the checkpoint is of other networks, or of more stages."""
+        try:
+            for name, net in self.nets.items():
+                net.load_state_dict(found.state[f"networks.{name}"])
+                self.average.nets[name].load_state_dict(found.state[f"ema.{name}"])
+            self.plan.stages[at.stage]
+        except (IndexError, KeyError, RuntimeError):
+            raise ConfigError(
+                f"{_run_of(found)} has other networks or stages than these settings make, which "
+                "cannot be trained further with them: go back to its objective, networks and "
+                "data.size"
+            ) from None
+
+    def _go_on_reading(self, found: Checkpoint, at: Position, anew: bool) -> str | None:
+        """Goes on in a checkpoint's order of the images, or in a new one.
+
+        Raises ConfigError where a new one is forced on a run that allows no changes.
+        """
+        was, now = found.meta["world"], self.processes.world
+        state = None if anew else found.meta.get("stream")
+        goes_on = self.batches.restore(state, at.stage_step, self.processes.agree)
+        if goes_on and was != now:
+            return (
+                f"{was} process(es) became {now}: the samples "
+                f"stay the same, but the result is not bit-exact"
+            )
+        if goes_on or anew:
+            return None
+        if was != now and not self.plan.config.training.allow_changes:
+            raise ConfigError(
+                f"{_run_of(found)} was trained by {was} process(es) that read shards of their own,"
+                f" and {now} would read others: start {was}, or resume with"
+                " --training.allow-changes, and the order of the images begins anew"
+            )
+        return "the order of the images begins anew"
+
+
+def _run_of(found: Checkpoint) -> Path:
+    """The directory of a checkpoint's run."""
+    return found.path.parents[1]

@@ -8,20 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ganvae import config as configuration
 from ganvae import files
 from ganvae.config import Config
 from ganvae.data import Data, difference
-from ganvae.data.batches import Feed
 from ganvae.errors import CheckpointError, ConfigError
 from ganvae.foreign import gate
 from ganvae.models.strict import parse
 from ganvae.training import checkpoint, preflight
 from ganvae.training.checkpoint import Checkpoint
-from ganvae.training.engine import Engine
 from ganvae.training.log import read
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Position
@@ -44,14 +41,15 @@ WRITTEN = ("checkpoints", "metrics.jsonl", IMAGES, "model", "previews", "tensorb
 class Keeper:
     """Keeps a run in its directory: checkpoints, and the settings and images it goes on with.
 
-    writes: whether this process does so for all
-    saved: the step of the newest checkpoint; None: there is none, or it lacks something
+    Of several processes the first one writes.
+
+    saved: the step of the newest checkpoint; None: this process has neither read nor written one
     run: names the run; of one that goes on, the first start's
     changes: of settings and images since the run's first start, in words
     """
 
-    def __init__(self, config: Config, data: Data, out: Path, writes: bool):
-        self.config, self.data, self.out, self.writes = config, data, out, writes
+    def __init__(self, config: Config, data: Data, out: Path, processes: Processes):
+        self.config, self.data, self.out, self.processes = config, data, out, processes
         self.folder = out / "checkpoints"
         self.saved: int | None = None
         self.run = uuid.uuid4().hex
@@ -59,7 +57,7 @@ class Keeper:
 
     def make_room(self, nets: Mapping[str, nn.Module]) -> None:
         """Removes what a kill left half-written. Raises CheckpointError where nothing fits."""
-        if not self.writes:
+        if not self.processes.first:
             return
         for name in WRITTEN:
             files.refuse_link(self.out / name)
@@ -95,19 +93,19 @@ class Keeper:
 
         settings: and its settings, where they are no longer those it was begun with
         """
-        if self.writes:
+        if self.processes.first:
             files.write(self.out / IMAGES, self.data.manifest().save)
             if settings:
                 configuration.save(self.config, self.out / "config.yaml")
 
-    def latest(self, processes: Processes, say: Callable[[str], None]) -> Checkpoint | None:
+    def latest(self, say: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint. Raises ConfigError where processes do not find the same one.
 
         say: told why others cannot be used
         """
         found = checkpoint.latest(self.folder, say)
         step = -1.0 if found is None else float(found.step)
-        newest, oldest = processes.agree(step, -step)
+        newest, oldest = self.processes.agree(step, -step)
         if newest != -oldest:
             raise ConfigError(
                 f"the processes find different checkpoints in {self.out} (steps {-oldest:.0f} and"
@@ -150,77 +148,6 @@ class Keeper:
                 f"{self.out} holds a training and its checkpoints are gone, so it cannot go on: "
                 f"put them back, or begin another one with another --out"
             )
-
-
-def load_networks(
-    found: Checkpoint,
-    nets: Mapping[str, nn.Module],
-    averages: Mapping[str, nn.Module],
-    stages: int,
-) -> None:
-    """Gives networks and averages their tensors; stages: how many the run has.
-
-    Raises ConfigError where the checkpoint is of other networks, or of more stages.
-    """
-    try:
-        for name, net in nets.items():
-            net.load_state_dict(found.state[f"networks.{name}"])
-            averages[name].load_state_dict(found.state[f"ema.{name}"])
-        range(stages)[found.meta["position"]["stage"]]
-    except (IndexError, KeyError, RuntimeError):
-        raise ConfigError(
-            f"{_run_of(found)} has other networks or stages than these settings make, which cannot"
-            " be trained further with them: go back to its objective, networks and data.size"
-        ) from None
-
-
-def go_on_reading(
-    found: Checkpoint,
-    batches: Feed,
-    step: int,
-    processes: Processes,
-    *,
-    anew: bool,
-    allow_changes: bool,
-) -> str | None:
-    """Goes on in a checkpoint's order of the images before a step of the stage.
-
-    anew: in another order, after a rollback
-
-    Returns what a user should know about it. Raises ConfigError where another order is forced on a
-    run that allows no changes.
-    """
-    was, now = found.meta["world"], processes.world
-    state = None if anew else found.meta.get("stream")
-    goes_on = batches.restore(state, step, processes.agree)
-    if goes_on and was != now:
-        return (
-            f"{was} process(es) became {now}: the samples "
-            f"stay the same, but the result is not bit-exact"
-        )
-    if goes_on or anew:
-        return None
-    if was != now and not allow_changes:
-        raise ConfigError(
-            f"{_run_of(found)} was trained by {was} process(es) that read shards of their own, and"
-            f" {now} would read others: start {was}, or resume with --training.allow-changes,"
-            " and the order of the images begins anew"
-        )
-    return "the order of the images begins anew"
-
-
-def load_moments(found: Checkpoint, engine: Engine) -> None:
-    """Gives the optimisers their tensors, and torch its random state. Raises CheckpointError."""
-    with gate(f"the checkpoint {found.path}", CheckpointError):
-        engine.load_state(
-            {k.removeprefix("optim."): v for k, v in found.state.items() if k[:6] == "optim."}
-        )
-        torch.set_rng_state(found.state["random"]["cpu"])
-
-
-def _run_of(found: Checkpoint) -> Path:
-    """The directory of the run that a checkpoint is of."""
-    return found.path.parent.parent
 
 
 def _refuse_foreign(found: Checkpoint) -> None:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -41,7 +41,6 @@ class Result:
     status: str
     """"done", "SIGINT" or "SIGTERM"."""
     position: Position
-    notes: list[str] = field(default_factory=list)
 
 
 class Watcher:
@@ -96,11 +95,10 @@ class Trainer:
         self.processes = Processes(settings.device, settings.threads)
         self.signals = Signals()
         self.display = display or Display()
-        self.keeper = Keeper(config, data, self.out, self.processes.first)
+        self.keeper = Keeper(config, data, self.out, self.processes)
         self.watch = Watch(
-            config, data, self.out, display=self.display, judge=judge,
-            device=self.processes.device, first=self.processes.first,
-        )  # fmt: skip
+            config, data, self.out, display=self.display, judge=judge, processes=self.processes
+        )
         # where it is
         self.at = Position()
         self.guard = Guard()
@@ -122,7 +120,8 @@ class Trainer:
                 stack.enter_context(RunLock(self.out))
             stack.enter_context(self.signals)
             stack.callback(lambda: self.learner.batches.close())
-            self._build()
+            self.learner.build()
+            self._enter_stage()
             stack.callback(self.watch.close)
             try:
                 self._begin()
@@ -142,10 +141,6 @@ class Trainer:
 
     # -- building and beginning ------------------------------------------------------------------
 
-    def _build(self) -> None:
-        self.learner.build()
-        self._enter_stage()
-
     def _enter_stage(self) -> None:
         self.learner.enter_stage(self.at)
         self.watch.enter_stage()
@@ -153,7 +148,7 @@ class Trainer:
     def _begin(self) -> None:
         """Continues from a checkpoint, or writes the first one: a full disk shows at once."""
         self.keeper.make_room(self.learner.nets)
-        found = self.keeper.latest(self.processes, self.say) if self.resume else None
+        found = self.keeper.latest(self.say) if self.resume else None
         changed = False
         if found is None:
             self.keeper.refuse_finished()
@@ -216,7 +211,7 @@ class Trainer:
             at.done = at.done and self.budget.progress(*at.spent) >= 1.0
 
     def _roll_back(self) -> None:
-        found = self.keeper.latest(self.processes, self.say)
+        found = self.keeper.latest(self.say)
         assert found is not None, "the first checkpoint is written before the first step"
         self._restore(found, rollbacks=self.at.rollbacks + 1)
         self.watch.begin(self.at)
@@ -233,17 +228,10 @@ class Trainer:
             if stop:
                 self._save_new()
                 return stop
-            if progress >= self.plan.end_of(self.at.stage):
-                if self.at.stage + 1 == len(self.stages):
-                    self._save_new()
-                    self._conclude()
-                    self.at.done = True
-                    self.save()
-                    break
-                self._next_stage()
-                self.begun = self._progress()
-                continue
-            self._make_step(progress)
+            if progress < self.plan.end_of(self.at.stage):
+                self._make_step(progress)
+            else:
+                self._end_stage()
         return "done"
 
     def _show(self, look: Callable[[Watcher], None]) -> None:
@@ -323,15 +311,20 @@ class Trainer:
         self.learner.conclude(self.at, self.signals)
         self.at.seconds += time.perf_counter() - start
 
-    def _next_stage(self) -> None:
+    def _end_stage(self) -> None:
+        """From one stage into the next, or to the end of the run."""
         self._save_new()
         self._conclude()
+        if self.at.stage + 1 == len(self.stages):
+            self.at.done = True
+            return self.save()
         self.at.stage, self.at.stage_step, self.at.stage_images = self.at.stage + 1, 0, 0
         self.at.stage_seconds = 0.0
         self._enter_stage()
         self.learner.prepare(self.at, self.signals)
         name = type(self.stage).__name__
         self.say(f"stage {self.at.stage + 1} of {len(self.stages)}: {name}")
+        self.begun = self._progress()
 
     def model(self) -> Model:
         """The model as it is now: the averaged weights of what inference needs."""

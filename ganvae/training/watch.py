@@ -20,16 +20,16 @@ from ganvae.training import previews, quick_prior
 from ganvae.training.engine import Outcome
 from ganvae.training.guard import Alarms
 from ganvae.training.log import RunLog
+from ganvae.training.processes import Processes
 from ganvae.training.schedule import Budget, Every, Position
 from ganvae.training.signals import Signals
 
 
 class Watch:
-    """Shows and writes down how a training goes; several processes have one that does.
+    """Shows and writes down how a training goes; of several processes the first one does.
 
     display: what shows the progress
     judge: of the quick scores; None: the one that the settings name
-    first: whether this process speaks for all; the others say nothing
     """
 
     def __init__(
@@ -40,11 +40,10 @@ class Watch:
         *,
         display: Display,
         judge: Judge | None,
-        device: torch.device,
-        first: bool,
+        processes: Processes,
     ):
         self.config, self.data, self.out = config, data, out
-        self.display, self.judge, self.device, self.first = display, judge, device, first
+        self.display, self.judge, self.processes = display, judge, processes
         self.budget = Budget.parse(config.training.budget)
         self.every = Every.parse(config.training.checkpoint_every)
         self.alarms = Alarms()
@@ -58,7 +57,7 @@ class Watch:
 
     def start(self, at: Position, *, resumed: bool) -> None:
         """Opens the log, which goes on from where the run is if it is resumed."""
-        if self.first:
+        if self.processes.first:
             resume = at.step if resumed else None
             self._log = RunLog(self.out, self.config.training.tensorboard, resume=resume)
             for text in self._early:
@@ -67,7 +66,7 @@ class Watch:
 
     def say(self, text: str, step: int) -> None:
         """Shows a sentence and writes it down."""
-        if not self.first:
+        if not self.processes.first:
             return
         self.display.message(text)
         if self._log is None:
@@ -104,7 +103,7 @@ class Watch:
 
     def due(self, at: Position) -> set[str]:
         """What this process is to do after a step: checkpoint, preview, evaluation."""
-        if not self.first:
+        if not self.processes.first:
             return set()
         before, self._done = self._done, self._counts(at)
         due = {name for name, count in self._done.items() if count > before[name]}
@@ -124,7 +123,7 @@ class Watch:
 
     def wants_sample(self, at: Position, outcome: Outcome) -> bool:
         """Whether :meth:`after` looks at a sample after this step: every fiftieth."""
-        return self.first and outcome.ok and at.stage_step % 50 == 0
+        return self.processes.first and outcome.ok and at.stage_step % 50 == 0
 
     @torch.no_grad()
     def after(
@@ -141,7 +140,7 @@ class Watch:
         sample: some images, where :meth:`wants_sample`
         batch: images a step
         """
-        if not self.first:
+        if not self.processes.first:
             return
         step = at.stage_step
         if outcome.ok and (step == 1 or step % 10 == 0):
@@ -194,7 +193,7 @@ class Watch:
     def _evaluate(self, at: Position, model: Model, signals: Signals) -> float | None:
         settings = self.config.evaluation
         if self.judge is None:
-            self.judge = judges.load(settings.judge, settings.size, self.device)
+            self.judge = judges.load(settings.judge, settings.size, self.processes.device)
         with signals.interruptible():
             score = quick(model, self.data.test, self.judge)
         self.score = score

@@ -28,6 +28,7 @@ from benchmarks.sections import Pictures, shown, table
 from benchmarks.timing import Watch, memory
 from ganvae import config, files
 from ganvae.data import open_data
+from ganvae.training.trainer import Trainer
 
 TWO, FLAT, MEMORY = 0.9, 1.05, 1.1
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
@@ -48,10 +49,10 @@ class Holder:
     def __init__(self, place: Path, turn: int):
         self.place, self.turn, self.holds, self.spent = place, turn, count(), 0.0
 
-    def __call__(self, trainer: ours.Watched, taken: Watch | None) -> None:
-        """Between two steps."""
+    def __call__(self, trainer: Trainer, taken: Watch) -> None:
+        """After a step."""
         step = trainer.at.stage_step - WARM
-        if step > 0 and taken:
+        if step > 0:
             self.spent += taken.wall
         if step < 0 or step % self.turn:
             return
@@ -121,7 +122,8 @@ def contestant(
 def take_part(given: Mapping[str, Any]) -> None:
     """What a contestant's process does: ``place``, ``turn`` and the complete ``config``."""
     place = Path(given["place"])
-    ours.trainer(config.parse(given["config"]), place / "run", Holder(place, given["turn"])).run()
+    holder = ours.Timed(Holder(place, given["turn"]))
+    ours.trainer(config.parse(given["config"]), place / "run", holder).run()
 
 
 def race(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[list[Any]]]:
@@ -212,21 +214,21 @@ def step(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     more = {"networks__width": given["width"], "training__batch": given["batch"]}
     steps: dict[int, list[float]] = {}
 
-    def watch(trainer: ours.Watched, taken: Watch | None) -> None:
-        if taken:
-            steps.setdefault(trainer.at.stage, []).append(taken.wall)
+    def note(trainer: Trainer, taken: Watch) -> None:
+        steps.setdefault(trainer.at.stage, []).append(taken.wall)
 
     chosen = set_up(given["steps"], given["threads"], path, **more)
-    trainer = ours.trainer(chosen, folder / "run", watch)
+    trainer = ours.trainer(chosen, folder / "run", ours.Timed(note))
     before = memory()["resident_mb"]
     trainer.run()
+    nets = trainer.learner.nets.values()
     by_stage = [median(taken[2:] or taken) for taken in steps.values()]
     images_per_s = pace([[{"seconds": s}] for s in by_stage], given["batch"])
     return {
         "step_s": round(given["batch"] / images_per_s, 5),
         "step_s_by_stage": [round(value, 5) for value in by_stage],
         "memory_mb": round(memory()["peak_mb"] - before, 1),
-        "parameters": sum(p.numel() for net in trainer.nets.values() for p in net.parameters()),
+        "parameters": sum(p.numel() for net in nets for p in net.parameters()),
     }
 
 

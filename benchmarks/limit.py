@@ -18,6 +18,7 @@ from benchmarks.flops import Call, Recorder
 from benchmarks.race import Args, Race, Result, goal
 from benchmarks.sections import Pictures, shown, table, threads
 from benchmarks.timing import Watch, both, median, turns
+from ganvae.training.trainer import Trainer
 
 GOAL = 0.7
 SIZES = (32, 64)
@@ -82,9 +83,9 @@ class Measured:
         self.recorder, self.profiler = Recorder(), profile(activities=[ProfilerActivity.CPU])
         self.taken = Watch()
 
-    def __call__(self, trainer: ours.Watched, taken: Watch | None) -> None:
-        """Between two steps."""
-        self.taken += taken or Watch()
+    def __call__(self, trainer: Trainer, taken: Watch) -> None:
+        """After a step."""
+        self.taken += taken
         number, within = divmod(trainer.at.stage_step - WARM, TURN)
         if within or not 0 <= number <= 2 + self.rounds:
             return
@@ -95,7 +96,7 @@ class Measured:
         elif number == 1:
             self.recorder.__exit__(None, None, None)
             self.by_stage[stage] = Turns(list(self.recorder.calls.values()))
-            trainer.name_ranges(OWN)
+            ours.name_ranges(trainer, OWN)
             self.profiler = profile(activities=[ProfilerActivity.CPU])
             self.profiler.__enter__()
         elif number == 2:
@@ -154,7 +155,7 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
         path = synthetic(Path(folder, "images.npy"), 512, size, 3)
         steps = WARM + TURN * (2 + rounds) + 1
         chosen = ours.stages(steps, threads, data__path=str(path), data__cache=f"{folder}/cache")
-        ours.trainer(chosen, Path(folder, "run"), measured).run()
+        ours.trainer(chosen, Path(folder, "run"), ours.Timed(measured)).run()
     batch = chosen.training.batch
     stages = {stage: turns.figures(batch) for stage, turns in measured.by_stage.items()}
     return {"stages": stages} | whole(stages, size)

@@ -1,7 +1,4 @@
-"""Trainings of ours in races: how they are set, watched and judged.
-
-The one place that knows what the trainer keeps to itself.
-"""
+"""Trainings of ours in races: how they are set, watched and judged."""
 
 from __future__ import annotations
 
@@ -28,11 +25,13 @@ from ganvae.data import Data, open_data
 from ganvae.errors import DivergedError
 from ganvae.metrics import judge as judges
 from ganvae.metrics.sampling import levels
+from ganvae.models import Model
 from ganvae.models.images import grid
 from ganvae.objectives.base import Objective
 from ganvae.progress import Display
 from ganvae.training import guard, log
-from ganvae.training.trainer import Trainer
+from ganvae.training.engine import Outcome
+from ganvae.training.trainer import Trainer, Watcher
 
 QUIET = {
     "training.previews": 0, "training.evaluations": 0, "training.checkpoint_every": "24h",
@@ -51,8 +50,6 @@ STRIP = 16
 """Samples in a row that is kept."""
 FITTED = dict.fromkeys(("vae", "vae_gan"), "objective.fit")
 FITTED |= dict.fromkeys(("gan_vae", "soft_intro_vae"), "objective.representation.fit")
-ALARMS = (guard._DIVERGED, guard._BLIND, guard._SATURATED, guard._LOGITS, guard._COLLAPSED,
-          guard._UNMOVED)  # fmt: skip
 
 
 def completed(given: Mapping[str, Any]) -> Config:
@@ -100,71 +97,66 @@ def shares(size: int = 32) -> dict[str, float]:
     return {type(stage.objective).__name__: stage.share for stage in objective.stages()}
 
 
-class Watched(Trainer):
-    """A trainer with somebody who looks at it between two steps, while its clocks stand still.
+class Timed(Watcher):
+    """Tells somebody after each step how long it took, with all that the trainer does beside it.
 
-    watcher: is called with this trainer and what its last step took; None: a stage begins
+    told: called with the trainer and what the step took
     """
 
-    watcher: Callable[[Watched, Watch | None], None] | None = None
-    since = Watch()
+    def __init__(self, told: Callable[[Trainer, Watch], None]):
+        self.told, self.since = told, Watch()
 
-    def _stop(self) -> str | None:
-        """Called at the top of the loop: between two calls lies one whole step."""
-        now = Watch.now()
-        if self.watcher:
-            self.watcher(self, now - self.since if self.at.stage_step else None)
+    def before_step(self, trainer: Trainer) -> None:
+        """Begins to count."""
         self.since = Watch.now()
-        self.shown_at += self.since.wall - now.wall  # it shows and logs by the clock
-        return super()._stop()
 
-    @property
-    def stage(self) -> Objective:
-        """The objective of the stage it is in."""
-        return self.stages[self.at.stage].objective
+    def after_step(self, trainer: Trainer, outcome: Outcome) -> None:
+        """Tells."""
+        self.told(trainer, Watch.now() - self.since)
 
-    def seldom(self) -> dict[str, Callable[[], object]]:
-        """What it does seldom, to be timed alone."""
-        return {"preview_s": lambda: self._look({"preview"}), "checkpoint_s": self._save}
 
-    def name_ranges(self, prefix: str) -> None:
-        """Makes ranges of the profiler of its parts, with names that begin so."""
-        parts: dict[str, list[tuple[Any, str]]] = {
-            "undo": [(self.engine._undo, "remember")],
-            "clipping": [(self.engine, "_norm"), (self.engine, "_clip")],
-            "average": [(self.average, "update")],
-            "batches": [(self.batches, "at")],
-            "watching and showing": [(self, "_watch"), (self, "_report"), (self, "_do_due")],
-        }
-        for name, methods in parts.items():
-            for owner, method in methods:
-                ranged = record_function(prefix + name)(getattr(owner, method))
-                setattr(owner, method, ranged)
+def seldom(trainer: Trainer) -> dict[str, Callable[[], object]]:
+    """What a trainer does seldom, to be timed alone."""
+    return {"preview_s": lambda: trainer.look({"preview"}), "checkpoint_s": trainer.save}
 
-    def as_if_ended(self) -> Any:
-        """The model that the run would leave if it ended here, its prior fitted."""
-        kept = self.average
-        self.average = copy.copy(kept)
-        self.average.nets = copy.deepcopy(kept.nets)
-        self.stage.conclude(self.average.nets, self._stream(103))
-        model, self.average = self.model(), kept
-        return model
+
+def name_ranges(trainer: Trainer, prefix: str) -> None:
+    """Makes ranges of the profiler of a trainer's parts, with names that begin so."""
+    learner = trainer.learner
+    parts: dict[str, list[tuple[Any, str]]] = {
+        "undo": [(learner.engine.undo, "remember")],
+        "clipping": [(learner.engine, "norm"), (learner.engine, "clip")],
+        "average": [(learner.average, "update")],
+        "batches": [(learner.batches, "at")],
+        "watching and showing": [
+            (learner, "sample"), (trainer.watch, "after"), (trainer.watch, "due")
+        ],
+    }  # fmt: skip
+    for name, methods in parts.items():
+        for owner, method in methods:
+            ranged = record_function(prefix + name)(getattr(owner, method))
+            setattr(owner, method, ranged)
+
+
+def as_if_ended(trainer: Trainer) -> Model:
+    """The model that a run would leave if it ended here, its prior fitted."""
+    nets = copy.deepcopy(trainer.learner.average.nets)
+    trainer.stage.conclude(nets, trainer.learner.images(trainer.at, 103))
+    return trainer.learner.model(trainer.at, nets)
 
 
 def trainer(
     chosen: Config,
     out: Path,
-    watcher: Callable[[Watched, Watch | None], None] | None = None,
-    *,
+    *watchers: Watcher,
     data: Data | None = None,
     objective: Objective | None = None,
     display: Display | None = None,
-) -> Watched:
+) -> Trainer:
     """A trainer by its settings, which also name its data and its objective unless given."""
     objective = objective or objectives.build(chosen.objective, chosen.objective_options)
-    made = Watched(chosen, objective, data or open_data(chosen.data), out, display=display)
-    made.watcher = watcher
-    return made
+    data = data or open_data(chosen.data)
+    return Trainer(chosen, objective, data, out, display=display, watchers=watchers)
 
 
 @dataclass(frozen=True)
@@ -184,8 +176,8 @@ class Plan:
     fit: int | None = None
 
 
-class Course:
-    """Scores of a training along the way: a watcher.
+class Course(Watcher):
+    """Scores of a training along the way.
 
     after: shares of the budget after which it is judged, beside its end
     judge: of :mod:`ganvae.metrics.judge`
@@ -195,17 +187,18 @@ class Course:
         self.after, self.judge, self.passed = after, judge, 0
         self.points: list[dict[str, Any]] = []
 
-    def __call__(self, trainer: Watched, taken: Watch | None) -> None:
+    def before_step(self, trainer: Trainer) -> None:
+        """Judges the model where another share of the budget is spent."""
         at = trainer.at
-        progress = trainer.budget.progress(at.step, at.images, at.seconds)
+        progress = trainer.budget.progress(*at.spent)
         passed = [share for share in self.after if share <= progress]
         if len(passed) > self.passed and progress < 1:
             start = time.perf_counter()
-            model = trainer.as_if_ended()
+            model = as_if_ended(trainer)
             self.note(trainer, model, max(passed), at.seconds + time.perf_counter() - start)
         self.passed = len(passed)
 
-    def note(self, trainer: Watched, model: Any, share: float, seconds: float) -> None:
+    def note(self, trainer: Trainer, model: Model, share: float, seconds: float) -> None:
         """Adds a model's scores: after a share of the budget, and so long."""
         scores = judged(model, trainer.data, trainer.config, self.judge)
         at = {"share": share, "seconds": round(seconds, 2), "step": trainer.at.step}
@@ -295,7 +288,7 @@ def train(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_alarm(text: str) -> bool:
     """Whether an event of a run's log is one of the guard's alarms."""
-    return any(text.rstrip().endswith(alarm.rpartition("}")[2].strip()) for alarm in ALARMS)
+    return any(text.rstrip().endswith(alarm.rpartition("}")[2].strip()) for alarm in guard.ALARMS)
 
 
 def told(out: Path) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ from ganvae.cli.console import Console
 from ganvae.cli.live import LiveDisplay
 from ganvae.objectives.base import Objective
 from ganvae.training.schedule import Budget, Every
+from ganvae.training.trainer import Trainer
 from ganvae.types import Batch, Clock
 
 GOAL = 0.08
@@ -73,16 +74,16 @@ class Raced:
     def __init__(self) -> None:
         self.rounds: dict[str, tuple[list[Watch], list[Watch]]] = {}
 
-    def __call__(self, trainer: ours.Watched, taken: Watch | None) -> None:
-        """Between two steps."""
-        step = trainer.at.stage_step
-        if step == 0:
-            batches = [trainer.batches.at(step) for step in range(TURN)]
-            self.bare = Bare(trainer.stage, trainer.nets, batches, trainer.bf16)
+    def __call__(self, trainer: Trainer, taken: Watch) -> None:
+        """After a step."""
+        step, learner = trainer.at.stage_step, trainer.learner
+        if step == 1:
+            batches = [learner.batches.at(step) for step in range(TURN)]
+            self.bare = Bare(trainer.stage, learner.nets, batches, learner.bf16)
             self.mine = self.other = Watch()
-        elif step > WARM and taken:
+        elif step > WARM:
             self.mine += taken
-        if step and step % TURN == 0:
+        if step % TURN == 0:
             turn = Watch.of(lambda: [self.bare.step() for _ in range(TURN)])
             self.other += turn if step > WARM else Watch()
         if step > WARM and (step - WARM) % ROUND == 0:
@@ -98,11 +99,11 @@ def race(rounds: int, folder: Path) -> dict[str, Any]:
     chosen = ours.stages(steps, 1, training__tensorboard=True)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         display = LiveDisplay(Console(file=nowhere, force_terminal=True, width=100))
-        trainer = ours.trainer(chosen, folder, raced, display=display)
+        trainer = ours.trainer(chosen, folder, ours.Timed(raced), display=display)
         status = trainer.run().status
     if status != "done" or len(raced.rounds) != len(trainer.stages):
         sys.exit(f"the race was stopped ({status}) after {trainer.at.step} of {2 * steps} steps")
-    return shares(raced.rounds, turns(trainer.seldom(), 5, warm=0))
+    return shares(raced.rounds, turns(ours.seldom(trainer), 5, warm=0))
 
 
 def shares(

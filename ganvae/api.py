@@ -36,10 +36,11 @@ from ganvae.progress import Display, Progress
 from ganvae.runs import pace as paces
 from ganvae.runs import priors as fitted
 from ganvae.telling import clock, name_of
-from ganvae.training import checkpoint, lock, preflight
+from ganvae.training import build, checkpoint, lock, preflight
 from ganvae.training.processes import Processes
+from ganvae.training.resume import IMAGES
 from ganvae.training.schedule import Budget, Every, seconds_of
-from ganvae.training.trainer import IMAGES, Result, Trainer
+from ganvae.training.trainer import Result, Trainer
 
 RUNS = Path("runs")
 _EMPTY = {lock.NAME}  # what a directory may hold and still be a new run's
@@ -210,7 +211,7 @@ def rehearse(
 def refuse_images(chosen: Config, data: Data) -> None:
     """Raises ConfigError where the objective cannot learn from the images."""
     objective = objectives.build(chosen.objective, chosen.objective_options)
-    Trainer(chosen, objective, data, Path()).refuse()
+    build.plan(chosen, objective, data)
 
 
 def settings_of(start: Config | Mapping[str, Any] | str | Path | None) -> Config | None:

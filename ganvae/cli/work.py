@@ -19,7 +19,7 @@ def working(machine: Machine) -> Iterator[Tracker]:
     from ganvae import api
     from ganvae.cli.console import console
     from ganvae.cli.live import Tracker
-    from ganvae.training.engine import keep_memory
+    from ganvae.training.memory import keep_memory
 
     keep_memory()
     api.use_threads(machine.threads)

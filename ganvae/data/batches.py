@@ -1,8 +1,10 @@
-"""The stream of training batches: a pure function of the seed and the step."""
+"""Training batches: of packed images a pure function of the seed and the step."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +16,40 @@ from ganvae.data.transforms import to_float
 from ganvae.errors import ConfigError
 from ganvae.types import Batch, Noise
 
+Agree = Callable[..., list[float]]
+"""The largest of each number over the processes."""
 _ORDER, _FLIP, _SOURCE, _SOURCE_ORDER, _SOURCE_FLIP = 1, 2, 4, 5, 6
+
+
+class Feed(Protocol):
+    """What a training takes its batches from: packed images, or shards that are being read.
+
+    batch: images a step over all processes
+    notes: sentences for the user, said when the training begins
+    """
+
+    batch: int
+    notes: list[str]
+
+    def meet(self, step: int, agree: Agree) -> None:
+        """What processes tell each other; all of them call this before each step."""
+
+    def at(
+        self, step: int, *, rank: int = 0, world: int = 1, micro: int = 0, micros: int = 1
+    ) -> Batch:
+        """This process's part of a step's batch, or one micro-batch of it."""
+
+    def state(self) -> dict[str, Any] | None:
+        """What :meth:`restore` needs beside the step, JSON-able."""
+
+    def restore(self, state: Mapping[str, Any] | None, step: int, agree: Agree) -> bool:
+        """Goes on before a step; returns whether the order of the images does, on all processes.
+
+        state: None begins a new order where one depends on more than the step
+        """
+
+    def close(self) -> None:
+        """Ends what reads ahead."""
 
 
 class Batches:
@@ -59,15 +94,11 @@ class Batches:
                 f"batch lowered from {batch} to {self.batch}: there are {len(images)} training"
                 " images"
             )
-        self._stream = _Stream(len(images), seed, flip, (_ORDER, _FLIP))
+        self._order = _Order(len(images), seed, flip, (_ORDER, _FLIP))
         self._others = None
         if isinstance(images.origin, Images) and not images.paired:
             uses = _SOURCE_ORDER, _SOURCE_FLIP
-            self._others = _Stream(len(images.origin), seed, flip, uses)
-
-    def epoch_of(self, step: int) -> float:
-        """Epochs passed before a step, as a fraction."""
-        return step * self.batch / len(self.images)
+            self._others = _Order(len(images.origin), seed, flip, uses)
 
     def at(
         self, step: int, *, rank: int = 0, world: int = 1, micro: int = 0, micros: int = 1
@@ -86,7 +117,7 @@ class Batches:
         size = self.batch // parts
         rows = slice(part * size, (part + 1) * size)
         places = step * self.batch + np.arange(rows.start, rows.stop)
-        drawn = self._stream.at(places)
+        drawn = self._order.at(places)
         image = to_float(_pixels(self.images, drawn).to(self.device))
         labels = self.images.labels
         return Batch(
@@ -97,6 +128,19 @@ class Batches:
             else torch.from_numpy(labels[drawn.positions].astype(np.int64)).to(self.device),
             source=self._source(image, places, drawn),
         )
+
+    def meet(self, step: int, agree: Agree) -> None:
+        """Processes have nothing to tell each other."""
+
+    def state(self) -> None:
+        """Nothing: all follows from the step."""
+
+    def restore(self, state: Mapping[str, Any] | None, step: int, agree: Agree) -> bool:
+        """The order goes on in any case."""
+        return True
+
+    def close(self) -> None:
+        """Nothing reads ahead."""
 
     def _source(self, image: Tensor, places: np.ndarray, drawn: Drawn) -> Tensor | None:
         """What the images are to be made from; of pairs mirrored as they are."""
@@ -127,7 +171,7 @@ class Drawn:
         return drawn
 
 
-class _Stream:
+class _Order:
     """Every epoch all of ``count`` images once, in an order of its own, without end."""
 
     def __init__(self, count: int, seed: int, flip: bool, uses: tuple[int, int]):
@@ -136,18 +180,18 @@ class _Stream:
         self._orders: dict[int, np.ndarray] = {}
 
     def at(self, places: np.ndarray) -> Drawn:
-        """What is at some places of the stream."""
+        """What is at some places, counted from the first epoch on."""
         epochs, offsets = np.divmod(places, self.count)
         positions = np.empty(len(places), np.int64)
         for epoch in np.unique(epochs).tolist():
             here = epochs == epoch
-            positions[here] = self._order(epoch)[offsets[here]]
+            positions[here] = self._of(epoch)[offsets[here]]
         drawn = Drawn(positions, epochs, np.zeros(len(places), np.bool_))
         if self.flip:
             drawn.mirrored[:] = drawn.numbers(self.seed, self._flip_use) >> np.uint64(63) == 1
         return drawn
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def _of(self, epoch: int) -> np.ndarray:
         """The epoch's permutation of the positions."""
         if epoch not in self._orders:
             if len(self._orders) > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ganvae.data import shards as files
-from ganvae.data.batches import Drawn, mirrored
+from ganvae.data.batches import Agree, Drawn, mirrored
 from ganvae.data.decode import Bad, Preparation
 from ganvae.data.draws import bits
 from ganvae.data.hub import Shards
@@ -133,7 +133,7 @@ class Streamed:
 
 
 class StreamBatches:
-    """The stream of one process's parts of training batches, in place of :class:`Batches`.
+    """One process's parts of training batches: a :class:`ganvae.data.batches.Feed`.
 
     What a step sees follows from the seed, the step, the shards and the number of processes. Each
     process goes through its shards at its own pace: an epoch ends for each when it has read them.
@@ -212,12 +212,10 @@ class StreamBatches:
 
     # -- where the processes are -----------------------------------------------------------------
 
-    def meet(self, step: int, agree: Callable[..., list[float]]) -> None:
+    def meet(self, step: int, agree: Agree) -> None:
         """Lets every process know where the next block of each begins.
 
         All processes call this before each step; what is exchanged is in :meth:`state`.
-
-        agree: the largest of each number over the processes
         """
         block, offset = divmod(step - self._begin, self.steps)
         if offset or block + 1 in self._marks:
@@ -243,12 +241,18 @@ class StreamBatches:
             "shards": shards.hexdigest()[:32],
         }
 
-    def restore(self, state: Mapping[str, Any] | None, step: int) -> bool:
+    def restore(self, state: Mapping[str, Any] | None, step: int, agree: Agree) -> bool:
         """Goes on where :meth:`state` was taken; begins anew at this step without one.
 
-        Returns whether the order of the images goes on. It does not where the number of processes,
-        the batch or the shards are others.
+        Returns whether the order of the images goes on: on all processes, or on none. It does not
+        where the number of processes, the batch or the shards are others.
         """
+        goes_on = self._restore(state, step)
+        if agree(float(not goes_on))[0] and goes_on:
+            goes_on = self._restore(None, step)
+        return goes_on
+
+    def _restore(self, state: Mapping[str, Any] | None, step: int) -> bool:
         self.close()
         goes_on = state is not None and self._identity().items() <= dict(state).items()
         self._begin, self._marks = step, {0: [(0, 0, 0)] * self.world}

@@ -191,6 +191,8 @@ _UNMOVED = (
     "the {name} has not moved for {n} steps: its loss gives it no gradient, or its learning rate "
     "is zero"
 )
+ALARMS = (_DIVERGED, _BLIND, _SATURATED, _LOGITS, _COLLAPSED, _UNMOVED)
+"""The sentences that :class:`Alarms` gives, with fields for what is measured."""
 
 
 @torch.no_grad()

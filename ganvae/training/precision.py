@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
+import torch._functorch.config as functorch
 from torch import Tensor, nn
 
 
@@ -41,6 +42,23 @@ def compiles(device: torch.device, seconds: float | None) -> bool:
 
 LONG = 1800
 """Seconds: compiling takes one or two minutes of them."""
+
+
+def compile_networks(nets: Mapping[str, nn.Module], *, strict: bool = True) -> None:
+    """Compiles the networks in place, when they are first called.
+
+    Buffers may not be donated: moves share graphs, so a backward pass keeps them for the next.
+
+    strict: raise where a part cannot be compiled; else it stays as it is, with a warning
+    """
+    from torch._dynamo import config as dynamo  # which takes a second
+
+    functorch.donated_buffer = False
+    dynamo.suppress_errors = not strict
+    if hasattr(functorch, "force_non_lazy_backward_lowering"):  # errors there are warnings, too
+        functorch.force_non_lazy_backward_lowering = not strict
+    for net in nets.values():
+        net.compile(dynamic=False)  # its batches have few sizes
 
 
 def return_float32(nets: Iterable[nn.Module]) -> None:

@@ -1,4 +1,4 @@
-"""Grids of what the networks can do by now: reals, their reconstructions, new samples."""
+"""What the networks can do by now: images to watch, and grids of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,63 @@ import torch
 from torch import Tensor
 
 from ganvae import files
+from ganvae.data import Batches, Data
+from ganvae.metrics.sampling import spread
+from ganvae.models import Model
 from ganvae.models.images import grid, save_png
+from ganvae.types import Batch, Noise
+
+
+@torch.no_grad()
+def sample(model: Model, batch: Batch, seed: int, *, coded: bool) -> Tensor:
+    """Some images for the alarms, shape (16, C, H, W), or as many as the batch has.
+
+    coded: z is drawn from q(z|x) of the batch, where p(z) will be fitted to that only at the end
+    """
+    if model.info.task != "generate":
+        return from_sources(model, batch, 16, 1)[:, 0]
+    x, c = batch.image[:16], tuple(condition[:16] for condition in batch.condition)
+    total = len(x) if coded or c else 16
+    noise = Noise(seed, total=total, device=x.device)
+    z = model.networks["encoder"](x, *c).rsample(noise) if coded else model.prior.sample(noise, *c)
+    images: Tensor = model.networks[model.info.generator](z, *c)
+    return images
+
+
+def from_sources(model: Model, batch: Batch, n: int, variants: int) -> Tensor:
+    """What a model makes of n of a batch's sources: (n, variants, C, H, W)."""
+    assert batch.source is not None
+    source = batch.source[:n]
+    if model.info.task == "complete":
+        return model.complete(batch.image[:n], source[:, -1:] > 0, variants)
+    return model.translate(source, variants)
+
+
+@torch.no_grad()
+def preview(model: Model, data: Data, out: Path, step: int, *, flip: bool) -> Path:
+    """Writes ``previews/step-00001234.png`` of a model and held-out images; returns its path.
+
+    Images, reconstructions and samples; of a model that starts from sources these, their targets
+    and four variants of what becomes of each.
+
+    flip: mirror the targets at random, as in training
+    """
+    if model.info.task != "generate":
+        images = data.test if len(data.test) else data.train
+        batch = Batches(images, batch=8, seed=0, flip=flip, device=model.device).at(0)
+        variants = from_sources(model, batch, 8, 4).transpose(0, 1).flatten(0, 1)
+        assert batch.source is not None
+        channels = model.shape[0]
+        sources = batch.source[:8, :channels]
+        if sources.shape[1] < channels:
+            sources = sources[:, :1].expand(-1, channels, -1, -1)
+        return write(out, step, sources, batch.image[:8], variants)
+    rows = spread(len(data.test), 8)
+    real = data.test.images(rows).to(model.device)
+    labels = data.test.labels
+    label = None if labels is None else torch.from_numpy(labels[rows])
+    again = model.reconstruct(real, label) if "encoder" in model.networks else None
+    return write(out, step, real, again, model.generate(32, seed=0))
 
 
 def write(

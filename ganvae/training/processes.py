@@ -78,6 +78,12 @@ class Processes:
         dist.all_reduce(shared, dist.ReduceOp.MAX, group=self._control)
         return shared.tolist()
 
+    def stopped_by(self, signal: str | None) -> str | None:
+        """The signal that some process was sent, on which all agree: "SIGINT" or "SIGTERM"."""
+        codes = {None: 0.0, "SIGINT": 1.0, "SIGTERM": 2.0}
+        code = self.agree(codes[signal])[0]
+        return {value: name for name, value in codes.items()}[code]
+
     def follow(self, *numbers: float) -> list[float]:
         """The first process's numbers."""
         if self.world == 1:

@@ -1,4 +1,4 @@
-"""How long a run lasts, how often something happens, and the learning rate in between."""
+"""Where a run is, how long it lasts, how often something happens, and the learning rate."""
 
 from __future__ import annotations
 
@@ -23,6 +23,29 @@ _UNITS = {
 }
 _FORMS = "write a time (40s, 30m, 2h), images (500kimg) or steps (300steps)"
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([a-z]+)")
+
+
+@dataclass
+class Position:
+    """Where a run is; saved with every checkpoint."""
+
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    stage: int = 0
+    stage_step: int = 0
+    stage_images: int = 0
+    stage_seconds: float = 0.0
+    rollbacks: int = 0
+    best_step: int | None = None
+    best_score: float | None = None
+    done: bool = False
+
+    @property
+    def spent(self) -> tuple[int, int, float]:
+        """Steps, images and seconds since the run's first start."""
+        return self.step, self.images, self.seconds
+
 
 _Amount = TypeVar("_Amount", bound="Amount")
 

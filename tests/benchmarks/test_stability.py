@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.ours import ALARMS, is_alarm
+from benchmarks.ours import is_alarm
 from benchmarks.stability import RATES, SETS, ailments, grid, spread, summary
-from ganvae.training.guard import Alarms
+from ganvae.training.guard import ALARMS, Alarms
 
 WELL = {
     "diverged": None, "rollbacks": 0, "skipped": [], "alarms": [], "kid": 2.0, "diversity": 0.9,

@@ -202,7 +202,7 @@ def test_it_goes_on_at_any_step(options: dict[str, Any], open_stream: Open, batc
     for step in (1, 5, 6, 7, 17, 36):
         for rank in (0, 1):
             again = batches(data, rank=rank, **common)
-            assert again.restore(states[step], step)
+            assert again.restore(states[step], step, lambda *slots: list(slots))
             for at in range(step, min(step + 9, 40)):
                 assert same(again.at(at), kept[at][rank])
 
@@ -225,7 +225,7 @@ def test_what_lies_before_the_block_is_not_read_again(
 
     monkeypatch.setattr(stream, "prepare_all", counting)
     again = batches(data)
-    again.restore(state, 70)
+    again.restore(state, 70, lambda *slots: list(slots))
     again._block(70 // again.steps)
     again.close()
     assert len(decoded) < 4 * 24  # not the 420 images that were seen before

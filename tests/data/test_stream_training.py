@@ -61,7 +61,8 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(
     chosen = settings(fill(bucket), tmp_path, objective)
     whole = train(chosen, tmp_path / "whole")
     assert whole.at.done
-    assert whole.stream is not None and whole.stream._reader is None  # it has ended with it
+    batches = whole.learner.batches
+    assert isinstance(batches, stream.StreamBatches) and batches._reader is None  # ended with it
     assert whole.model().info.trained.train_images is None  # nobody has counted them
     at = 7 if objective == "vae_gan" else 10
     stop = harness.signalling(signal.SIGTERM, lambda now: now.step == at)
@@ -100,7 +101,7 @@ def test_where_another_process_cannot_go_on_all_begin_anew(
     monkeypatch.setattr(Processes, "agree", agree)
     run = train(chosen, tmp_path / "run", resume=True)
     assert (0.0,) in asked  # this one could have gone on
-    assert run.at.done and run.stream is not None and run.stream.state()["begin"] == stopped
+    assert run.at.done and run.learner.batches.state()["begin"] == stopped
     assert any("order of the images begins anew" in text for text in run.display.texts)
 
 
@@ -163,7 +164,7 @@ try:
 except GanvaeError as error:
     print("refused", error.exit_code, error, flush=True)
     sys.exit(error.exit_code)
-print("rank", run.processes.rank, checkpoint.digest(run.state()), flush=True)
+print("rank", run.processes.rank, checkpoint.digest(run.learner.state()), flush=True)
 """
 
 

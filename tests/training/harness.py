@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from ganvae.data import Data, open_data
 from ganvae.objectives.base import Objective, Stage
 from ganvae.progress import Display
 from ganvae.training import checkpoint
-from ganvae.training.trainer import Result, Trainer
+from ganvae.training.trainer import Result, Trainer, Watcher
 from ganvae.types import Batch, Clock, Networks, Step
 
 GROUPS = ("networks.", "ema.", "optim.")
@@ -120,14 +120,16 @@ def trainer(
     data: Data | None = None,
     display: Display | None = None,
     networks: dict[str, torch.nn.Module] | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Trainer:
     objective = objectives.build(chosen.objective, chosen.objective_options)
     if change is not None:
         objective = wrapped(objective, change)
     data = data or open_data(chosen.data, workers=0)
     return Trainer(
-        chosen, objective, data, out, resume=resume, display=display or Notes(), networks=networks
-    )
+        chosen, objective, data, out, resume=resume, display=display or Notes(), networks=networks,
+        watchers=watchers,
+    )  # fmt: skip
 
 
 def train(chosen: config.Config, out: Path, **kwargs: Any) -> Result:

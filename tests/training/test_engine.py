@@ -9,8 +9,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from ganvae.training.ema import Average, decay
-from ganvae.training.engine import Engine, Undo, keep_memory
+from ganvae.training.engine import Engine
+from ganvae.training.memory import keep_memory
 from ganvae.training.processes import Processes
+from ganvae.training.undo import Undo
 from ganvae.types import Optim
 
 
@@ -65,7 +67,7 @@ def test_a_simultaneous_step_copies_no_weights_and_makes_no_second_move():
     before = weights(made)
     assert not engine.step([step(1, wrong=torch.nan)]).ok
     assert all(torch.equal(value, before[key]) for key, value in weights(made).items())
-    assert not engine._undo._copies  # after the first step, which could not know
+    assert not engine.undo._copies  # after the first step, which could not know
     with pytest.raises(AssertionError, match="makes another"):
         engine.step([step(2)])
 
@@ -233,7 +235,7 @@ def test_adam_copies_no_weight_whose_channels_are_last():
         return {}
 
     engine.step([step()])
-    profile, adam = torch.profiler.profile(), engine.optimisers["a"]
+    profile, adam = torch.profiler.profile(), engine.optimisers["a"].torch
     adam.register_step_pre_hook(lambda *given: profile.start())
     adam.register_step_post_hook(lambda *given: profile.stop())
     engine.step([step()])

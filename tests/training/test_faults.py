@@ -26,8 +26,17 @@ from torch import nn
 from ganvae import config, files, objectives
 from ganvae.errors import BusyError, CheckpointError, ConfigError, DivergedError
 from ganvae.networks.prior import MixturePrior
-from ganvae.training import checkpoint, convolution, precision, processes
-from ganvae.training import trainer as trainer_module
+from ganvae.training import (
+    build,
+    checkpoint,
+    convolution,
+    precision,
+    previews,
+    processes,
+    watch,
+)
+from ganvae.training.learner import Learner
+from ganvae.training.trainer import Watcher
 
 NAMES = ("gan", "gan_vae", "vae", "vae_gan")
 
@@ -152,10 +161,10 @@ def test_a_run_goes_on_in_the_precision_it_was_begun_in(data, tmp_path, monkeypa
     monkeypatch.setattr(precision, "pays", lambda device, nets: not begun)
     resumed = trainer(settings(data), tmp_path / "run", resume=True)
     resumed.run()
-    assert resumed.engine.bf16 is begun
+    assert resumed.learner.engine.bf16 is begun
     new = trainer(settings(data), tmp_path / "other")
     new.run()
-    assert new.engine.bf16 is not begun
+    assert new.learner.engine.bf16 is not begun
 
 
 @pytest.mark.parametrize(("pays", "told", "strict"), [
@@ -170,7 +179,7 @@ def test_networks_are_compiled_where_it_pays_or_as_told(
     def note(nets, *, strict):
         compiled.append((set(nets), strict))
 
-    monkeypatch.setattr(trainer_module, "compile_networks", note)
+    monkeypatch.setattr(precision, "compile_networks", note)
     monkeypatch.setattr(precision, "compiles", lambda device, seconds: pays and seconds is None)
     train(settings(data, budget="2steps", compile=told), tmp_path / "run")
     roles = {"encoder", "decoder", "prior", "likelihood", "generator", "discriminator"}
@@ -199,7 +208,8 @@ def test_convolutions_in_bfloat16_end_as_if_the_run_had_never_been_interrupted(t
     chosen = replace(chosen, networks=convolutional)
     whole = trainer(chosen, tmp_path / "whole")
     whole.run()
-    quick = [type(part).__module__ for net in whole.nets.values() for part in net.modules()]
+    nets = whole.learner.nets.values()
+    quick = [type(part).__module__ for net in nets for part in net.modules()]
     assert convolution.__name__ in quick
     with pytest.raises(Crash):
         train(chosen, tmp_path / "run", change=crash)
@@ -214,13 +224,13 @@ def hit(patch, place: str, number: signal.Signals) -> None:
     """The n-th call of some part of the training is met by a signal."""
     parts = {
         "save": (checkpoint, "save", 3),
-        "evaluation": (trainer_module, "quick", 1),
-        "conclusion": (trainer_module.Trainer, "_conclude", 1),
-        "start-up": (trainer_module.Trainer, "_build", 1),
+        "evaluation": (watch, "quick", 1),
+        "conclusion": (Learner, "conclude", 1),
+        "start-up": (Learner, "build", 1),
         "preparation": (objectives.get("vae"), "prepare", 1),
         "fit": (MixturePrior, "fit", 1),
         "second preparation": (objectives.get("gan_vae"), "prepare", 1),
-        "preview": (trainer_module.previews, "write", 1),
+        "preview": (previews, "write", 1),
     }
     home, name, nth = parts[place]
     real, calls = getattr(home, name), []
@@ -244,8 +254,8 @@ PLACES = [
 def test_sigterm_anywhere_loses_nothing(data, whole, tmp_path, monkeypatch, place):  # T4
     chosen = settings(data, evaluations=1, previews=1)
     score = {"kid": 1.0, "kid_error": math.nan, "mse": 0.5}
-    monkeypatch.setattr(trainer_module.judges, "load", lambda *_a, **_k: None)
-    monkeypatch.setattr(trainer_module, "quick", lambda *_a, **_k: score)
+    monkeypatch.setattr(watch.judges, "load", lambda *_a, **_k: None)
+    monkeypatch.setattr(watch, "quick", lambda *_a, **_k: score)
     with monkeypatch.context() as patch:
         hit(patch, place, signal.SIGTERM)
         began = time.monotonic()
@@ -276,9 +286,9 @@ def test_long_work_between_steps_is_cut_short(
 ):
     """A conclusion, preparation, preview or score ends when the signal comes, not later."""
     chosen = settings(data, objective, evaluations=1, previews=2)
-    monkeypatch.setattr(trainer_module.judges, "load", lambda *_a, **_k: None)
+    monkeypatch.setattr(watch.judges, "load", lambda *_a, **_k: None)
     score = {"kid": 1.0, "kid_error": 0.1, "mse": 0.5}
-    monkeypatch.setattr(trainer_module, "quick", lambda *_a, **_k: score)
+    monkeypatch.setattr(watch, "quick", lambda *_a, **_k: score)
     slept = []
 
     def sleepy(*_args, **_kwargs):
@@ -290,8 +300,8 @@ def test_long_work_between_steps_is_cut_short(
     home, name = {
         "conclusion": (MixturePrior, "fit"),
         "preparation": (objectives.get("gan_vae"), "prepare"),
-        "preview": (trainer_module.previews, "write"),
-        "score": (trainer_module, "quick"),
+        "preview": (previews, "write"),
+        "score": (watch, "quick"),
     }[what]
     with monkeypatch.context() as patch:
         patch.setattr(home, name, sleepy)
@@ -308,14 +318,14 @@ def test_long_work_between_steps_is_cut_short(
 def test_a_fit_reads_in_batches_of_its_own(data, tmp_path, monkeypatch, batch):
     """However small the training's batches are, and although there are fewer images than asked."""
     read, fitted = [], []
-    real = trainer_module.Trainer._stream
+    real = build.images
 
-    def stream(self, salt):
-        for one in real(self, salt):
+    def images(*given):
+        for one in real(*given):
             read.append(len(one.image))
             yield one
 
-    monkeypatch.setattr(trainer_module.Trainer, "_stream", stream)
+    monkeypatch.setattr(build, "images", images)
     monkeypatch.setattr(MixturePrior, "fit", lambda self, z, *_: fitted.append(z))
     chosen = settings(data, "vae", budget="2steps", batch=batch)
     train(replace(chosen, objective_options={"fit": 600}), tmp_path / "run")
@@ -417,34 +427,28 @@ def test_nothing_but_damaged_checkpoints_is_refused(data, tmp_path):  # T13
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("step", [0, 7])
 @pytest.mark.parametrize("last_move", [True, False])
-def test_one_bad_batch_moves_nothing(data, tmp_path, monkeypatch, value, step, last_move):  # T14
+def test_one_bad_batch_moves_nothing(data, tmp_path, value, step, last_move):  # T14
     """With ``last_move`` the discriminator's move is whole and has been made by then."""
     kept = {}
-    real = trainer_module.Trainer._after
 
     def parts(run):
-        state = run.state()
+        state = run.learner.state()
         return {name: checkpoint.digest({name: state[name]}) for name in state}
 
-    real_step = trainer_module.Trainer._step
+    class Compare(Watcher):
+        def before_step(self, run):
+            kept["before"] = parts(run)
 
-    def before(self, progress):
-        kept["before"] = parts(self)
-        return real_step(self, progress)
+        def after_step(self, run, outcome):
+            if not outcome.ok:
+                kept["after"] = parts(run)
+                assert kept["after"] == kept["before"]
+            else:
+                assert parts(run) != kept["before"]
 
-    def after(self, outcome):
-        real(self, outcome)
-        if not outcome.ok:
-            kept["after"] = parts(self)
-            assert kept["after"] == kept["before"]
-        else:
-            assert parts(self) != kept["before"]
-
-    monkeypatch.setattr(trainer_module.Trainer, "_step", before)
-    monkeypatch.setattr(trainer_module.Trainer, "_after", after)
     chosen = settings(data, "gan", budget="20steps")
     change = spoilt(lambda now: now.step == step, value, last_move)
-    result = train(chosen, tmp_path / "run", change=change)
+    result = train(chosen, tmp_path / "run", change=change, watchers=[Compare()])
     assert "after" in kept and result.status == "done" and result.position.step == 20
     assert any(f"step {step + 1} skipped" in text for text in events(tmp_path / "run"))
     checkpoint.finite(last(tmp_path / "run").state)
@@ -824,7 +828,7 @@ def change(step, batch, now):
     return (yield from step)
 run = harness.trainer(chosen, Path(out), resume=mode == "resume", change=change)
 run.run()
-print("rank", run.processes.rank, checkpoint.digest(run.state()), flush=True)
+print("rank", run.processes.rank, checkpoint.digest(run.learner.state()), flush=True)
 """
 
 

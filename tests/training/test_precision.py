@@ -15,8 +15,7 @@ from torch.testing import assert_close
 from ganvae.networks.prior import MixturePrior
 from ganvae.networks.residual import norm
 from ganvae.training import precision
-from ganvae.training.precision import pays, raised, return_float32
-from ganvae.training.trainer import compile_networks
+from ganvae.training.precision import compile_networks, pays, raised, return_float32
 from ganvae.types import Noise, Posterior
 
 

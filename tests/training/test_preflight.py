@@ -17,8 +17,7 @@ from ganvae import api, cli
 from ganvae.errors import CheckpointError, ConfigError
 from ganvae.metrics import inception
 from ganvae.runs import tournament
-from ganvae.training import preflight
-from ganvae.training import trainer as trainer_module
+from ganvae.training import preflight, watch
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +99,13 @@ def test_a_model_is_judged_by_eyes_that_see_before_its_images_are_opened(
 
 def test_quick_scores_are_by_the_judge_that_was_given(data, tmp_path, monkeypatch):
     seen = []
-    real = trainer_module.quick
+    real = watch.quick
 
     def quick(model, test, judge, *args, **kwargs):
         seen.append(judge.label)
         return real(model, test, judge, *args, **kwargs)
 
-    monkeypatch.setattr(trainer_module, "quick", quick)
+    monkeypatch.setattr(watch, "quick", quick)
     monkeypatch.setattr(api, "assess", lambda *args, judge, **kwargs: seen.append(judge.label))
     chosen = harness.settings(data, "vae", budget="4steps", evaluations=1)
     api.start(chosen, tmp_path / "run", judge=Eyes(lambda x: x.flatten(1)[:, :9]))

@@ -11,8 +11,7 @@ from torch.testing import assert_close
 from ganvae import objectives
 from ganvae.metrics import judge as judges
 from ganvae.networks.prior import NormalPrior
-from ganvae.training import quick_prior
-from ganvae.training import trainer as training
+from ganvae.training import quick_prior, watch
 from ganvae.training.quick_prior import Gaussian
 from ganvae.types import Noise
 
@@ -48,7 +47,7 @@ def looked(chosen, out, monkeypatch):
         seen.append((model.prior, bool(made.isfinite().all())))
         return {"kid": 1.0 / len(seen), "kid_error": 0.1, "mse": 0.0}
 
-    monkeypatch.setattr(training, "quick", score)
+    monkeypatch.setattr(watch, "quick", score)
     monkeypatch.setattr(judges, "load", lambda *given: None)
     run = trainer(chosen, out)
     run.run()
@@ -112,8 +111,7 @@ def test_an_objective_that_fits_its_prior_says_so(name):
 def test_what_alarms_look_at_is_drawn_from_the_codes(data, tmp_path):
     run = trainer(settings(data, "vae", budget="2steps"), tmp_path / "run")
     run.run()
-    batch = run.batches.at(0)
-    nets = run.average.nets
+    batch, nets = run.learner.batches.at(run.at.stage_step), run.learner.average.nets
     z = nets["encoder"](batch.image).rsample(Noise(run.at.step, total=16))
-    assert_close(run._sample(batch), nets["decoder"](z))
-    assert np.isfinite(run._sample(batch).detach().numpy()).all()
+    assert_close(run.learner.sample(run.at), nets["decoder"](z))
+    assert np.isfinite(run.learner.sample(run.at).detach().numpy()).all()

@@ -20,8 +20,7 @@ from ganvae.models import Model
 from ganvae.models.images import enlarged, grid
 from ganvae.pages import markup, scores
 from ganvae.pages.markup import Cell, Curves, shown
-from ganvae.pages.record import series
-from ganvae.pages.sides import Side, open_images, open_runs, why_unopened
+from ganvae.pages.record import Side, open_images, open_runs, series, why_unopened
 from ganvae.progress import Progress
 from ganvae.telling import name_of, quoted
 from ganvae.version import VERSION

@@ -14,7 +14,8 @@ from ganvae.errors import BusyError, CheckpointError, ConfigError, GanvaeError
 from ganvae.foreign import from_environment, gate, read_json
 from ganvae.metrics.judge import Judge
 from ganvae.models import load
-from ganvae.pages import comparison, scores, sides
+from ganvae.pages import comparison, scores
+from ganvae.pages.record import open_runs
 from ganvae.progress import Display, Progress
 from ganvae.runs import folder as folders
 from ganvae.runs.run import Run, images, refuse_images, rehearse, start
@@ -224,7 +225,7 @@ def _compared(done: Tournament, progress: Progress | None) -> Tournament:
     """The tournament with its page and its verdict, the best first, where there are several."""
     if len(done.runs) < 2:
         return done
-    ranked = comparison.ranked(sides.open_runs([run.path for run in done.runs]))
+    ranked = comparison.ranked(open_runs([run.path for run in done.runs]))
     files.write_text(done.path / PAGE, comparison.html(ranked, progress=progress, own=True))
     by_path = {run.path: run for run in done.runs}
     runs = [by_path[side.record.path] for side in ranked]

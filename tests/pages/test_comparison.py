@@ -16,8 +16,7 @@ import ganvae
 from ganvae import api, cli, config
 from ganvae.errors import ConfigError, DataError
 from ganvae.pages import comparison
-from ganvae.pages.record import series
-from ganvae.pages.sides import open_runs
+from ganvae.pages.record import open_runs, series
 from ganvae.runs import judging, tournament
 from ganvae.runs.folder import latest_run, new_run
 

@@ -177,10 +177,10 @@ def _scores(sides: Sequence[Side]) -> str:
         return ""
     rows, sets = [], _sets(sides)
     for kind, known in kinds.items():
-        found = [_of_kind(side.figures, kind) for side in sides]
-        if any(figure is not None and figure["value"] is not None for figure in found):
+        figures = [_of_kind(side.figures, kind) for side in sides]
+        if any(_value(figure) is not None for figure in figures):
             real = [_real(sides, data, kind) for data in sets]
-            rows.append([known["name"], known["better"], *_cells(found, len(sets) < 2), *real])
+            rows.append([known["name"], known["better"], *_cells(figures, len(sets) < 2), *real])
     titles = ["score", "better", *(side.name for side in sides), *sets.values()]
     about = "Bold: the best, and what their errors do not tell from it." if len(sets) < 2 else ""
     return markup.table(titles, rows, numbers=True) + markup.sentences(about)
@@ -220,22 +220,22 @@ def _of_kind(
     return next((figure for figure in figures.values() if _kind(figure) == kind), None)
 
 
-def _cells(found: Sequence[Mapping[str, Any] | None], comparable: bool) -> list[str | Cell]:
-    measured = [figure for figure in found if figure is not None and figure["value"] is not None]
-    texts = ["" if figure is None else scores.measured(figure) for figure in found]
+def _cells(figures: Sequence[Mapping[str, Any] | None], comparable: bool) -> list[str | Cell]:
+    measured = [figure for figure in figures if figure and figure["value"] is not None]
+    texts = ["" if figure is None else scores.measured(figure) for figure in figures]
     if not comparable or len(measured) < 2:
         return list(texts)
     sign = 1 if measured[0]["better"] == "lower" else -1
     best = min(measured, key=lambda figure: sign * figure["value"])
     good = [figure for figure in measured if not scores.apart(figure, best)]
     return [
-        Cell(text) if figure in good else text for text, figure in zip(texts, found, strict=True)
+        Cell(text) if figure in good else text for text, figure in zip(texts, figures, strict=True)
     ]
 
 
 def _value(figure: Mapping[str, Any] | None, missing: Any = None) -> Any:
-    found = None if figure is None else figure.get("value")
-    return missing if found is None else found
+    value = None if figure is None else figure.get("value")
+    return missing if value is None else value
 
 
 def _differences(sides: Sequence[Side]) -> str:
@@ -243,7 +243,7 @@ def _differences(sides: Sequence[Side]) -> str:
     settings = [dict(config.flatten(config.as_dict(side.record.config))) for side in sides]
     keys = dict.fromkeys(key for known in settings for key in known)
     values = {key: [str(known.get(key, "-")) for known in settings] for key in keys}
-    rows = [[key, *found] for key, found in values.items() if len(set(found)) > 1]
+    rows = [[key, *each] for key, each in values.items() if len(set(each)) > 1]
     none = markup.sentences("There are none.") if not rows else ""
     return none + markup.table(["setting", *(side.name for side in sides)], rows)
 
@@ -326,9 +326,9 @@ def _curves(sides: Sequence[Side]) -> str:
         Curves(f"Held-out {key.upper()} (lower is better)", "", _course(sides, logged, key))
         for key in ("kid", "mse")
     ]
-    keys = dict.fromkeys(key for found in logged.values() for key in found)
+    keys = dict.fromkeys(key for curves in logged.values() for key in curves)
     for key in keys:
-        lines = {name: found[key] for name, found in logged.items() if key in found}
+        lines = {name: curves[key] for name, curves in logged.items() if key in curves}
         if len(lines) > 1 and key not in _QUIET and not key.startswith("norm/"):
             title, unit = {"images_per_s": ("Speed", "images/s")}.get(key, (key, ""))
             charts.append(Curves(title, unit, lines, logarithmic=key.startswith("loss/")))

@@ -1,4 +1,4 @@
-"""A run's ``report.html``: one file with everything in it, made from what the run held."""
+"""A run's ``report.html``: one file with everything in it, made from what the run holds."""
 
 from __future__ import annotations
 
@@ -82,14 +82,16 @@ def charts(lines: Sequence[Mapping[str, Any]]) -> list[Curves]:
         "Speed": ("images/s", ["images_per_s"]),
     }
     for title, (unit, names) in groups.items():
-        found = {name.rpartition("/")[2]: measured.pop(name) for name in names if name in measured}
+        curves = {
+            name.rpartition("/")[2]: measured.pop(name) for name in names if name in measured
+        }
         if title.startswith("Held-out"):  # figures of different sizes: a chart each
-            for name, points in found.items():
+            for name, points in curves.items():
                 known[name] = Curves(
                     f"Held-out {name.upper()} (lower is better)", "", {name: points}
                 )
-        elif found:
-            known[title] = Curves(title, unit, found, logarithmic=title.startswith("Gradient"))
+        elif curves:
+            known[title] = Curves(title, unit, curves, logarithmic=title.startswith("Gradient"))
     quiet = ("stage", "kid_error", "n_generated", "n_heldout", "seed")
     others = {name: points for name, points in measured.items() if name not in quiet}
     for name, points in others.items():
@@ -130,7 +132,7 @@ def _priors(held: Record) -> str:
     if not rows:
         return ""
     count = held.evaluation.get("heldout_images") or 0
-    told = markup.sentences(
+    about = markup.sentences(
         "Fitted to the encoder's z of training images. The least KID against held-out images "
         "decides what is sampled; where the prior trained with is within its standard error of "
         "that, it stays. The likelihood bounds above are of the prior sampled.",
@@ -141,7 +143,7 @@ def _priors(held: Record) -> str:
     )
     names = ", ".join(str(line["name"]) for line in lines)
     grid = markup.file(held.path / "priors.png", f"New images from the same seed, by row: {names}")
-    return markup.table(("prior", "KID", "time", ""), rows) + told + grid
+    return markup.table(("prior", "KID", "time", ""), rows) + about + grid
 
 
 def _previews(held: Record) -> str:

@@ -106,7 +106,8 @@ def evaluate(
     data: other images; None: those of the run
     given: settings by dotted name
     """
-    chosen = _settings(model, folder, data, given)
+    run = folder if folder is not None and (folder / SETTINGS).exists() else None
+    chosen = _settings(model, run, data, given)
     judge = judges.load(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
     paired, packed = model.info.paired, packing(progress)
     trained = model.info.trained.fingerprint
@@ -116,10 +117,8 @@ def evaluate(
     opened = open_data(chosen.data, paired=paired, progress=packed)
     _refuse_images(model, opened)
     seconds = judging_seconds(chosen.evaluation)
-    if folder is not None and _is_of_run(folder) and opened.fingerprint == trained:
-        return assess(
-            model, opened, chosen, folder, judge=judge, progress=progress, seconds=seconds
-        )
+    if run is not None and opened.fingerprint == trained:
+        return assess(model, opened, chosen, run, judge=judge, progress=progress, seconds=seconds)
     allowance = metrics.Allowance(seconds)
     pace = paces.measure(model, opened, judge, chosen.evaluation)
     scores = metrics.evaluate(
@@ -133,16 +132,12 @@ def evaluate(
     return scores
 
 
-def _is_of_run(folder: Path | None) -> bool:
-    return folder is not None and (folder / SETTINGS).exists()
-
-
 def _settings(
-    model: Model, folder: Path | None, data: str | None, given: Mapping[str, Any]
+    model: Model, run: Path | None, data: str | None, given: Mapping[str, Any]
 ) -> Config:
     """The settings to judge by: of the run, or else as the model's images were prepared."""
-    if folder is not None and _is_of_run(folder):
-        base = config.load(folder / SETTINGS)
+    if run is not None:
+        base = config.load(run / SETTINGS)
     elif data is None:
         raise ConfigError("name the images to judge the model on: only a run knows its own")
     else:
@@ -150,7 +145,7 @@ def _settings(
     if data is not None:  # what was said of the run's own files says nothing of others
         others = {"data.labels_file": None, "data.depth": model.info.data_depth}
         given = others | dict(given) | {"data.path": data}
-    refuse_untold(base.data, given, folder or "")
+    refuse_untold(base.data, given, run or "")
     return config.override(base, given)
 
 

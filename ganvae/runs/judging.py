@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from ganvae.data.dataset import judged_by, refuse_untold
 from ganvae.errors import ConfigError
 from ganvae.foreign import from_environment
 from ganvae.metrics import judge as judges
-from ganvae.metrics.sampling import made_of_sources, spread
+from ganvae.metrics.sampling import made_of_sources, read_with_labels, spread
 from ganvae.models import Model
 from ganvae.models.images import enlarged, grid, save_png
 from ganvae.pages import report
@@ -198,11 +197,8 @@ def pictures(model: Model, data: Data, out: Path) -> None:
 
 def _spread(model: Model, data: Data, n: int) -> tuple[Tensor, Tensor | None]:
     """Held-out images from all over the set, and their classes where the model knows some."""
-    rows, labels = spread(len(data.test), n), data.test.labels
-    known = None
-    if model.info.classes and labels is not None:
-        known = torch.from_numpy(labels[rows].astype(np.int64))
-    return data.test.images(rows), known
+    x, *label = next(read_with_labels(data.test, spread(len(data.test), n)))
+    return x, label[0] if label and model.info.classes else None
 
 
 def _by_prior(model: Model, path: Path) -> None:

@@ -18,7 +18,8 @@ from benchmarks import RESULTS, machine, ours
 from benchmarks.fetch import fetch
 from benchmarks.race import Args, Race, Result, keep, known
 from benchmarks.sections import copy_picture, show
-from ganvae import api, objectives
+from ganvae import objectives
+from ganvae.runs.run import start
 
 FLOORS = {
     "aae": 2.7, "aux_gan_vae": 4.2, "aux_vae": 6.0, "bicycle": 2.1, "bigan": 12.0,
@@ -39,7 +40,7 @@ def train(name: str, budget: str, samples: int, seed: int = 0) -> dict[str, Any]
         "data.origin": "edges" if kind.task == "translate" else "given",
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        run = api.start(ours.completed(given), Path(folder, "run"))
+        run = start(ours.completed(given), Path(folder, "run"))
         if kind.task == "generate":
             show(name, run.model.generate(24, seed=seed), 12, RESULTS)
         else:

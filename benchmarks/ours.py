@@ -19,7 +19,7 @@ from benchmarks.fetch import fetch
 from benchmarks.race import Args
 from benchmarks.sections import copy_picture
 from benchmarks.timing import Watch
-from ganvae import api, config, metrics, objectives
+from ganvae import config, metrics, objectives
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.errors import DivergedError
@@ -29,6 +29,8 @@ from ganvae.models import Model
 from ganvae.models.images import grid
 from ganvae.objectives.base import Objective
 from ganvae.progress import Display
+from ganvae.runs import settings
+from ganvae.runs.run import Run, start
 from ganvae.training import guard, log
 from ganvae.training.engine import Outcome
 from ganvae.training.trainer import Trainer, Watcher
@@ -54,7 +56,7 @@ FITTED |= dict.fromkeys(("gan_vae", "soft_intro_vae"), "objective.representation
 
 def completed(given: Mapping[str, Any]) -> Config:
     """The defaults with some settings by dotted name, and all of the objective's spelled out."""
-    return api.complete(config.override(Config(), given))
+    return settings.complete(config.override(Config(), given))
 
 
 def parsed(text: str | Sequence[str]) -> dict[str, str]:
@@ -63,7 +65,7 @@ def parsed(text: str | Sequence[str]) -> dict[str, str]:
     return dict(part.split("=", 1) for part in parts if part)
 
 
-def application(args: Args, given: Mapping[str, Any], picture: str = "") -> tuple[api.Run, Data]:
+def application(args: Args, given: Mapping[str, Any], picture: str = "") -> tuple[Run, Data]:
     """A whole run by ``--budget``, ``--seed`` and ``--set``, and its data.
 
     picture: the name by which the run's samples are kept
@@ -73,7 +75,7 @@ def application(args: Args, given: Mapping[str, Any], picture: str = "") -> tupl
     }  # fmt: skip
     chosen = completed({**common, **given, **parsed(getattr(args, "set", ()))})
     with tempfile.TemporaryDirectory() as folder:
-        run = api.start(chosen, Path(folder, "run"))
+        run = start(chosen, Path(folder, "run"))
         if picture:
             copy_picture(picture, run.path / "samples.png", args.kept)
     return run, open_data(chosen.data)

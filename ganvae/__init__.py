@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ganvae.version import VERSION
 
 if TYPE_CHECKING:
-    from ganvae.api import Run, check, compare, evaluate, load, train
-    from ganvae.runs.tournament import Tournament, tournament
+    from ganvae.api import Run, Tournament, check, compare, evaluate, load, tournament, train
 
 __version__ = VERSION
 __all__ = [
@@ -31,13 +30,11 @@ __all__ = [
     "tournament",
     "train",
 ]
-_CONTEST = ("Tournament", "tournament")
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        home = "ganvae.runs.tournament" if name in _CONTEST else "ganvae.api"
-        return getattr(import_module(home), name)
+        return getattr(import_module("ganvae.api"), name)
     raise AttributeError(f"module 'ganvae' has no attribute {name!r}")
 
 

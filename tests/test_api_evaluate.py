@@ -14,6 +14,7 @@ import ganvae
 from ganvae import api, cli, config
 from ganvae.data.dataset import judged_by, open_data
 from ganvae.errors import ConfigError, DataError
+from ganvae.runs import judging
 
 QUICK: dict[str, Any] = {
     "networks.family": "mlp", "networks.width": 8, "networks.latent": 4,
@@ -144,7 +145,7 @@ def test_pictures_are_of_all_over_the_held_out_set(run: Path, place: Path) -> No
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / kind / f"{number}.png")
     opened = open_data(config.Data(path=str(folder), size=16, test_share=0.5))
-    api.pictures(ganvae.load(run), opened, place)
+    judging.pictures(ganvae.load(run), opened, place)
     with Image.open(place / "reconstructions.png") as sheet:
         pixels = np.asarray(sheet)[::4, ::4]  # 16 px are shown four times as large
     levels = [pixels[10 + 36 * row, 10 + 18 * column] for row in (0, 1) for column in range(8)]

@@ -18,8 +18,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from ganvae import api, cli, config, files, outline, tasks
+from ganvae import cli, config, files, outline, tasks
 from ganvae.errors import ConfigError
+from ganvae.runs.judging import time_to_judge
 
 COMMANDS = [
     "train", "evaluate", "generate", "reconstruct", "interpolate", "encode", "check", "objectives",
@@ -532,7 +533,7 @@ def _wait_for(condition: Any, seconds: float = 300) -> None:
 
 def test_judging_has_an_end_after_a_budget_in_time_alone() -> None:
     def seconds(**settings: str) -> float | None:
-        return api.time_to_judge(config.override(config.Config(), settings))
+        return time_to_judge(config.override(config.Config(), settings))
 
     assert seconds(**{"training.budget": "30s"}) == 25
     assert seconds(**{"training.budget": "300steps"}) is None

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ganvae import api, cli, config
+from ganvae import cli, config
+from ganvae.runs.settings import settle
 
 TINY = [
     "--size=16", "--budget=2steps", "--seed=1", "--networks.width=8", "--networks.latent=4",
@@ -162,7 +163,7 @@ def test_options_are_those_of_the_objective_that_the_task_gets(
     monkeypatch.chdir(place)
     kind, option = ("unit", "cycle") if "sets" in line else ("bicycle", "pace")
     given = {"data.path": line.split()[0], "data.task": "translate", f"objective.{option}": 0.25}
-    chosen, _ = api.settle(given)
+    chosen, _ = settle(given)
     assert chosen.objective == kind and chosen.objective_options[option] == 0.25
     words = ["train", *line.split(), "--objective.prior", "mixture", "--out", "never"]
     assert cli.run(words) == 78
@@ -203,11 +204,11 @@ def test_changes_are_allowed_for_one_time_alone(
     monkeypatch.chdir(place)
     trained("gan")
     again = {"training.allow_changes": True, "training.lr_scale": 2.0}
-    chosen, _ = api.settle(again, out="run of gan", resume=True)
+    chosen, _ = settle(again, out="run of gan", resume=True)
     assert chosen.training.allow_changes
     (place / "again").mkdir()
     (place / "again" / "config.yaml").write_text(config.dump(chosen))
-    chosen, _ = api.settle({}, out="again", resume=True)
+    chosen, _ = settle({}, out="again", resume=True)
     assert chosen.training.lr_scale == 2.0 and not chosen.training.allow_changes
 
 

@@ -55,8 +55,9 @@ def test_its_fields_become_options_and_its_docstrings_help(copy: Path) -> None:
 TRAIN = """
 from pathlib import Path
 import ganvae
-from ganvae import api, objectives
+from ganvae import objectives
 from ganvae.data import open_data
+from ganvae.runs.settings import settle
 from ganvae.training import checkpoint
 from ganvae.training.trainer import Trainer
 
@@ -65,7 +66,7 @@ settings = {
     "networks.width": 8, "networks.latent": 4, "training.batch": 8, "training.budget": "3steps",
     "training.tensorboard": False, "training.evaluations": 0, "training.previews": 1,
 }
-chosen, out = api.settle(settings, out="run")
+chosen, out = settle(settings, out="run")
 objective = objectives.build(chosen.objective, chosen.objective_options)
 result = Trainer(chosen, objective, open_data(chosen.data), out).run()
 assert result.status == "done" and result.position.step == 3 and objective.beta == 0.1

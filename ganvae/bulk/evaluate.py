@@ -108,11 +108,7 @@ def _settled(
     kept = Path(place) / "config.yaml"
     if data is None and not kept.exists():
         raise ConfigError("name the images to judge the model on: only a run knows its own")
-    channels, height, _ = model.shape
-    prepared = {
-        "data.size": height, "data.channels": channels, "data.resize": model.info.resize,
-        "data.background": model.info.background, "data.labels": bool(model.info.classes),
-    }  # fmt: skip
+    prepared = model.info.data_settings()
     base = config.load(kept) if kept.exists() else config.override(Config(), prepared)
     if data is not None:  # what was said of the run's own files says nothing of others
         other = {"data.labels_file": None, "data.depth": model.info.data_depth}

@@ -12,7 +12,7 @@ from ganvae.cli.telling import tell, tell_json, tell_scores
 from ganvae.telling import quoted
 
 if TYPE_CHECKING:
-    from ganvae.api import Run
+    from ganvae.runs.run import Run
     from ganvae.runs.tournament import Tournament
 
 _STOPPED = {"SIGINT": INTERRUPTED, "SIGTERM": TERMINATED}

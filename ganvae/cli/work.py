@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ganvae.cli.options import Machine
+from ganvae.config import MAX_THREADS
+from ganvae.errors import ConfigError
 
 if TYPE_CHECKING:
     from ganvae.cli.live import Tracker
@@ -16,13 +18,18 @@ if TYPE_CHECKING:
 @contextmanager
 def working(machine: Machine) -> Iterator[Tracker]:
     """What shows the progress of work with the threads that were asked for, in kept memory."""
-    from ganvae import api
+    import torch
+
     from ganvae.cli.console import console
     from ganvae.cli.live import Tracker
     from ganvae.training.memory import keep_memory
 
     keep_memory()
-    api.use_threads(machine.threads)
+    threads = machine.threads
+    if threads is not None:
+        if not 1 <= threads <= MAX_THREADS:
+            raise ConfigError(f"--threads must be from 1 to {MAX_THREADS}, got {threads}")
+        torch.set_num_threads(threads)
     with Tracker(console()) as progress:
         yield progress
 

@@ -183,6 +183,17 @@ class ModelInfo:
         same = self.task != "translate" or self.source_depth == self.depth
         return (self.depth or 16) if same else None
 
+    def data_settings(self) -> dict[str, Any]:
+        """Settings by dotted name by which other images are prepared as the model's were."""
+        return {
+            "data.size": self.shape.height,
+            "data.channels": self.shape.channels,
+            "data.labels": bool(self.classes),
+            "data.resize": self.resize,
+            "data.background": self.background,
+            "data.depth": self.data_depth,
+        }
+
     @property
     def learnt_classes(self) -> tuple[str, ...]:
         """Names of the classes that had training images; the others cannot be generated.

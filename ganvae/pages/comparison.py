@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae import config, files
-from ganvae.data import Data, open_data
-from ganvae.data.dataset import refuse_untold
-from ganvae.errors import ConfigError, GanvaeError
+from ganvae.data import Data
+from ganvae.errors import ConfigError
 from ganvae.metrics import sampling
-from ganvae.models import Model, load
+from ganvae.models import Model
 from ganvae.models.images import enlarged, grid
-from ganvae.pages import markup, report, scores
+from ganvae.pages import markup, scores
 from ganvae.pages.markup import Cell, Curves, shown
+from ganvae.pages.record import Side, open_images, open_runs, series, why_unopened
 from ganvae.progress import Progress
 from ganvae.telling import name_of, quoted
 from ganvae.version import VERSION
@@ -30,29 +29,6 @@ SAMPLES, COLUMNS = 36, 6
 HELD_OUT = 8
 """Images that every run's reconstructions are shown of."""
 _QUIET = ("stage", "kid", "mse", "kid_error", "n_generated", "n_heldout", "seed")
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the runs."""
-
-    name: str
-    left: report.Left
-    model: Model | None
-    """None where it is not there (yet)."""
-    why: str = ""
-    """Why there is none."""
-
-    @property
-    def data(self) -> str:
-        """The fingerprint of the images it was trained and judged on; empty if unknown."""
-        found = self.left.evaluation.get("data")
-        return str(found or (self.model.info.trained.fingerprint if self.model else ""))
-
-    @property
-    def figures(self) -> Mapping[str, Mapping[str, Any]]:
-        """Its scores by key."""
-        return self.left.evaluation.get("figures") or {}
 
 
 def write(
@@ -79,37 +55,6 @@ def write(
     return files.write_text(out, html(sides, seed=seed, progress=progress))
 
 
-def open_runs(runs: Sequence[str | Path], device: torch.device | str = "cpu") -> list[Side]:
-    """The runs with their models. Raises ConfigError or DataError; see :func:`write`."""
-    paths = [Path(run) for run in runs]
-    whole = [path.resolve() for path in paths]
-    for path, where in zip(paths, whole, strict=True):
-        if whole.count(where) > 1:
-            raise ConfigError(f"{path} is named twice: name runs that differ")
-    if len(paths) < 2:
-        raise ConfigError(f"a comparison needs at least two runs, got {len(paths)}")
-    read = [report.read(path) for path in paths]
-    return [_side(name, left, device) for name, left in zip(_names(whole), read, strict=True)]
-
-
-def _side(name: str, left: report.Left, device: torch.device | str) -> Side:
-    if not (left.path / "model").is_dir():
-        return Side(name, left, None, "it is not finished")
-    try:
-        return Side(name, left, load(left.path, device=device))
-    except GanvaeError as error:
-        return Side(name, left, None, str(error))
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
-    for parts in range(1, max(len(path.parts) for path in paths)):
-        names = ["/".join(path.parts[-parts:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in paths]
-
-
 def html(
     sides: Sequence[Side], *, seed: int = 0, progress: Progress | None = None, own: bool = False
 ) -> str:
@@ -117,17 +62,17 @@ def html(
 
     own: whether the runs were made here, and the images that they name may be asked for anywhere
     """
-    told = progress or (lambda what, done, total: None)
-    opened = _opened(sides, own)
+    tell = progress or (lambda what, done, total: None)
+    opened = open_images(sides, own)
     sections = {
         "Runs": markup.sentences(*_cautions(sides, own)) + _runs(sides),
         "Held-out scores": markup.sentences(verdict(sides)) + _scores(sides),
-        "Samples": _samples(sides, opened, seed, told),
-        "Held-out images": _held_out(sides, opened, seed, told),
+        "Samples": _samples(sides, opened, seed, tell),
+        "Held-out images": _held_out(sides, opened, seed, tell),
         "Curves": _curves(sides),
         "Differences between the configurations": _differences(sides),
     }
-    told("compared", 1, 1)
+    tell("compared", 1, 1)
     names = ", ".join(side.name for side in sides)
     body = [markup.section(*item) for item in sections.items()]
     return markup.document(f"{len(sides)} runs: {names}", f"ganvae {VERSION}", body)
@@ -163,34 +108,29 @@ def verdict(sides: Sequence[Side]) -> str:
 def _cautions(sides: Sequence[Side], own: bool) -> Iterator[str]:
     """What a reader should know before comparing."""
     for side in sides:
-        if not own and (why := _leads_out(side)):
+        if not own and (why := why_unopened(side)):
             yield f"{side.name} is shown without held-out images: {why}."
         if side.model is None:
             yield f"{side.name} has no samples here: {side.why}."
         if not side.figures:
-            again = f"ganvae train --resume --out {quoted(str(side.left.path))}"
+            again = f"ganvae train --resume --out {quoted(str(side.record.path))}"
             yield f"{side.name} has no scores: it was not judged yet; `{again}` ends with them."
-        yield from (f"{side.name}: {alarm}" for alarm in scores.alarms(side.left.evaluation))
+        yield from (f"{side.name}: {alarm}" for alarm in scores.alarms(side.record.evaluation))
     if not _comparable(sides):
         yield (
             "The runs saw different images (contents, size or split), so their scores, losses "
             "and held-out images cannot be compared with each other."
         )
-    judges = {name: side.left.evaluation.get("judge") for name, side in _judged(sides).items()}
+    judged = {side.name: side.record.evaluation for side in sides if side.figures}
+    judges = {name: evaluation.get("judge") for name, evaluation in judged.items()}
     if len(set(judges.values())) > 1:
         yield f"The judges differ: {_listed(judges)}. Scores of different judges are apart below."
-    counts = {
-        name: f"{side.left.evaluation.get('n_heldout'):,}" for name, side in _judged(sides).items()
-    }
+    counts = {name: f"{evaluation.get('n_heldout'):,}" for name, evaluation in judged.items()}
     if len(set(counts.values())) > 1:
         yield (
             f"Different numbers of images were compared: {_listed(counts)}. Of the distances "
             f"only the KID does not depend on that."
         )
-
-
-def _judged(sides: Sequence[Side]) -> dict[str, Side]:
-    return {side.name: side for side in sides if side.figures}
 
 
 def _listed(values: Mapping[str, Any]) -> str:
@@ -213,9 +153,9 @@ def _runs(sides: Sequence[Side]) -> str:
 
 
 def _facts(side: Side) -> dict[str, Any]:
-    chosen, lines = side.left.config, side.left.lines
+    chosen, lines = side.record.config, side.record.lines
     end: dict[str, Any] = next((line for line in reversed(lines) if "images" in line), {})
-    machine = side.left.evaluation.get("environment") or {}
+    machine = side.record.evaluation.get("environment") or {}
     return {
         "objective": chosen.objective,
         "data": name_of(chosen.data.path),
@@ -237,10 +177,10 @@ def _scores(sides: Sequence[Side]) -> str:
         return ""
     rows, sets = [], _sets(sides)
     for kind, known in kinds.items():
-        found = [_of_kind(side.figures, kind) for side in sides]
-        if any(figure is not None and figure["value"] is not None for figure in found):
+        figures = [_of_kind(side.figures, kind) for side in sides]
+        if any(_value(figure) is not None for figure in figures):
             real = [_real(sides, data, kind) for data in sets]
-            rows.append([known["name"], known["better"], *_cells(found, len(sets) < 2), *real])
+            rows.append([known["name"], known["better"], *_cells(figures, len(sets) < 2), *real])
     titles = ["score", "better", *(side.name for side in sides), *sets.values()]
     about = "Bold: the best, and what their errors do not tell from it." if len(sets) < 2 else ""
     return markup.table(titles, rows, numbers=True) + markup.sentences(about)
@@ -254,7 +194,7 @@ def _sets(sides: Sequence[Side]) -> dict[str, str]:
             known.setdefault(side.data, []).append(side)
     if len(known) < 2:
         return dict.fromkeys(known, "real images")
-    names = [name_of(several[0].left.config.data.path) for several in known.values()]
+    names = [name_of(several[0].record.config.data.path) for several in known.values()]
     if len(set(names)) < len(names):  # of the same name: told apart by their runs
         names = [" and ".join(side.name for side in several) for several in known.values()]
     return {data: f"real images of {name}" for data, name in zip(known, names, strict=True)}
@@ -263,7 +203,7 @@ def _sets(sides: Sequence[Side]) -> dict[str, str]:
 def _real(sides: Sequence[Side], data: str, kind: tuple[str, str, str]) -> str:
     """What real images of a set score; empty where no run on it says so."""
     for side in sides:
-        figure = _of_kind(side.left.evaluation.get("reference") or {}, kind)
+        figure = _of_kind(side.record.evaluation.get("reference") or {}, kind)
         if side.data == data and figure is not None and figure["value"] is not None:
             return scores.measured(figure)
     return ""
@@ -280,30 +220,30 @@ def _of_kind(
     return next((figure for figure in figures.values() if _kind(figure) == kind), None)
 
 
-def _cells(found: Sequence[Mapping[str, Any] | None], comparable: bool) -> list[str | Cell]:
-    measured = [figure for figure in found if figure is not None and figure["value"] is not None]
-    texts = ["" if figure is None else scores.measured(figure) for figure in found]
+def _cells(figures: Sequence[Mapping[str, Any] | None], comparable: bool) -> list[str | Cell]:
+    measured = [figure for figure in figures if figure and figure["value"] is not None]
+    texts = ["" if figure is None else scores.measured(figure) for figure in figures]
     if not comparable or len(measured) < 2:
         return list(texts)
     sign = 1 if measured[0]["better"] == "lower" else -1
     best = min(measured, key=lambda figure: sign * figure["value"])
     good = [figure for figure in measured if not scores.apart(figure, best)]
     return [
-        Cell(text) if figure in good else text for text, figure in zip(texts, found, strict=True)
+        Cell(text) if figure in good else text for text, figure in zip(texts, figures, strict=True)
     ]
 
 
 def _value(figure: Mapping[str, Any] | None, missing: Any = None) -> Any:
-    found = None if figure is None else figure.get("value")
-    return missing if found is None else found
+    value = None if figure is None else figure.get("value")
+    return missing if value is None else value
 
 
 def _differences(sides: Sequence[Side]) -> str:
     """Every setting that is not the same everywhere; "-" where an objective has no such field."""
-    settings = [dict(config.flatten(config.as_dict(side.left.config))) for side in sides]
+    settings = [dict(config.flatten(config.as_dict(side.record.config))) for side in sides]
     keys = dict.fromkeys(key for known in settings for key in known)
     values = {key: [str(known.get(key, "-")) for known in settings] for key in keys}
-    rows = [[key, *found] for key, found in values.items() if len(set(found)) > 1]
+    rows = [[key, *each] for key, each in values.items() if len(set(each)) > 1]
     none = markup.sentences("There are none.") if not rows else ""
     return none + markup.table(["setting", *(side.name for side in sides)], rows)
 
@@ -311,39 +251,16 @@ def _differences(sides: Sequence[Side]) -> str:
 # -- pictures -------------------------------------------------------------------------------------
 
 
-def _leads_out(side: Side) -> str:
-    """Why the images that a run names are not opened, if it may be a stranger's."""
-    try:
-        refuse_untold(side.left.config.data, (), side.left.path)
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
-def _opened(sides: Sequence[Side], own: bool) -> dict[str, Data]:
-    """The images of the runs by fingerprint, as far as they are still there and unchanged."""
-    found: dict[str, Data] = {}
-    for side in sides:
-        if side.model is not None and side.data not in found and (own or not _leads_out(side)):
-            try:
-                data = open_data(side.left.config.data, paired=side.model.info.paired)
-            except GanvaeError:
-                continue
-            if data.fingerprint == side.data:
-                found[side.data] = data
-    return found
-
-
-def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, told: Progress) -> str:
+def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell: Progress) -> str:
     pictures = []
     for number, side in enumerate(sides):
         data = opened.get(side.data)
-        if side.model is None or (side.model.info.task != "generate" and data is None):
+        if side.model is None or (side.model.info.from_sources and data is None):
             continue
         test = data.test if data is not None else None
         made = torch.cat(list(sampling.generated(side.model, SAMPLES, seed, test)))
         pictures.append(_picture(made, COLUMNS, side.model, _captioned(side)))
-        told("samples", number, len(sides))
+        tell("samples", number, len(sides))
     about = f"Image for image from the same random numbers, seed {seed}."
     return markup.strip(pictures) + (markup.sentences(about) if pictures else "")
 
@@ -351,10 +268,10 @@ def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, told:
 def _captioned(side: Side) -> str:
     kid = side.figures.get("kid")
     score = f", {kid['name']} {scores.measured(kid)}" if kid else ""
-    return f"{side.name}: {side.left.config.objective}{score}"
+    return f"{side.name}: {side.record.config.objective}{score}"
 
 
-def _held_out(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, told: Progress) -> str:
+def _held_out(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell: Progress) -> str:
     """The same held-out images above what each run makes of them."""
     parts = []
     for data in opened.values():
@@ -366,7 +283,7 @@ def _held_out(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, told
             made = _remade(side, data, numbers, seed) if side.data == data.fingerprint else None
             if made is not None and side.model is not None:
                 rows.append(_picture(made, HELD_OUT, side.model, side.name))
-            told("reconstructions", number, len(sides))
+            tell("reconstructions", number, len(sides))
         shown_ = next(side.model for side in sides if side.model and side.data == data.fingerprint)
         if rows:
             x = torch.cat(list(sampling.read(data.test, numbers)))
@@ -379,7 +296,7 @@ def _remade(side: Side, data: Data, numbers: Any, seed: int) -> Tensor | None:
     model = side.model
     if model is None:
         return None
-    if model.info.task != "generate":
+    if model.info.from_sources:
         return torch.cat(
             [x[:, 0] for x in sampling.made_of_sources(model, data.test, numbers, seed)]
         )
@@ -404,14 +321,14 @@ def _picture(images: Tensor, columns: int, model: Model, caption: str) -> str:
 
 def _curves(sides: Sequence[Side]) -> str:
     """Scores over time, all runs in one chart, and whatever else two of them have logged."""
-    logged = {side.name: report.series(side.left.lines) for side in sides}
+    logged = {side.name: series(side.record.lines) for side in sides}
     charts = [
         Curves(f"Held-out {key.upper()} (lower is better)", "", _course(sides, logged, key))
         for key in ("kid", "mse")
     ]
-    keys = dict.fromkeys(key for found in logged.values() for key in found)
+    keys = dict.fromkeys(key for curves in logged.values() for key in curves)
     for key in keys:
-        lines = {name: found[key] for name, found in logged.items() if key in found}
+        lines = {name: curves[key] for name, curves in logged.items() if key in curves}
         if len(lines) > 1 and key not in _QUIET and not key.startswith("norm/"):
             title, unit = {"images_per_s": ("Speed", "images/s")}.get(key, (key, ""))
             charts.append(Curves(title, unit, lines, logarithmic=key.startswith("loss/")))

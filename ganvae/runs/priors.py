@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ganvae.metrics.figures import finite
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.sampling import CHUNK, levels, rows
 from ganvae.models import Model
-from ganvae.models.fitting import fit_priors, lacking
+from ganvae.models.fitting import Fit, fit_priors, lacking
 from ganvae.models.priors import KINDS
 from ganvae.progress import Progress
 
@@ -54,9 +54,8 @@ def choose(
     if n < 2:
         return []
     allowance = allowance or Allowance()
-    fitting = allowance.part(0.7)
-    fitted = fit_priors(model, data.train, seed=seed, progress=tell, left=fitting.left)
-    names = list(model.offer({role: fit.prior for role, fit in fitted.items()}).priors)
+    fits = fit_priors(model, data.train, seed=seed, progress=tell, left=allowance.part(0.7).left)
+    names = list(model.offer({role: fit.prior for role, fit in fits.items()}).priors)
     if len(names) < 2:
         if lacking(model):
             allowance.shortened.append("no prior fitted beside the one trained with")
@@ -64,41 +63,51 @@ def choose(
     judge = judges.load(judge or settings.judge, settings.size, model.device)
     where = cache_folder or cache.folder()
     real = cache.features(data.test, judge, rows(len(data.test), n, seed), cache=where)
-    count = min(n, SAMPLES)
     lines: list[dict[str, Any]] = []
     for name in names:
         slowest = max((line["seconds"] for line in lines), default=0.0)
         if lines and allowance.left() < slowest:
             break
-        start = time.perf_counter()
-        made = judge.extract(
-            _generated(model, name, count, seed + 1),  # others than the samples that are scored
-            lambda done, name=name: tell(f"prior {name}", done, count),  # type: ignore[misc]
-        )
-        kid = kernel.unbiased(made, real)
-        lines.append(
-            {
-                "name": name,
-                "kid": finite(kid.value),
-                "kid_error": finite(kid.error),
-                "seconds": round(time.perf_counter() - start, 3),
-                "chosen": False,
-                "trained": model.priors[name] == "prior",
-            }
-        )
-    for line in lines:
-        fit = fitted.get(model.priors[line["name"]])
-        line["seconds"] = round(line["seconds"] + (fit.seconds if fit else 0.0), 3)
-        if fit and not fit.whole:
-            allowance.shortened.append(f"the fit of the {line['name']} prior ended early")
-    tried = {line["name"] for line in lines}
-    missing = [name for name in KINDS if name not in tried]
-    if missing:
-        allowance.shortened.append(f"priors not tried: {', '.join(missing)}")
+        # others than the samples that are scored
+        lines.append(_judged(model, name, judge, real, min(n, SAMPLES), seed + 1, tell))
+    _add_fits(model, lines, fits, allowance)
     best = least(lines)
     best["chosen"] = True
     model.offer({}, best["name"])
     return lines
+
+
+def _judged(
+    model: Model, name: str, judge: Judge, real: Tensor, n: int, seed: int, tell: Progress
+) -> dict[str, Any]:
+    """The line of a prior: the KID of n images from it against the features of held-out ones."""
+    start = time.perf_counter()
+    features = judge.extract(
+        _generated(model, name, n, seed), lambda done: tell(f"prior {name}", done, n)
+    )
+    kid = kernel.unbiased(features, real)
+    return {
+        "name": name,
+        "kid": finite(kid.value),
+        "kid_error": finite(kid.error),
+        "seconds": round(time.perf_counter() - start, 3),
+        "chosen": False,
+        "trained": model.priors[name] == "prior",
+    }
+
+
+def _add_fits(
+    model: Model, lines: list[dict[str, Any]], fits: Mapping[str, Fit], allowance: Allowance
+) -> None:
+    """Adds the seconds of each prior's fit to its line, and notes what there was no time for."""
+    for line in lines:
+        fit = fits.get(model.priors[line["name"]])
+        line["seconds"] = round(line["seconds"] + (fit.seconds if fit else 0.0), 3)
+        if fit and not fit.whole:
+            allowance.shortened.append(f"the fit of the {line['name']} prior ended early")
+    missing = [name for name in KINDS if name not in {line["name"] for line in lines}]
+    if missing:
+        allowance.shortened.append(f"priors not tried: {', '.join(missing)}")
 
 
 def least(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:

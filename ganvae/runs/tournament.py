@@ -8,14 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ganvae import api, config, files, foreign, objectives
-from ganvae.api import Run
+from ganvae import config, files, foreign, objectives
 from ganvae.config import Config
-from ganvae.data import Data, open_data
 from ganvae.errors import BusyError, CheckpointError, ConfigError, GanvaeError
 from ganvae.foreign import from_environment, gate, read_json
+from ganvae.metrics.judge import Judge
+from ganvae.models import load
 from ganvae.pages import comparison, scores
+from ganvae.pages.record import open_runs
 from ganvae.progress import Display, Progress
+from ganvae.runs import folder as folders
+from ganvae.runs.run import Run, images, refuse_images, rehearse, start
+from ganvae.runs.settings import Settings, read, resolve
+from ganvae.training.processes import Processes
 
 PAGE = "comparison.html"
 MAX_META = 2**26
@@ -44,45 +49,6 @@ class Tournament:
         return self.path / PAGE
 
 
-def tournament(
-    data: str | Path | None = None,
-    objectives: Sequence[str] = (),
-    *,
-    size: int | None = None,
-    budget: str | None = None,
-    seed: int | None = None,
-    out: str | Path | None = None,
-    resume: bool = False,
-    begin: bool = False,
-    config: Config | Mapping[str, Any] | str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    display: Display | None = None,
-) -> Tournament:
-    """Train several objectives one after the other, and compare them on one page.
-
-    objectives: their names; unset: when resuming, those of the tournament
-    budget: of each of them
-    out: the tournament's directory, with a run in it for each objective; unset:
-        ``runs/tournament-DATA-NUMBER``
-    resume: go on where the tournament in ``out`` stopped; what is finished stays as it is
-    begin: with ``resume``: begin it where there is nothing to resume yet
-
-    The rest is as for :func:`ganvae.train`, settings hold for every objective.
-    """
-    shortcuts = {
-        "data.path": None if data is None else str(data),
-        "data.size": size,
-        "training.budget": budget,
-        "training.seed": seed,
-    }
-    given = {key: value for key, value in shortcuts.items() if value is not None}
-    chosen, folder = settle(
-        objectives, given | dict(settings or {}), start=config, out=out, resume=resume,
-        begin=begin,
-    )  # fmt: skip
-    return run(chosen, folder, resume=resume, display=display)
-
-
 def is_one(folder: str | Path | None) -> bool:
     """Whether a directory holds a tournament, begun or finished."""
     return folder is not None and bool(_planned(Path(folder)))
@@ -92,7 +58,7 @@ def settle(
     names: Sequence[str],
     given: Mapping[str, Any],
     *,
-    start: Config | Mapping[str, Any] | str | Path | None = None,
+    base: Settings | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     begin: bool = False,
@@ -103,13 +69,11 @@ def settle(
     """
     if from_environment("WORLD_SIZE", 1) > 1:
         raise ConfigError("a tournament has one process: start it without torchrun")
-    first = api.settings_of(start) or Config()
-    others = {key: value for key, value in given.items() if not key.startswith("objective.")}
-    named = replace(config.override(first, {**others, "objective": "gan"}), objective="tournament")
-    folder = Path(out) if out else api.latest_run(named) if resume else api.new_run(named)
+    first = read(base or None)
+    folder = Path(out) if out else _place(first or Config(), given, resume)
     plans = _planned(folder) if resume else {}
     if resume and not plans:
-        api.refuse_resume(folder, "a tournament", begin)
+        folders.refuse_resume(folder, "a tournament", begin)
     names = [name.replace("-", "_") for name in names] or sorted(plans)
     for name in names:
         if names.count(name) > 1:
@@ -119,14 +83,21 @@ def settle(
     chosen = {}
     for name in names:
         plan = plans.get(name) or next(iter(plans.values()), None)
-        base = start or (None if plan is None else api.kept_settings(plan))
-        chosen[name], _ = api.settle({**given, "objective": name}, start=base, out=folder / name)
+        own = first or (Config() if plan is None else folders.kept_settings(plan))
+        chosen[name] = resolve(own, {**given, "objective": name})
     return chosen, folder
+
+
+def _place(first: Config, given: Mapping[str, Any], resume: bool) -> Path:
+    """The directory of a tournament on these images that named none."""
+    others = {key: value for key, value in given.items() if not key.startswith("objective.")}
+    data = config.override(first, others).data.path
+    return (folders.latest_run if resume else folders.new_run)("tournament", data)
 
 
 def _planned(folder: Path) -> dict[str, Path]:
     """The configuration files that a tournament wrote at its beginning, by objective."""
-    if (folder / "config.yaml").exists():
+    if (folder / folders.SETTINGS).exists():
         return {}
     known = objectives.names()
     return {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.stem in known}
@@ -140,37 +111,57 @@ def run(
     display: Display | None = None,
     progress: Progress | None = None,
 ) -> Tournament:
-    """Trains and judges what :func:`settle` returned; see :func:`tournament`.
+    """Trains and judges what :func:`settle` returned; see :func:`ganvae.tournament`.
 
     An objective that cannot be trained on these images is left out; where none can, that is
     raised.
     """
     display = display or Display()
     if not resume:
-        api.refuse_occupied(out)
+        folders.refuse_occupied(out)
     runs: list[Run] = []
     failures: dict[str, GanvaeError] = {}
     try:
         for name, one in chosen.items():
             config.save(one, out / f"{name}.yaml")
-        for name, one in chosen.items():  # hours before the last one's turn
-            with _left_out(name, failures, display):
-                api.rehearse(one, out / name, resume=True)
-                api.refuse_images(one, _images(one, progress))
+        ready = _rehearse(chosen, out, failures, display, progress)  # hours before the last turn
         for number, (name, one) in enumerate(chosen.items(), 1):
-            if name in failures:
+            if name not in ready:
                 continue
             display.message(f"{name}, {number} of {len(chosen)}")
             with _left_out(name, failures, display):
-                runs.append(_one(one, out / name, _images(one, progress), display, progress))
+                runs.append(_one(one, out / name, *ready[name], display, progress))
                 if runs[-1].status != "done":
                     return Tournament(out, runs, failures)
         if not runs:
             raise next(iter(failures.values()))
     finally:
-        if not any(api.is_begun(out / name) for name in chosen):
+        if not any(folders.is_begun(out / name) for name in chosen):
             _forget(chosen, out)
     return _compared(Tournament(out, runs, failures), progress)
+
+
+def _rehearse(
+    chosen: Mapping[str, Config],
+    out: Path,
+    failures: dict[str, GanvaeError],
+    display: Display,
+    progress: Progress | None,
+) -> dict[str, tuple[str, Judge]]:
+    """The images' fingerprint and the judge of each objective that can take part.
+
+    failures: gets the errors of the others
+    """
+    ready: dict[str, tuple[str, Judge]] = {}
+    judges: dict[tuple[str, int, str], Judge] = {}
+    for name, one in chosen.items():
+        with _left_out(name, failures, display):
+            key = (one.evaluation.judge, one.evaluation.size, one.training.device)
+            judges[key] = rehearse(one, out / name, resume=True, judge=judges.get(key))
+            data = images(one, progress)
+            refuse_images(one, data)
+            ready[name] = data.fingerprint, judges[key]
+    return ready
 
 
 @contextmanager
@@ -185,20 +176,20 @@ def _left_out(name: str, failures: dict[str, GanvaeError], display: Display) -> 
         display.message(f"{name} is left out: {error}")
 
 
-def _images(chosen: Config, progress: Progress | None) -> Data:
-    paired = objectives.get(chosen.objective).paired
-    return open_data(chosen.data, paired=paired, progress=api.packing(progress))
-
-
 def _one(
-    chosen: Config, path: Path, data: Data, display: Display, progress: Progress | None
+    chosen: Config,
+    path: Path,
+    fingerprint: str,
+    judge: Judge,
+    display: Display,
+    progress: Progress | None,
 ) -> Run:
-    known = _finished(chosen, path, data.fingerprint)
+    known = _finished(chosen, path, fingerprint)
     if known is not None:
         display.message(f"{path} is finished")
         return known
-    begun = (path / "config.yaml").exists()
-    return api.start(chosen, path, resume=begun, display=display, progress=progress)
+    begun = (path / folders.SETTINGS).exists()
+    return start(chosen, path, resume=begun, judge=judge, display=display, progress=progress)
 
 
 def _finished(chosen: Config, path: Path, fingerprint: str) -> Run | None:
@@ -216,7 +207,8 @@ def _finished(chosen: Config, path: Path, fingerprint: str) -> Run | None:
         if not (at["done"] and same and since and meta["fingerprint"] == fingerprint):
             return None
         step, seconds = int(at["step"]), float(at["seconds"])
-    return Run(path, chosen, "done", step, seconds, api.load(path), scores.read(judged))
+    model = load(path, device=Processes().device)
+    return Run(path, chosen, "done", step, seconds, model, scores.read(judged))
 
 
 def _forget(chosen: Mapping[str, Config], out: Path) -> None:
@@ -229,11 +221,12 @@ def _forget(chosen: Mapping[str, Config], out: Path) -> None:
             folder.rmdir()
 
 
-def _compared(found: Tournament, progress: Progress | None) -> Tournament:
-    if len(found.runs) < 2:
-        return found
-    sides = comparison.ranked(comparison.open_runs([run.path for run in found.runs]))
-    files.write_text(found.path / PAGE, comparison.html(sides, progress=progress, own=True))
-    by_path = {run.path: run for run in found.runs}
-    ranked = [by_path[side.left.path] for side in sides]
-    return replace(found, runs=ranked, verdict=comparison.verdict(sides))
+def _compared(done: Tournament, progress: Progress | None) -> Tournament:
+    """The tournament with its page and its verdict, the best first, where there are several."""
+    if len(done.runs) < 2:
+        return done
+    ranked = comparison.ranked(open_runs([run.path for run in done.runs]))
+    files.write_text(done.path / PAGE, comparison.html(ranked, progress=progress, own=True))
+    by_path = {run.path: run for run in done.runs}
+    runs = [by_path[side.record.path] for side in ranked]
+    return replace(done, runs=runs, verdict=comparison.verdict(ranked))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganvae import api, config
+from ganvae import config
 from ganvae.errors import ConfigError, DataError
 from ganvae.metrics import (
     Allowance,
@@ -28,6 +28,7 @@ from ganvae.metrics import (
 from ganvae.metrics.distributions import Heldout
 from ganvae.metrics.figures import Record
 from ganvae.pages.scores import conditions, missing, rows
+from ganvae.runs import judging
 from ganvae.runs.pace import Pace
 from ganvae.runs.pace import measure as measured_pace
 
@@ -282,12 +283,12 @@ def test_a_run_is_judged_by_whether_it_mirrored(real, data, bumps, monkeypatch, 
     def told(*given, flip, **more):
         raise Told(flip)
 
-    monkeypatch.setattr(api.metrics, "evaluate", told)
+    monkeypatch.setattr(judging.metrics, "evaluate", told)
     for flip in (True, False):
         given = {"data.path": "x", "data.flip": flip, "evaluation.priors": False}
         chosen = config.override(config.Config(), given)
         with pytest.raises(Told, match=str(flip)):
-            api.assess(real, data, chosen, tmp_path, judge=bumps)
+            judging.assess(real, data, chosen, tmp_path, judge=bumps)
 
 
 class Grain(torch.nn.Module):

@@ -16,7 +16,9 @@ import ganvae
 from ganvae import api, cli, config
 from ganvae.errors import ConfigError, DataError
 from ganvae.pages import comparison
-from ganvae.runs import tournament
+from ganvae.pages.record import open_runs, series
+from ganvae.runs import judging, tournament
+from ganvae.runs.folder import latest_run, new_run
 
 QUICK: dict[str, Any] = {
     "networks.width": 8, "networks.latent": 4, "networks.components": 2, "training.batch": 16,
@@ -213,16 +215,16 @@ def test_runs_of_other_images_and_unfinished_ones_are_shown_with_a_word(
     started.mkdir()
     (started / "config.yaml").write_text(config.dump(config.Config()))
     runs = [run_of(done, "vae"), tmp_path / "vae", started]
-    words = " ".join(Page(comparison.html(comparison.open_runs(runs))).words)
+    words = " ".join(Page(comparison.html(open_runs(runs))).words)
     assert "saw different images" in words and "Best by" not in words and "Bold" not in words
     assert "both/vae" in words  # two of the same name are told apart
     assert "<b>begun has no scores" in words and "it is not finished" in words
     assert words.count("held-out images") >= 2  # those of either
-    both = comparison.open_runs([run_of(done, "vae"), tmp_path / "vae"])
+    both = open_runs([run_of(done, "vae"), tmp_path / "vae"])
     table = comparison._scores(both)
     for name, side in zip(("photos", "others"), both, strict=True):  # real images have their set
         assert f"<th>real images of {name}</th>" in table
-        floor = comparison.scores.measured(side.left.evaluation["reference"]["kid"])
+        floor = comparison.scores.measured(side.record.evaluation["reference"]["kid"])
         assert f"<td>{floor}</td>" in table
     assert "<th>real images</th>" in comparison._scores(both[:1] * 2)
     assert "FID" not in table
@@ -237,7 +239,7 @@ def test_a_run_whose_images_have_changed_is_compared_without_them(
     )
 
     def told() -> int:
-        runs = comparison.open_runs([run_of(done, "vae"), tmp_path / "vae"])
+        runs = open_runs([run_of(done, "vae"), tmp_path / "vae"])
         return " ".join(Page(comparison.html(runs)).words).count("held-out images")
 
     before = told()
@@ -255,7 +257,7 @@ def test_a_run_is_marked_as_judged_when_all_else_is_there(
     def stopped(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(api, "pictures", stopped)
+    monkeypatch.setattr(judging, "pictures", stopped)
     with pytest.raises(KeyboardInterrupt):
         api.evaluate(out)
     assert (out / "evaluation.json").stat().st_mtime_ns == before
@@ -267,9 +269,8 @@ def test_a_run_is_not_taken_for_that_of_a_set_whose_name_begins_alike(
     monkeypatch.chdir(tmp_path)
     for name in ("vae-photos-1", "vae-photos-big-7"):
         Path("runs", name).mkdir(parents=True)
-    chosen = config.override(config.Config(), {"objective": "vae", "data.path": "photos"})
-    assert api.latest_run(chosen) == Path("runs/vae-photos-1")
-    assert api.new_run(chosen) == Path("runs/vae-photos-2")
+    assert latest_run("vae", "photos") == Path("runs/vae-photos-1")
+    assert new_run("vae", "photos") == Path("runs/vae-photos-2")
 
 
 def figure(value: float | None, error: float | None = None, **more: Any) -> dict[str, Any]:
@@ -294,8 +295,8 @@ def test_the_best_stands_out_where_errors_allow(figures: Any, best: list[bool]) 
 
 
 def test_curves_end_in_the_final_score(done: tournament.Tournament) -> None:
-    sides = comparison.open_runs([run_of(done, name) for name in ("vae", "gan")])
-    logged = {side.name: comparison.report.series(side.left.lines) for side in sides}
+    sides = open_runs([run_of(done, name) for name in ("vae", "gan")])
+    logged = {side.name: series(side.record.lines) for side in sides}
     courses = comparison._course(sides, logged, "kid")
     assert set(courses) == {"vae", "gan"}
     for side in sides:

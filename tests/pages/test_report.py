@@ -15,7 +15,7 @@ from reading import Page
 
 from ganvae import config
 from ganvae.errors import DataError
-from ganvae.pages import markup, report
+from ganvae.pages import markup, record, report
 from ganvae.training import log
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -70,7 +70,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def html(run: Path) -> str:
-    return report.html(report.read(run))
+    return report.html(record.read(run))
 
 
 def test_the_report_is_complete_and_asks_no_network(run: Path) -> None:

@@ -16,7 +16,9 @@ import ganvae
 from ganvae import api, cli
 from ganvae.errors import CheckpointError, ConfigError
 from ganvae.metrics import inception
-from ganvae.runs import tournament
+from ganvae.runs import judging, tournament
+from ganvae.runs import run as run_module
+from ganvae.runs.run import start
 from ganvae.training import preflight, watch
 
 
@@ -45,8 +47,8 @@ def nothing_opened(monkeypatch) -> None:
     def opened(*args, **kwargs):
         pytest.fail("the images were opened first")
 
-    monkeypatch.setattr(api, "open_data", opened)
-    monkeypatch.setattr(tournament, "open_data", opened)
+    monkeypatch.setattr(run_module, "open_data", opened)
+    monkeypatch.setattr(judging, "open_data", opened)
 
 
 @pytest.mark.parametrize("dry", [True, False])
@@ -106,9 +108,9 @@ def test_quick_scores_are_by_the_judge_that_was_given(data, tmp_path, monkeypatc
         return real(model, test, judge, *args, **kwargs)
 
     monkeypatch.setattr(watch, "quick", quick)
-    monkeypatch.setattr(api, "assess", lambda *args, judge, **kwargs: seen.append(judge.label))
+    monkeypatch.setattr(judging, "assess", lambda *args, judge, **kwargs: seen.append(judge.label))
     chosen = harness.settings(data, "vae", budget="4steps", evaluations=1)
-    api.start(chosen, tmp_path / "run", judge=Eyes(lambda x: x.flatten(1)[:, :9]))
+    start(chosen, tmp_path / "run", judge=Eyes(lambda x: x.flatten(1)[:, :9]))
     assert seen == ["Eyes", "Eyes"]
 
 
@@ -119,7 +121,7 @@ def test_a_tournament_says_first_who_cannot_take_part(data, tmp_path, monkeypatc
         told.message("training")
         raise ConfigError("not now")
 
-    monkeypatch.setattr(api, "start", start)
+    monkeypatch.setattr(tournament, "start", start)
     chosen, out = tournament.settle(["vae", "cvae_gan", "gan"], {"data.path": str(data)},
                                  out=tmp_path / "t")  # fmt: skip
     with pytest.raises(ConfigError):
@@ -136,7 +138,7 @@ def test_a_place_that_takes_nothing_is_refused(data, tmp_path, monkeypatch, noth
     chosen = harness.settings(data)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(CheckpointError, match="cannot be written"):
-        api.start(chosen, tmp_path / "a" / "run")
+        start(chosen, tmp_path / "a" / "run")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CheckpointError, match="is no folder"):
         preflight.place(tmp_path / "file" / "run")

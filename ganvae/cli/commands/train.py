@@ -93,36 +93,37 @@ def _given(data: str | None, options: Options) -> dict[str, Any]:
 
 
 def _train_one(given: Mapping[str, Any], options: Options) -> int:
-    from ganvae import api
     from ganvae.cli.outcome import code_of, tell_run
     from ganvae.config import dump
+    from ganvae.runs.run import is_first, rehearse, start
+    from ganvae.runs.settings import settle
 
     resume = options.resume
-    chosen, folder = api.settle(
-        given, start=options.config, out=options.out, resume=resume, begin=options.begin
+    chosen, folder = settle(
+        given, base=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
-        api.rehearse(chosen, folder, resume)
+        rehearse(chosen, folder, resume)
         tell(*dump(chosen).splitlines())
         return 0
     with _training(folder) as (shown, progress):
-        run = api.start(chosen, folder, resume=resume, display=shown, progress=progress)
-    return tell_run(run, options.json) if api.is_first() else code_of(run)
+        run = start(chosen, folder, resume=resume, display=shown, progress=progress)
+    return tell_run(run, options.json) if is_first() else code_of(run)
 
 
 def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Options) -> int:
-    from ganvae import api
     from ganvae.cli.outcome import tell_tournament
     from ganvae.config import dump
     from ganvae.runs import tournament
+    from ganvae.runs.run import rehearse
 
     resume = options.resume
     chosen, folder = tournament.settle(
-        names, given, start=options.config, out=options.out, resume=resume, begin=options.begin
+        names, given, base=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
         for name, one in chosen.items():
-            api.rehearse(one, folder / name, resume)
+            rehearse(one, folder / name, resume)
         tell(*"---\n".join(map(dump, chosen.values())).splitlines())
         return 0
     with _training(folder) as (shown, progress):
@@ -133,12 +134,13 @@ def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Opti
 @contextmanager
 def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
     """What shows the progress, in the first process; who stops it is told how to go on."""
-    from ganvae import api
     from ganvae.cli.console import console
     from ganvae.cli.live import Tracker, display
     from ganvae.cli.outcome import again, judge
+    from ganvae.runs.folder import is_begun
+    from ganvae.runs.run import is_first
 
-    if not api.is_first():
+    if not is_first():
         yield None, None
         return
     try:
@@ -148,6 +150,6 @@ def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
         if (folder / "model").exists() and not (folder / "evaluation.json").exists():
             done = f"stopped; the training is done, and judged with: {judge(folder)}"
             raise type(error)(done) from error
-        if api.is_begun(folder) or any(map(api.is_begun, folder.glob("*/"))):
+        if is_begun(folder) or any(map(is_begun, folder.glob("*/"))):
             raise type(error)(f"stopped; continue with: {again(folder)}") from error
         raise

@@ -1,0 +1,222 @@
+"""A model judged: by a run's own held-out images, with its report, or by any others."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganvae import config, files, metrics, tasks
+from ganvae.config import Config
+from ganvae.data import Data, Manifest, open_data
+from ganvae.data.dataset import judged_by, refuse_untold
+from ganvae.errors import ConfigError
+from ganvae.foreign import from_environment
+from ganvae.metrics import judge as judges
+from ganvae.metrics.sampling import made_of_sources, read_with_labels, spread
+from ganvae.models import Model
+from ganvae.models.images import enlarged, grid, save_png
+from ganvae.pages import report
+from ganvae.progress import Progress, packing
+from ganvae.runs import pace as paces
+from ganvae.runs import priors as fitted
+from ganvae.runs.folder import SETTINGS
+from ganvae.runs.settings import judging_seconds
+from ganvae.telling import clock, name_of
+from ganvae.training.resume import IMAGES
+from ganvae.training.schedule import Budget
+
+
+def time_to_judge(chosen: Config) -> float | None:
+    """Seconds at most that fitting priors and judging may take after a training."""
+    asked, budget = judging_seconds(chosen.evaluation), Budget.parse(chosen.training.budget)
+    if asked is not None or budget.seconds is None:
+        return asked
+    return budget.seconds / 2 + 10
+
+
+def assess(
+    model: Model,
+    data: Data,
+    chosen: Config,
+    out: Path,
+    *,
+    judge: nn.Module | None = None,
+    progress: Progress | None = None,
+    seconds: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Judges a model on held-out images; writes ``evaluation.json``, grids and the report.
+
+    Before that the model gets other priors, and samples the best of them; see docs/priors.md.
+
+    seconds: for both; what does not fit in is left out, and "shortened" says what
+    say: gets a sentence on how long it will take
+    """
+    files.refuse_link(out / "model")
+    allowance = metrics.Allowance(seconds)
+    judge = judges.load(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
+    pace = paces.measure(model, data, judge, chosen.evaluation)
+    expected = pace.forecast(model, data, chosen.evaluation)
+    say(f"fitting priors and judging: about {clock(min(expected, allowance.left()))}")
+    how: dict[str, Any] = {
+        "judge": judge, "progress": progress, "seed": chosen.training.seed,
+    }  # fmt: skip
+    settings = pace.affordable(data, chosen.evaluation, allowance)
+    priors: list[dict[str, Any]] = []
+    if settings.priors:
+        half = allowance.part(0.5)
+        priors = fitted.choose(model, data, settings, allowance=half, **how)
+    evaluation = metrics.evaluate(
+        model, data, settings, allowance=allowance, flip=chosen.data.flip,
+        name=name_of(chosen.data.path), **how,
+    )  # fmt: skip
+    if priors:
+        evaluation["priors"] = priors
+    evaluation["environment"] = environment()
+    model.save(out / "model", scores=evaluation)
+    pictures(model, data, out)
+    # it says that the run is judged, and so comes after what was judged
+    files.write_text(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
+    report.write(out)
+    return evaluation
+
+
+def evaluate(
+    model: Model,
+    folder: Path | None,
+    data: str | None,
+    given: Mapping[str, Any],
+    *,
+    judge: nn.Module | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The scores of a model on the images of its run, or on others; see :func:`ganvae.evaluate`.
+
+    folder: where the model lies, which is perhaps a run
+    data: other images; None: those of the run
+    given: settings by dotted name
+    """
+    run = folder if folder is not None and (folder / SETTINGS).exists() else None
+    chosen = _settings(model, run, data, given)
+    judge = judges.load(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
+    paired, packed = model.info.paired, packing(progress)
+    trained = model.info.trained.fingerprint
+    if data is not None and "data.test_share" not in given:
+        wanted = judged_by(chosen.data, trained, paired=paired, progress=packed)
+        chosen = replace(chosen, data=wanted)
+    opened = open_data(chosen.data, paired=paired, progress=packed)
+    _refuse_images(model, opened)
+    seconds = judging_seconds(chosen.evaluation)
+    if run is not None and opened.fingerprint == trained:
+        return assess(model, opened, chosen, run, judge=judge, progress=progress, seconds=seconds)
+    allowance = metrics.Allowance(seconds)
+    pace = paces.measure(model, opened, judge, chosen.evaluation)
+    scores = metrics.evaluate(
+        model, opened, pace.affordable(opened, chosen.evaluation, allowance), judge=judge,
+        progress=progress, seed=chosen.training.seed, training=False, allowance=allowance,
+        name=name_of(chosen.data.path),
+    )  # fmt: skip
+    listed = None if folder is None else folder / IMAGES
+    if listed is not None and listed.exists():
+        scores["known"] = Manifest.load(listed).count(opened.test)
+    return scores
+
+
+def _settings(
+    model: Model, run: Path | None, data: str | None, given: Mapping[str, Any]
+) -> Config:
+    """The settings to judge by: of the run, or else as the model's images were prepared."""
+    if run is not None:
+        base = config.load(run / SETTINGS)
+    elif data is None:
+        raise ConfigError("name the images to judge the model on: only a run knows its own")
+    else:
+        base = config.override(Config(), model.info.data_settings(), source="")
+    if data is not None:  # what was said of the run's own files says nothing of others
+        others = {"data.labels_file": None, "data.depth": model.info.data_depth}
+        given = others | dict(given) | {"data.path": data}
+    refuse_untold(base.data, given, run or "")
+    return config.override(base, given)
+
+
+def _refuse_images(model: Model, data: Data) -> None:
+    """Raises ConfigError where the model cannot have learnt from images like these."""
+    if data.shape != model.shape:
+        raise ConfigError(
+            f"the images are {_size(data.shape)}, the model makes {_size(model.shape)}: "
+            f"set --data.size and --data.channels to the model's"
+        )
+    model.refuse_other_classes(data.classes)
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return f"{shape[1]}x{shape[2]} {'grey' if shape[0] == 1 else 'RGB'}"
+
+
+def environment() -> dict[str, Any]:
+    """What the scores were computed with: versions and machine, nothing personal."""
+    names = ("ganvae", "torch", "numpy", "pillow", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processes": from_environment("WORLD_SIZE", 1),
+        "versions": {name: version(name) for name in names},
+    }
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def pictures(model: Model, data: Data, out: Path) -> None:
+    """Grids beside the report: samples, and what the model makes of held-out images."""
+    if model.info.from_sources:
+        return _from_sources(model, data, out / "samples.png")
+    tasks.generate(model, 64, out / "samples.png", columns=8)
+    _by_prior(model, out / "priors.png")
+    if "encoder" in model.networks:
+        x, label = _spread(model, data, 16)
+        tasks.reconstruct(model, x, out / "reconstructions.png", label=label)
+    if "encoder" in model.networks and len(data.test) > 1:
+        x, label = _spread(model, data, 9)
+        tasks.interpolate(model, x, out / "interpolation.png", label=label)
+    else:
+        tasks.interpolate(model, None, out / "interpolation.png")
+
+
+def _spread(model: Model, data: Data, n: int) -> tuple[Tensor, Tensor | None]:
+    """Held-out images from all over the set, and their classes where the model knows some."""
+    x, *label = next(read_with_labels(data.test, spread(len(data.test), n)))
+    return x, label[0] if label and model.info.classes else None
+
+
+def _by_prior(model: Model, path: Path) -> None:
+    """A row of samples for every prior, all from the same seed; nothing where there is one."""
+    path.unlink(missing_ok=True)
+    names = list(model.priors)
+    if len(names) > 1:
+        made = torch.cat([model.generate(12, seed=0, prior=name).cpu() for name in names])
+        save_png(grid(made, 12, scale=enlarged(model.shape)), path)
+
+
+def _from_sources(model: Model, data: Data, path: Path) -> None:
+    """A sheet with a held-out source a row, four images that the model makes of it, its target."""
+    rows = spread(len(data.test), 12)
+    made = next(made_of_sources(model, data.test, rows, 0, variants=4))
+    source, target = data.test.sources(rows).cpu(), data.test.images(rows)
+    channels = model.shape[0]
+    shown = source[:, :channels] if source.shape[1] >= channels else source[:, :1]
+    shown = shown.expand(-1, channels, -1, -1)
+    lines = torch.cat([shown[:, None], made.cpu(), target[:, None]], 1)
+    save_png(grid(lines.flatten(0, 1), lines.shape[1], scale=enlarged(model.shape)), path)

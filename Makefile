@@ -2,8 +2,7 @@
 # PYTHON chooses the interpreter that makes the virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
-BENCHMARKS ?= startup data overhead step limit use growth stability claim quality translation \
-	completion unpaired first_stage auxiliary attributes floors
+BENCHMARKS ?= $(filter-out recipe,$(basename $(notdir $(shell grep -l '^RACE = ' benchmarks/*.py))))
 BIN = $(VENV)/bin
 # torch is always named with its version: without it a resolver may bring another build.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \

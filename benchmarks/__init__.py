@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-PICTURES = RESULTS / "pictures"
-"""What the latest runs made, to be looked at."""
+HELP = {
+    "--budget": "time of each training", "--samples": "generated, and held-out ones beside them",
+    "--threads": "of each process", "--set": "a setting: training.batch=16",
+    "--size": "of images, in pixels",
+}  # fmt: skip
+"""Of options that several races have."""
 
 
 def machine() -> dict[str, Any]:
@@ -25,3 +31,20 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "torch": version("torch"),
     }
+
+
+def command_line(text: str | None, options: Mapping[str, Any]) -> argparse.Namespace:
+    """The values of the options on the command line.
+
+    text: begins with what ``--help`` says of the command
+    options: by name, a default (a list: the option may be given several times), a default and
+        its help, or what ``add_argument`` takes
+    """
+    parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
+    for name, given in options.items():
+        if not isinstance(given, Mapping):
+            default, words = given if isinstance(given, tuple) else (given, HELP.get(name))
+            kind = {"action": "append"} if isinstance(default, list) else {"type": type(default)}
+            given = {"default": default, "help": words, **kind}
+        parser.add_argument(name, **{"help": HELP.get(name)} | given)
+    return parser.parse_args()

@@ -10,12 +10,10 @@ from pathlib import Path
 
 def summaries() -> dict[str, str]:
     """The first line of the docstring of every module that is a command, by its name."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        text = path.read_text(encoding="utf-8")
-        if "\nRACE = " in text or "\ndef main(" in text:
-            found[path.stem] = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
-    return found
+    texts = {path.stem: path.read_text("utf-8") for path in Path(__file__).parent.glob("[!_]*.py")}
+    commands = {n: t for n, t in texts.items() if "\nRACE = " in t or "\ndef main(" in t}
+    docs = {name: ast.get_docstring(ast.parse(text)) or "" for name, text in commands.items()}
+    return {name: doc.partition("\n")[0] for name, doc in sorted(docs.items())}
 
 
 def main() -> int | None:
@@ -23,8 +21,7 @@ def main() -> int | None:
     known = summaries()
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print("python -m benchmarks NAME [OPTIONS]\n")
-        for name, summary in known.items():
-            print(f"  {name:11} {summary}")
+        print("\n".join(f"  {name:11} {summary}" for name, summary in known.items()))
         return 0
     name = sys.argv.pop(1)
     if name not in known:

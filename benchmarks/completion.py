@@ -1,4 +1,7 @@
-"""Completion of CIFAR-10 test images, against OpenCV's Telea and scikit-image's biharmonic."""
+"""Completion of CIFAR-10 test images, against OpenCV's Telea and scikit-image's biharmonic: KID.
+
+``python -m benchmarks completion`` trains ``completion`` first.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from ganvae.data import masks
 from ganvae.metrics import judge as judges
 from ganvae.metrics import kernel
 from ganvae.metrics.sampling import levels, read
+from ganvae.models.images import to_tensor, to_uint8
 
 GOAL, VARIANTS = 1.0, 4
 
@@ -25,8 +29,7 @@ def telea(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """Fast marching (OpenCV), radius 3."""
     import cv2
 
-    filled: np.ndarray = cv2.inpaint(image, hole.astype(np.uint8) * 255, 3, cv2.INPAINT_TELEA)
-    return filled
+    return cv2.inpaint(image, hole.astype(np.uint8) * 255, 3, cv2.INPAINT_TELEA)
 
 
 def biharmonic(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -34,16 +37,13 @@ def biharmonic(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     from skimage.restoration import inpaint_biharmonic
 
     filled = inpaint_biharmonic(image / 255.0, hole, channel_axis=2)
-    whole: np.ndarray = np.rint(filled.clip(0, 1) * 255).astype(np.uint8)
-    return whole
+    return np.rint(filled.clip(0, 1) * 255).astype(np.uint8)
 
 
 def each(x: Tensor, hole: Tensor, fill: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Tensor:
     """Images (B, C, H, W) in [-1, 1] filled one by one; known pixels as they were."""
-    pixels = ((x + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    made = np.stack([fill(p, h[0] > 0) for p, h in zip(pixels, hole.numpy(), strict=True)])
-    filled = torch.from_numpy(made).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return torch.where(hole > 0, filled, x)
+    pairs = zip(to_uint8(x), hole.numpy(), strict=True)
+    return torch.where(hole > 0, to_tensor(np.stack([fill(p, h[0] > 0) for p, h in pairs])), x)
 
 
 def measure(args: Args) -> Result:
@@ -77,16 +77,16 @@ def measure(args: Args) -> Result:
         rows = [torch.where(hole[:12] > 0, torch.ones_like(x[:12]), x[:12])]
         rows += [*made[:12].transpose(0, 1), filled["telea"][:12], filled["biharmonic"][:12]]
         sheet = torch.stack([*rows, x[:12]], 1).flatten(0, 1)
-        show(f"completion-{kind}", sheet, len(rows) + 1, args.kept)
+        show(f"completion-{kind}", sheet, args.kept, len(rows) + 1)
     kids = [scores["kid"] for scores in found.values()]
     ratios = [kid["completion"] / max(min(kid["telea"], kid["biharmonic"]), 1e-6) for kid in kids]
-    ratio = round(max(ratios), 4)
-    return {"ratio": ratio, "goal": GOAL, **found, "steps": run.step, "samples": n}
+    return {
+        "ratio": round(max(ratios), 4), "goal": GOAL, **found, "steps": run.step, "samples": n,
+    }  # fmt: skip
 
 
 RACE = Race(
-    name="completion", measure=measure,
-    options={"--budget": "20m", "--samples": 2000, "--seed": 0, "--set": []},
+    measure=measure, options={"--budget": "20m", "--samples": 2000, "--seed": 0, "--set": []},
     quick={"budget": "20s", "samples": 200},
     figure="KID of completions over the better classical fill's", better="lower", section=figures,
 )  # fmt: skip

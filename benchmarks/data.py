@@ -1,4 +1,7 @@
-"""How fast images come, how fast they are packed, and how much memory they take."""
+"""Images a second from the store, files packed a second, and MB that more images take.
+
+``python -m benchmarks data`` makes its images itself and needs one core.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import Cell, bare, measure
-from benchmarks.race import Args, Race, Result, goal
+from benchmarks.race import Args, Cell, Race, Result, bare, goal, measure
 from benchmarks.timing import Watch, memory
 
 SPEED, PACKING, MEMORY = 25_000, 1_000, 16.0
@@ -72,9 +74,8 @@ def read(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "images_per_s": sorted(64 * part / watch.wall for watch in taken),
         "images_per_cpu_s": sorted(64 * part / watch.cpu for watch in taken),
-        "images": len(data.train),
-        **memory(),
-    }
+        "images": len(data.train), **memory(),
+    }  # fmt: skip
 
 
 def pack(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,42 +142,37 @@ def packing(folder: Path, count: int) -> dict[str, Any]:
     every = apart(folder, "pack", files, "all", workers=os.cpu_count() or 1)
     speed = one["images"] / one["seconds"]
     return {
-        "files_per_s": speed,
-        "files_per_cpu_s": one["images"] / one["cpu_s"],
+        "files_per_s": speed, "files_per_cpu_s": one["images"] / one["cpu_s"],
         "packing_ratio": speed / PACKING,
         "files_per_s_all_cores": every["images"] / every["seconds"],
         "found_again_s": one["again_s"],
-    }
+    }  # fmt: skip
 
 
 def compete(args: Args) -> Result:
     """All three; quickly with a tenth of everything."""
     part = 10 if args.quick else 1
-    counts = 10_000 // part, args.images // part
+    few, many = 10_000 // part, args.images // part
     with tempfile.TemporaryDirectory() as name:
         result = packing(Path(name), 5000 // part)
-        result |= batches(Path(name), counts, 3000 // part)
+        result |= batches(Path(name), (few, many), 3000 // part)
+    growth = result["resident_growth_mb"]
     return {
         "ratio": min(result[f"{what}_ratio"] for what in ("speed", "packing", "memory")),
         "goal": 1.0,
         "goals": [
             goal("training images a second, 64×64×3", result["images_per_s"], SPEED),
             goal("small PNG files packed a second on one core", result["files_per_s"], PACKING),
-            goal(
-                f"MB more for {counts[1]:,} images than for {counts[0]:,}",
-                result["resident_growth_mb"], MEMORY, "lower",
-            ),
+            goal(f"MB more for {many:,} images than for {few:,}", growth, MEMORY, "lower"),
         ],
         **result,
     }  # fmt: skip
 
 
 RACE = Race(
-    name="data",
-    measure=compete,
+    measure=compete, quick={},
     options={
         "--json": {"type": Path, "help": "write the result here, too"},
-        "--images": {"type": int, "default": 200_000, "help": "the larger number of images"},
+        "--images": (200_000, "the larger number of images"),
     },
-    quick={},
-)
+)  # fmt: skip

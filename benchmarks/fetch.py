@@ -9,26 +9,26 @@ rasterised by resvg-py: ``pip install ganvae[benchmark]``.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from benchmarks import command_line
 
-@dataclass(frozen=True)
-class Archive:
+
+class Archive(NamedTuple):
     """The archive of a package, and the command that puts it into the working directory."""
 
     name: str
@@ -36,8 +36,7 @@ class Archive:
     fetch: list[str]
 
 
-@dataclass(frozen=True)
-class Package:
+class Package(NamedTuple):
     """A data set in one or more packages.
 
     unpack: takes the destination folder after the archives
@@ -104,11 +103,8 @@ def unpack_openmoji(archive: Path, to: Path) -> None:
     except ImportError:
         raise SystemExit("openmoji needs resvg-py: pip install ganvae[benchmark]") from None
     ((_, table),) = members(archive, lambda path: path.name == "openmoji.json")
-    flags = {
-        entry["hexcode"]
-        for entry in json.load(table)
-        if "flag" in entry["group"] or "flag" in entry["subgroups"]
-    }
+    entries = json.load(table)
+    flags = {e["hexcode"] for e in entries if "flag" in e["group"] or "flag" in e["subgroups"]}
     for kind, part in (("black", to / "source"), ("color", to / "target")):
         part.mkdir()
         drawings = Path("package", kind, "svg")
@@ -194,11 +190,10 @@ def _fetched(archive: Archive, home: Path, work: Path) -> Path:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(PACKAGES)}; default: all")
-    parser.add_argument("--to", type=Path, help=f"default: {folder()}")
-    args = parser.parse_args()
+    names = {"nargs": "*", "help": f"of {', '.join(PACKAGES)}; default: all"}
+    to = {"type": Path, "help": f"default: {folder()}"}
+    args = command_line(__doc__, {"names": names, "--to": to})
     if unknown := set(args.names) - set(PACKAGES):
-        parser.error(f"no data set {', '.join(sorted(unknown))}; there are {', '.join(PACKAGES)}")
+        sys.exit(f"no data set {', '.join(sorted(unknown))}; there are {', '.join(PACKAGES)}")
     for name in args.names or PACKAGES:
         print(name, fetch(name, args.to), sep="\t", flush=True)

@@ -1,4 +1,7 @@
-"""First-stage autoencoders against a VAE with the same encoder and decoder at equal time."""
+"""First-stage autoencoders against a VAE with the same encoder and decoder: perceptual distance.
+
+``python -m benchmarks first_stage`` trains vae, kl_gan and vqgan on CIFAR-10, each as long.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,7 @@ from benchmarks.sections import figures, show
 from ganvae import config, metrics, objectives
 from ganvae.data import Data
 from ganvae.models import Model
-from ganvae.objectives.base import Objective
 from ganvae.objectives.vae import VAE
-from ganvae.training.schedule import Budget
 
 GOAL, USE = 1.0, 0.5
 CELLS = {"networks.grid": "2"}
@@ -43,21 +44,15 @@ def used(model: Model, data: Data) -> float:
 
 def measure(args: Args) -> Result:
     """Trains and judges all three; what a second stage gets of a budget is on top."""
-    extra = CELLS | ours.parsed(args.set)
-    seconds = Budget.parse(args.budget).seconds
-    if not seconds:
-        raise SystemExit(f"the race is over time: {args.budget!r} is none")
-    contestants: dict[str, Objective] = {
-        "vae": GridVAE(), "kl_gan": objectives.build("kl_gan"),
-        "vqgan": objectives.build("vqgan"),
-    }  # fmt: skip
+    extra, seconds = CELLS | ours.parsed(args.set), ours.seconds(args.budget)
     given = {
         "data.path": str(fetch(args.data)), "training.seed": args.seed,
         "training.evaluations": 0, "evaluation.samples": args.samples, "evaluation.importance": 1,
     }  # fmt: skip
     found: dict[str, Any] = {}
     rows = []
-    for name, objective in contestants.items():
+    for name in ("vae", "kl_gan", "vqgan"):
+        objective = GridVAE() if name == "vae" else objectives.build(name)
         budget = f"{seconds / getattr(objective, 'share', 1.0):.0f}s"
         settings = {"objective": name, **given, "training.budget": budget, **extra}
         chosen = config.override(config.Config(), settings)
@@ -67,26 +62,18 @@ def measure(args: Args) -> Result:
         x = data.test.images(np.arange(16))
         rows.append(result.model.reconstruct(x))
         scores = metrics.evaluate(result.model, data, chosen.evaluation, training=False)
-        kept = ("perceptual", "mse", "ssim", "kid")
-        found[name] = {key: scores["figures"][key]["value"] for key in kept}
+        found[name] = ours.values(scores, ("perceptual", "mse", "ssim", "kid"))
         found[name]["steps"] = result.position.step
-        if name == "vqgan":
-            found[name]["codebook_use"] = used(result.model, data)
-    show("first_stage", torch.cat([x, *rows]), len(x), args.kept)
+    found["vqgan"]["codebook_use"] = used(result.model, data)
+    show("first_stage", torch.cat([x, *rows]), args.kept, len(x))
     worse = max(found[name]["perceptual"] for name in ("kl_gan", "vqgan"))
     ratio = round(worse / found["vae"]["perceptual"], 4)
     return {"ratio": ratio, "goal": GOAL, "codebook_goal": USE, **found, "settings": extra}
 
 
 RACE = Race(
-    name="first_stage",
     measure=measure,
-    options={
-        "--budget": "10m", "--samples": 2000, "--seed": 0, "--data": "cifar10", "--set": [],
-    },
-    quick={"budget": "15s", "samples": 200},
-    figure="perceptual distance over the VAE's",
-    better="lower",
-    title="First stages",
-    section=figures,
+    options={"--budget": "10m", "--samples": 2000, "--seed": 0, "--data": "cifar10", "--set": []},
+    quick={"budget": "15s", "samples": 200}, figure="perceptual distance over the VAE's",
+    better="lower", title="First stages", section=figures,
 )  # fmt: skip

@@ -1,10 +1,11 @@
-"""Objectives on Fashion-MNIST at 32 px for the demo's budget.
+"""Objectives on Fashion-MNIST at 32 px for the demo's budget: the KID of each over its floor.
 
 Those that start from a source learn to draw from edges, or to fill in holes. ``unit`` has no
 floor: in three minutes it makes edges no better (KID 16.2) than they are (5.0).
 
-Each must reach its floor, a KID that it was measured to pass with room. ``ratio`` is the largest
-share of a floor that was needed (goal: at most 1). ``make test-all`` checks the same.
+``python -m benchmarks floors [NAMES]``: each must reach its floor, a KID that it was measured to
+pass with room. ``ratio`` is the largest share of a floor that was needed (goal: at most 1).
+``make test-all`` checks the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from benchmarks import RESULTS, machine, ours
 from benchmarks.fetch import fetch
 from benchmarks.race import Args, Race, Result, keep, known
-from benchmarks.sections import copy_picture, show
+from benchmarks.sections import show
 from ganvae import objectives
 from ganvae.runs.run import start
 
@@ -41,13 +42,10 @@ def train(name: str, budget: str, samples: int, seed: int = 0) -> dict[str, Any]
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         run = start(ours.completed(given), Path(folder, "run"))
-        if kind.task == "generate":
-            show(name, run.model.generate(24, seed=seed), 12, RESULTS)
-        else:
-            copy_picture(name, run.path / "samples.png", RESULTS)
-    figures = run.evaluation["figures"]
-    scores = ("kid", "coverage", "mse", "perceptual")
-    return {**{key: figures[key]["value"] for key in scores if key in figures}, "steps": run.step}
+        drawn, file = kind.task == "generate", run.path / "samples.png"
+        show(name, run.model.generate(24, seed=seed) if drawn else file, RESULTS, 12)
+    scores = ours.values(run.evaluation, ("kid", "coverage", "mse", "perceptual"))
+    return {**scores, "steps": run.step}
 
 
 def measure(args: Args) -> Result:
@@ -63,13 +61,9 @@ def measure(args: Args) -> Result:
 
 
 RACE = Race(
-    name="floors",
-    measure=measure,
+    measure=measure, figure="KID over the floor, worst objective", better="lower",
     options={
-        "names": {"nargs": "*", "help": "objectives; default: all"},
-        "--budget": "3m",
+        "names": {"nargs": "*", "help": "objectives; default: all"}, "--budget": "3m",
         "--samples": 2000,
     },
-    figure="KID over the floor, worst objective",
-    better="lower",
-)
+)  # fmt: skip

@@ -1,8 +1,11 @@
-"""What grows with the images, with the processes, with the size of images and of networks."""
+"""What grows with the images, with the processes, with the size of images and of networks.
+
+``python -m benchmarks growth``: seconds an image and resident MB for 1,000 to 1,000,000 images,
+images a second of two processes over one's, seconds and MB of a step by size and width.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,13 +24,11 @@ import numpy as np
 import torch
 
 from benchmarks import ROOT, ours
-from benchmarks.cells import Cell, bare, by_name, minutes
 from benchmarks.data import synthetic
-from benchmarks.race import Args, Race, Result, goal
+from benchmarks.race import Args, Cell, Race, Result, bare, by_name, goal, minutes
 from benchmarks.sections import Pictures, shown, table
 from benchmarks.timing import Watch, memory
 from ganvae import config, files
-from ganvae.data import open_data
 from ganvae.training.trainer import Trainer
 
 TWO, FLAT, MEMORY = 0.9, 1.05, 1.1
@@ -82,8 +83,7 @@ class Contestant:
             if self.process.poll() is not None or time.monotonic() > until:
                 raise SystemExit(f"a training did not reach its next hold: {self.place.name}")
             time.sleep(0.005)
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def go(self) -> None:
         """Lets it go on to its next hold."""
@@ -97,16 +97,14 @@ def contestant(
 ) -> Iterator[Contestant]:
     """A training that is about to warm up; it is ended at the end."""
     place.mkdir()
-    given = {"place": str(place), "turn": turn, "config": config.as_dict(chosen)}
-    (place / "given.json").write_text(json.dumps(given), encoding="utf-8")
+    about = {"place": str(place), "turn": turn, "config": config.as_dict(chosen)}
+    given = place / "given.json"
+    given.write_text(json.dumps(["growth", {"what": "take part", **about}]), encoding="utf-8")
     many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *(many if processes > 1 else []), "-m", "benchmarks", "growth"]
-    threads = str(chosen.training.threads)
+    command = [sys.executable, *(many if processes > 1 else []), "-m", "benchmarks.race"]
+    own = {"OMP_NUM_THREADS": str(chosen.training.threads), "OMP_WAIT_POLICY": "passive"}
     process = subprocess.Popen(
-        [*command, "--take-part", str(place / "given.json")],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"},
-        stdout=sys.stderr,
+        [*command, given, place / "result.json"], cwd=ROOT, env=os.environ | own, stdout=sys.stderr
     )
     try:
         yield Contestant(place, process)
@@ -119,11 +117,12 @@ def contestant(
             process.wait()
 
 
-def take_part(given: Mapping[str, Any]) -> None:
+def take_part(given: Mapping[str, Any], _: Path) -> dict[str, Any]:
     """What a contestant's process does: ``place``, ``turn`` and the complete ``config``."""
     place = Path(given["place"])
     holder = ours.Timed(Holder(place, given["turn"]))
     ours.trainer(config.parse(given["config"]), place / "run", holder).run()
+    return {}
 
 
 def race(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[list[Any]]]:
@@ -152,19 +151,31 @@ def pace(turns: Sequence[Sequence[Mapping[str, Any]]], images: int) -> float:
     return sum(part * images / s for part, s in zip(ours.shares().values(), seconds))
 
 
+def raced(
+    given: Mapping[str, Any], folder: Path, entries: Mapping[str, tuple[Path, int]], threads: int
+) -> tuple[dict[str, list[list[Any]]], dict[str, float], dict[str, float]]:
+    """What every turn took, images a second, and seconds to the first hold, by contestant.
+
+    entries: images and number of processes of each contestant, which have ``threads`` together
+    """
+    contestants, seconds, turn = {}, {}, given["turn"]
+    with ExitStack() as stack:
+        for name, (path, processes) in entries.items():
+            chosen = set_up(WARM + given["rounds"] * turn, threads // processes, path)
+            one = stack.enter_context(contestant(folder / name, chosen, turn, processes))
+            seconds[name] = round(Watch.of(one.wait).wall, 2)  # one packs after the other
+            contestants[name] = one
+        taken = race(contestants, given["rounds"])
+    images = turn * config.Config().training.batch
+    return taken, {name: pace(turns, images) for name, turns in taken.items()}, seconds
+
+
 def numbers(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Trainings on several numbers of images."""
-    turn, rounds, batch = given["turn"], given["rounds"], config.Config().training.batch
-    contestants, seconds = {}, {}
-    with ExitStack() as stack:
-        for n in map(str, given["counts"]):
-            path = synthetic(folder / f"{n}.npy", int(n), given["size"])
-            chosen = set_up(WARM + rounds * turn, given["threads"], path)
-            one = stack.enter_context(contestant(folder / n, chosen, turn))
-            seconds[n] = round(Watch.of(one.wait).wall, 2)  # one packs after the other
-            contestants[n] = one
-        taken = race(contestants, rounds)
-    rates = {n: pace(turns, turn * batch) for n, turns in taken.items()}
+    entries = {}
+    for n in given["counts"]:
+        entries[str(n)] = synthetic(folder / f"{n}.npy", n, given["size"]), 1
+    taken, rates, seconds = raced(given, folder, entries, given["threads"])
     last = {n: turns[-1][-1] for n, turns in taken.items()}
     least, most = str(min(given["counts"])), str(max(given["counts"]))
     return {
@@ -179,17 +190,8 @@ def numbers(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def processes(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Two processes of one thread against one of two."""
-    turn, rounds, batch = given["turn"], given["rounds"], config.Config().training.batch
     path = synthetic(folder / "images.npy", 2000, given["size"])
-    open_data(set_up(1, 1, path).data)  # packed for both
-    with ExitStack() as stack:
-        contestants = {}
-        for label, many in (("one", 1), ("two", 2)):
-            chosen = set_up(WARM + rounds * turn, 2 // many, path)
-            one = stack.enter_context(contestant(folder / label, chosen, turn, many))
-            contestants[label] = one
-        taken = race(contestants, rounds)
-    rates = {label: pace(turns, turn * batch) for label, turns in taken.items()}
+    taken, rates, _ = raced(given, folder, {"one": (path, 1), "two": (path, 2)}, 2)
     by_stage = [
         median(a["seconds"] / b["seconds"] for a, b in zip(one, two))
         for one, two in zip(taken["one"], taken["two"])
@@ -233,10 +235,10 @@ def step(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def cell(given: Mapping[str, Any]) -> dict[str, Any]:
-    """One of the measurements: ``numbers``, ``processes`` or a ``step``."""
-    measurements = {"numbers": numbers, "processes": processes, "step": step}
+    """``what`` it is: "numbers", "processes" or a "step", or to "take part" in one of them."""
+    what = {"numbers": numbers, "processes": processes, "step": step, "take part": take_part}
     with tempfile.TemporaryDirectory() as folder:
-        return measurements[given["what"]](given, Path(folder))
+        return what[given["what"]](given, Path(folder))
 
 
 def power(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
@@ -247,20 +249,17 @@ def power(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
     if len(x) < 2 or len(x) != len(y) or min(*x, *y) <= 0:
         raise ValueError(f"a power law needs two positive points or more, got {x} and {y}")
     slope, offset = np.polyfit(np.log(x), np.log(y), 1)
-    off = np.abs(np.polyval([slope, offset], np.log(x)) - np.log(y)).max()
-    return {
-        "factor": float(np.exp(offset)),
-        "exponent": round(float(slope), 3),
-        "off_by": round(float(np.exp(off)), 3),
-    }
+    off = np.exp(np.abs(np.polyval([slope, offset], np.log(x)) - np.log(y)).max())
+    law = {"factor": np.exp(offset), "exponent": round(slope, 3), "off_by": round(off, 3)}
+    return {name: float(value) for name, value in law.items()}
 
 
 def fits(results: Mapping[str, Result]) -> dict[str, Any]:
     """Time and memory of a step against size and width: the points and their power laws."""
     grown: dict[str, Any] = {}
+    kept = ("step_s", "step_s_by_stage", "memory_mb", "parameters")
     for what in ("size", "width"):
         found = {int(n.split()[1]): one for n, one in results.items() if n.startswith(what)}
-        kept = ("step_s", "step_s_by_stage", "memory_mb", "parameters")
         grown[what] = {"points": {str(x): {k: one[k] for k in kept} for x, one in found.items()}}
         for key in ("step_s", "memory_mb"):
             grown[what][key] = power(list(found), [one[key] for one in found.values()])
@@ -302,10 +301,9 @@ def cells(quick: bool, threads: int, largest: int) -> dict[str, Cell]:
         "processes": one("processes", what="processes", size=32, **turns),
     }
     common = {"what": "step", "batch": 8 if quick else 32, "steps": 3 if quick else 8}
-    sizes, widths = (SIZES[:2], WIDTHS[:2]) if quick else (SIZES, WIDTHS)
-    for size in sizes:
+    for size in SIZES[: 2 if quick else None]:
         found[f"size {size}"] = one(f"step-{size}-32", size=size, width=32, **common)
-    for width in widths:
+    for width in WIDTHS[: 2 if quick else None]:
         found[f"width {width}"] = one(f"step-32-{width}", size=32, width=width, **common)
     return found
 
@@ -313,28 +311,24 @@ def cells(quick: bool, threads: int, largest: int) -> dict[str, Cell]:
 def summary(results: Mapping[str, Result], threads: int) -> dict[str, Any]:
     """The race's result from its cells' results by name."""
     many, two = results["numbers"], results["processes"]
-    most = max(map(int, many["seconds_per_image"]))
-    what = "images a second of two processes, of one process with two threads"
+    most = f"{max(map(int, many['seconds_per_image'])):,} images"
+    goals = [
+        goal(
+            "images a second of two processes, of one process with two threads", two["ratio"], TWO
+        ),
+        goal(f"seconds per image of {most}, of 1,000 images'", many["flat"], FLAT, "lower"),
+        goal(f"resident memory with {most}, of that with 1,000", many["memory"], MEMORY, "lower"),
+    ]
     return {
         "name": "growth", "ratio": two["ratio"], "goal": TWO, "flat": many["flat"],
-        "goals": [
-            goal(what, two["ratio"], TWO),
-            goal(f"seconds per image of {most:,} images, of 1,000 images'", many["flat"], FLAT,
-                 "lower"),
-            goal(f"resident memory with {most:,} images, of that with 1,000", many["memory"],
-                 MEMORY, "lower"),
-        ],
-        "images": bare(many), "processes": bare(two),
+        "goals": goals, "images": bare(many), "processes": bare(two),
         "step": fits(results), "threads": threads,
         "minutes": minutes({one["label"]: one for one in results.values()}.values()),
     }  # fmt: skip
 
 
 def measure(args: Args) -> Result:
-    """All cells; or what one contestant does in its process."""
-    if args.take_part:
-        take_part(json.loads(args.take_part.read_text(encoding="utf-8")))
-        sys.exit(0)
+    """All cells, and a picture of the power laws."""
     found = by_name(cells(args.quick, args.threads, args.largest), args.kept)
     result = summary(found, args.threads)
     if args.kept:
@@ -344,23 +338,16 @@ def measure(args: Args) -> Result:
 
 def section(result: Result, pictures: Pictures) -> str:
     """The exponents of the power laws, and their picture."""
-    rows = [
-        [what, *(shown(found[key]["exponent"]) for key in ("step_s", "memory_mb"))]
-        for what, found in result["step"].items()
-    ]
+    laws = {what: (law["step_s"], law["memory_mb"]) for what, law in result["step"].items()}
+    rows = [[what, *(shown(law["exponent"]) for law in both)] for what, both in laws.items()]
     text = "Exponents of time and memory of a step:\n\n"
     text += table(["against", "time", "memory"], rows) + "\n"
     return text + pictures.copy("growth", "The points and their power laws:")
 
 
 RACE = Race(
-    name="growth",
-    measure=measure,
+    measure=measure, quick={"largest": 10_000}, section=section,
     options={
-        "--threads": torch.get_num_threads(),
-        "--largest": {"type": int, "default": COUNTS[-1], "help": "number of images"},
-        "--take-part": {"type": Path, "help": argparse.SUPPRESS},
+        "--threads": torch.get_num_threads(), "--largest": (COUNTS[-1], "number of images"),
     },
-    quick={"largest": 10_000},
-    section=section,
-)
+)  # fmt: skip

@@ -1,4 +1,7 @@
-"""How near a training step is to what this machine's convolutions reach; goal: at least .7."""
+"""How near a training step is to what this machine's convolutions reach; goal: at least .7.
+
+``python -m benchmarks limit``: milliseconds and GFLOP/s of a step, and of its kernels alone.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import ours
-from benchmarks.cells import Cell, by_name
 from benchmarks.data import synthetic
 from benchmarks.flops import Call, Recorder
-from benchmarks.race import Args, Race, Result, goal
+from benchmarks.race import Args, Cell, Race, Result, by_name, goal
 from benchmarks.sections import Pictures, shown, table, threads
 from benchmarks.timing import Watch, both, median, turns
 from ganvae.training.trainer import Trainer
@@ -119,10 +121,8 @@ def kind(event: Any) -> str:
             return "optimiser"
         around = around.cpu_parent
     plain = event.name.removeprefix("aten::").lstrip("_")
-    for name, beginnings in KINDS.items():
-        if plain.startswith(beginnings):
-            return name
-    return "everything else"
+    names = (name for name, beginnings in KINDS.items() if plain.startswith(beginnings))
+    return next(names, "everything else")
 
 
 def shares(events: Sequence[Any]) -> dict[str, float]:
@@ -206,10 +206,6 @@ def section(result: Result, pictures: Pictures) -> str:
 
 
 RACE = Race(
-    name="limit", measure=measure,
-    options={
-        "--threads": 2,
-        "--rounds": {"type": int, "default": 9, "help": "turns of eight steps, each stage"},
-    },
-    quick={"rounds": 2}, title="The hardware's limit", section=section,
+    measure=measure, quick={"rounds": 2}, title="The hardware's limit", section=section,
+    options={"--threads": 2, "--rounds": (9, "turns of eight steps, each stage")},
 )  # fmt: skip

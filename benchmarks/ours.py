@@ -14,10 +14,9 @@ from typing import Any
 
 from torch.profiler import record_function
 
-from benchmarks.cells import Cell
 from benchmarks.fetch import fetch
-from benchmarks.race import Args
-from benchmarks.sections import copy_picture
+from benchmarks.race import Args, Cell
+from benchmarks.sections import show
 from benchmarks.timing import Watch
 from ganvae import config, metrics, objectives
 from ganvae.config import Config
@@ -33,6 +32,7 @@ from ganvae.runs import settings
 from ganvae.runs.run import Run, start
 from ganvae.training import guard, log
 from ganvae.training.engine import Outcome
+from ganvae.training.schedule import Budget
 from ganvae.training.trainer import Trainer, Watcher
 
 QUIET = {
@@ -65,19 +65,26 @@ def parsed(text: str | Sequence[str]) -> dict[str, str]:
     return dict(part.split("=", 1) for part in parts if part)
 
 
+def seconds(budget: str) -> float:
+    """Of a budget; raises SystemExit for one that is no time."""
+    found = Budget.parse(budget).seconds
+    if not found:
+        raise SystemExit(f"the race is over time: {budget!r} is none")
+    return found
+
+
 def application(args: Args, given: Mapping[str, Any], picture: str = "") -> tuple[Run, Data]:
     """A whole run by ``--budget``, ``--seed`` and ``--set``, and its data.
 
     picture: the name by which the run's samples are kept
     """
-    common = {
-        "training.budget": args.budget, "training.seed": args.seed, "training.evaluations": 0,
-    }  # fmt: skip
-    chosen = completed({**common, **given, **parsed(getattr(args, "set", ()))})
+    common = {"training.budget": args.budget, "training.seed": args.seed}
+    extra = parsed(getattr(args, "set", ()))
+    chosen = completed({**common, "training.evaluations": 0, **given, **extra})
     with tempfile.TemporaryDirectory() as folder:
         run = start(chosen, Path(folder, "run"))
         if picture:
-            copy_picture(picture, run.path / "samples.png", args.kept)
+            show(picture, run.path / "samples.png", args.kept)
     return run, open_data(chosen.data)
 
 
@@ -207,14 +214,19 @@ class Course(Watcher):
         self.points.append(at | scores)
 
 
+def values(evaluation: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Some figures of an evaluation, as far as it has them."""
+    figures = evaluation["figures"]
+    return {name: figures[name]["value"] for name in names if name in figures}
+
+
 def judged(model: Any, data: Any, chosen: Config, judge: Any) -> dict[str, float | None]:
     """The scores that races over quality are about, on held-out images."""
-    figures = metrics.evaluate(
+    evaluation = metrics.evaluate(
         model, data, chosen.evaluation, judge=judge, training=False, seed=chosen.training.seed
-    )["figures"]
-    values = {name: figure["value"] for name, figure in figures.items()}
-    values["kid_error"] = figures["kid"]["error"]
-    return {name: values[name] for name in KEPT if name in values}
+    )
+    scores, error = values(evaluation, KEPT), evaluation["figures"]["kid"]["error"]
+    return {"kid": scores.pop("kid"), "kid_error": error, **scores}
 
 
 def strip(model: Any) -> str:

@@ -1,4 +1,7 @@
-"""What a training step costs beside the objective's own tensor work; goal: at most 8 % of it."""
+"""What a training step costs beside the objective's own tensor work; goal: at most 8 % of it.
+
+``python -m benchmarks overhead``: a share of time, by the wall and by the processor.
+"""
 
 from __future__ import annotations
 
@@ -39,29 +42,26 @@ class Bare:
         self.nets = {role: copy.deepcopy(nets[role]) for role in objective.networks}
         self.parameters = {role: list(net.parameters()) for role, net in self.nets.items()}
         optim = objective.optim
-        adam = partial(
-            torch.optim.Adam, lr=optim.lr / 2, betas=(optim.beta1, optim.beta2), fused=True
-        )
+        betas = (optim.beta1, optim.beta2)
+        adam = partial(torch.optim.Adam, lr=optim.lr / 2, betas=betas, fused=True)
         self.optimisers = {role: adam(some) for role, some in self.parameters.items() if some}
 
     def step(self) -> None:
         """One training step."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            self._step()
-
-    def _step(self) -> None:
-        batch = self.batches[self.done % len(self.batches)]
-        for losses in self.objective.step(self.nets, batch, Clock(step=self.done, progress=0.5)):
-            for role in losses:
-                self.optimisers[role].zero_grad()
-            for loss in dict.fromkeys(losses.values()):
-                named = [role for role, other in losses.items() if other is loss]
-                inputs = [p for role in named for p in self.parameters[role]]
-                loss.backward(inputs=inputs, retain_graph=True)
-            for role in losses:
-                if self.objective.optim.clip:
-                    nn.utils.clip_grad_norm_(self.parameters[role], self.objective.optim.clip)
-                self.optimisers[role].step()
+            batch = self.batches[self.done % len(self.batches)]
+            now = Clock(step=self.done, progress=0.5)
+            for losses in self.objective.step(self.nets, batch, now):
+                for role in losses:
+                    self.optimisers[role].zero_grad()
+                for loss in dict.fromkeys(losses.values()):
+                    named = [role for role, other in losses.items() if other is loss]
+                    inputs = [p for role in named for p in self.parameters[role]]
+                    loss.backward(inputs=inputs, retain_graph=True)
+                for role in losses:
+                    if self.objective.optim.clip:
+                        nn.utils.clip_grad_norm_(self.parameters[role], self.objective.optim.clip)
+                    self.optimisers[role].step()
         self.done += 1
 
 
@@ -138,14 +138,13 @@ def measure(args: Args) -> Result:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         found = race(args.rounds, Path(folder) / "run")
-    settings = {"rounds": args.rounds, "threads": 1, "torch": torch.__version__}
-    return {"ratio": found["ratio"], "goal": GOAL, **found, **settings}
+    return {
+        "ratio": found["ratio"], "goal": GOAL, **found, "rounds": args.rounds, "threads": 1,
+        "torch": torch.__version__,
+    }  # fmt: skip
 
 
 RACE = Race(
-    name="overhead",
-    measure=measure,
-    options={"--rounds": {"type": int, "default": 3, "help": "rounds of 200 steps, each stage"}},
-    figure="share of a step that is not the objective's own work",
-    better="lower",
-)
+    measure=measure, options={"--rounds": (3, "rounds of 200 steps, each stage")},
+    figure="share of a step that is not the objective's own work", better="lower",
+)  # fmt: skip

@@ -6,13 +6,12 @@ the end: all races' goals in a table, and the section of each that has one.
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks import RESULTS, ROOT
+from benchmarks import RESULTS, ROOT, command_line
 from benchmarks.race import Race, Result, missed
 from benchmarks.sections import Pictures, plain, shown, table
 
@@ -25,8 +24,7 @@ FIRST = ("claim", "quality", "step", "stability", "limit", "use", "growth")
 
 def race(name: str) -> Race:
     """The race of a result."""
-    found: Race = import_module(f"benchmarks.{name}").RACE
-    return found
+    return import_module(f"benchmarks.{name}").RACE
 
 
 def overview(results: Sequence[Result]) -> str:
@@ -46,18 +44,16 @@ def machines(results: Sequence[Result]) -> str:
     """What the races ran on, in a sentence for each machine."""
     by_machine: dict[str, list[str]] = {}
     for result in results:
-        known = result.get("machine")
         text = "a machine that was not recorded"
-        if isinstance(known, Mapping):
-            text = f"{known['cpu']}, {known['cores']} cores, {known['system']}"
-            text += f", torch {known['torch']}"
+        if known := result.get("machine"):
+            text = "{cpu}, {cores} cores, {system}, torch {torch}".format_map(known)
         by_machine.setdefault(text, []).append(f"`{result['name']}`")
     return "".join(f"Measured on {m}: {', '.join(names)}.\n\n" for m, names in by_machine.items())
 
 
 def generate(results: Sequence[Result], pictures: Pictures) -> str:
     """The races' part of the page, without the comments around it."""
-    order = {name: number for number, name in enumerate(FIRST)}
+    order = dict(zip(FIRST, range(len(FIRST))))
     results = sorted(results, key=lambda r: (order.get(r["name"], len(order)), r["name"]))
     parts = [f"## The races\n\n{machines(results)}{overview(results)}\n"]
     for result in results:
@@ -79,12 +75,9 @@ def placed(page: str, part: str) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--to", type=Path, default=PAGE, help="pictures go into images/ beside it")
-    args = parser.parse_args()
-    files = sorted(args.results.glob("*.json"))
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    to = {"type": Path, "default": PAGE, "help": "pictures go into images/ beside it"}
+    args = command_line(__doc__, {"--results": {"type": Path, "default": RESULTS}, "--to": to})
+    results = [json.loads(path.read_text("utf-8")) for path in sorted(args.results.glob("*.json"))]
     images = args.to.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
     part = generate(results, Pictures(args.results / "pictures", images))

@@ -40,33 +40,27 @@ FEATURES = 1
 ROLES = ("encoder", "decoder", "discriminator")
 
 
-class _Encoder(BaseEncoder):
+class _Wrapped:
     def __init__(self, net: nn.Module):
         super().__init__()
         self.net = net
 
+
+class _Encoder(_Wrapped, BaseEncoder):
     def forward(self, x: Tensor) -> ModelOutput:
         q = self.net(x)
         return ModelOutput(embedding=q.mean, log_covariance=q.logvar)
 
 
-class _Decoder(BaseDecoder):
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
-
+class _Decoder(_Wrapped, BaseDecoder):
     def forward(self, z: Tensor) -> ModelOutput:
         return ModelOutput(reconstruction=self.net(z))
 
 
-class _Discriminator(BaseDiscriminator):
+class _Discriminator(_Wrapped, BaseDiscriminator):
     """D's probability as layer 2, its features as layer 1."""
 
     depth = 2
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
 
     def forward(self, x: Tensor, output_layer_levels: list[int] | None = None) -> ModelOutput:
         logit, features = self.net(x, features=True)

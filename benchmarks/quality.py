@@ -1,4 +1,7 @@
-"""Quality after equal time: ``gan_vae`` and ``vae_gan`` against pythae's VAEGAN."""
+"""Quality after equal time: ``gan_vae`` and ``vae_gan`` against pythae's VAEGAN, by KID and MSE.
+
+``python -m benchmarks quality`` needs pythae (``pip install ganvae[benchmark]``).
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,14 @@ import numpy as np
 import torch
 
 from benchmarks import claim, ours
-from benchmarks.cells import Cell, by_name, measure
 from benchmarks.fetch import fetch
 from benchmarks.ours import Plan
-from benchmarks.race import Args, Race, Result, goal, known
+from benchmarks.race import Args, Cell, Race, Result, by_name, goal, known, measure
 from benchmarks.sections import Pictures, shown, table
 from ganvae import config
 from ganvae.data import Data, open_data
 from ganvae.metrics import judge as judges
 from ganvae.networks import zoo
-from ganvae.training.schedule import Budget
 from ganvae.types import Shape, mix
 
 KID, MSE, TIME = 0.1, 0.2, 0.05
@@ -78,42 +79,36 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
 def train_peer(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Trains and judges the peer; where its numbers break, ``failed`` says how.
 
+    Its samples come from N(0, I), and from its mixture where that can be fitted: the better count.
+
     settings: ``data``, ``budget``, ``seed``, ``samples`` and ``peer``, fields of :class:`Chosen`
     """
     data = open_data(config.Data(path=str(fetch(settings["data"]))))
-    seed, seconds = settings["seed"], Budget.parse(settings["budget"]).seconds
+    seed, seconds = settings["seed"], ours.seconds(settings["budget"])
+    given = {"training.seed": seed, "evaluation.samples": settings["samples"]}
+    chosen = config.override(config.Config(), {**given, "evaluation.importance": 1})
     peer = Chosen(**settings["peer"]).build(data, seed)
     images = data.train.take(np.arange(len(data.train))).numpy()
+
+    def scores() -> dict[str, Any]:
+        judge = judges.load(chosen.evaluation.judge, chosen.evaluation.size)
+        return {"strip": ours.strip(peer), **ours.judged(peer, data, chosen, judge)}
+
     try:
         steps = peer.train(images, seconds, seed=seed)
-        by_sampler = _by_sampler(peer, images, data, settings)
+        by_sampler = {"normal": scores()}
+        with suppress(ValueError):
+            peer.fit(images[: settings["fit"]])
+            by_sampler["mixture"] = scores()
     except (ArithmeticError, ValueError) as error:
         return {"failed": str(error), "kid": None}
     best = min(by_sampler, key=lambda name: by_sampler[name]["kid"])
-    scores = by_sampler[best]
+    at = {"share": 1.0, "seconds": seconds, "step": steps, **by_sampler[best]}
     return {
         "steps": steps, "seconds": seconds, "parameters": peer.parameters, "sampler": best,
         "kid_by_sampler": {name: one["kid"] for name, one in by_sampler.items()},
-        "course": [{"share": 1.0, "seconds": seconds, "step": steps, **scores}], **scores,
+        "course": [at], **by_sampler[best],
     }  # fmt: skip
-
-
-def _by_sampler(
-    peer: Any, images: np.ndarray, data: Data, settings: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Scores, and a strip, of N(0, I) and of the peer's mixture, where that can be fitted."""
-    given = {"training.seed": settings["seed"], "evaluation.samples": settings["samples"]}
-    chosen = config.override(config.Config(), {**given, "evaluation.importance": 1})
-    judge = judges.load(chosen.evaluation.judge, chosen.evaluation.size)
-
-    def scored() -> dict[str, Any]:
-        return {"strip": ours.strip(peer), **ours.judged(peer, data, chosen, judge)}
-
-    by_sampler = {"normal": scored()}
-    with suppress(ValueError):
-        peer.fit(images[: settings["fit"]])
-        by_sampler["mixture"] = scored()
-    return by_sampler
 
 
 def theirs(data: str, plan: Plan, budget: str, seed: int, chosen: Chosen, label: str) -> Cell:
@@ -168,23 +163,21 @@ def searched(
     """The best settings with its own networks and with ours, and everything tried."""
     short = replace(plan, samples=min(plan.samples, 2000))
     own_kinds = OWN[:1] if args.quick else [k for k in OWN if k not in left_out(data, args)]
-    best, log = {}, []
+    best, kids, log = {}, {}, []
     for kind in (*own_kinds, WRAPPED):
         best[kind], lines = search(data, kind, short, args.search, folder, args.quick)
+        known = [line["kid"] for line in lines if line["kid"] is not None]
+        kids[kind] = min(known, default=float("inf"))
         log += lines
-
-    def kid(kind: str) -> float:
-        sound = [x["kid"] for x in log if x["networks"] == kind and x["kid"] is not None]
-        return min(sound, default=float("inf"))
-
-    return {"peer_own": best[min(own_kinds, key=kid)], "peer_ours": best[WRAPPED]}, log
+    return {
+        "peer_own": best[min(own_kinds, key=kids.__getitem__)],
+        "peer_ours": best[WRAPPED],
+    }, log
 
 
 def grid(data: str, plan: Plan, chosen: Mapping[str, Chosen]) -> dict[tuple[str, int], Cell]:
     """All cells of a data set by contestant and seed, seed by seed."""
-    seconds = Budget.parse(plan.budget).seconds
-    assert seconds
-    short = replace(plan, budget=f"{seconds / SHORT:g}s", marks=())
+    short = replace(plan, budget=f"{ours.seconds(plan.budget) / SHORT:g}s", marks=())
     cells: dict[tuple[str, int], Cell] = {}
     for seed in range(plan.seeds):
         for name in OURS:
@@ -248,10 +241,8 @@ def compete(args: Args) -> Result:
     for data in args.data:
         chosen, log = searched(data, plan, args, args.kept)
         cells = grid(data, plan, chosen)
-        if args.quick:
-            cells = {at: one for at, one in cells.items() if at[0] != "short"}
-        results = by_name(cells, args.kept)
-        runs: dict[str, list[Any]] = {}
+        cells = {at: one for at, one in cells.items() if not args.quick or at[0] != "short"}
+        results, runs = by_name(cells, args.kept), dict[str, list[Any]]()
         for (name, _), one in results.items():
             runs.setdefault(name, []).append(one)
         by_data[data] = contest(runs) | {
@@ -265,14 +256,18 @@ def compete(args: Args) -> Result:
 
 
 NAMES = {
-    "peer_own": "pythae VAEGAN, own networks",
-    "peer_ours": "pythae VAEGAN, our networks",
+    "peer_own": "pythae VAEGAN, own networks", "peer_ours": "pythae VAEGAN, our networks",
     "short": "gan_vae, a twentieth of the time",
-}
+}  # fmt: skip
 KINDS = {"mlp": "its MLPs", "conv": "its convolutions", "ours": "our networks"}
+PEER = """\
+* {}: best in its search, {}, a learning rate of {:g}, an `adversarial_loss_scale` of {:g}, \
+features of {} reconstructed.
+"""
 
 
 def section(result: Result, pictures: Pictures) -> str:
+    """For each data set the scores, the peer's search, a chart and the samples."""
     text = ""
     for data, one in result["data"].items():
         found = one["contestants"]
@@ -289,13 +284,10 @@ def section(result: Result, pictures: Pictures) -> str:
 def peers(one: Result, budget: str) -> str:
     """Which settings the peer got, and what its search tried."""
     text = ""
-    for name, chosen in one["peer"].items():
-        layer = f"layer {chosen['layer']}" if chosen["layer"] else "its default layer"
-        text += (
-            f"* {NAMES[name]}: best in its search, {KINDS[chosen['networks']]}, a learning rate "
-            f"of {chosen['rate']:g}, an `adversarial_loss_scale` of {chosen['adversarial']:g}, "
-            f"features of {layer} reconstructed.\n"
-        )
+    for name, it in one["peer"].items():
+        layer = f"layer {it['layer']}" if it["layer"] else "its default layer"
+        networks = KINDS[it["networks"]]
+        text += PEER.format(NAMES[name], networks, it["rate"], it["adversarial"], layer)
     if one["failed"]:
         text += f"* {one['failed']} run(s) of the peer broke off with numbers not finite.\n"
     for networks in one.get("left_out", ()):
@@ -310,20 +302,16 @@ def peers(one: Result, budget: str) -> str:
     return f"{text}\nThe search, {budget} each, seed 0:\n\n{table(head, rows)}"
 
 
+LEFT_OUT = {
+    "nargs": "+", "choices": [f"{data}:{kind}" for data in DATA for kind in OWN[1:]],
+    "default": [], "help": "networks of the peer's own that would take too long; the page says so",
+}  # fmt: skip
 RACE = Race(
-    name="quality",
     measure=compete,
-    options=claim.OPTIONS
-    | {
+    options=claim.OPTIONS | {
         "--data": {"nargs": "+", "choices": DATA, "default": list(DATA)},
-        "--search": {"default": "2m", "help": "time of a cell of the peer's search"},
-        "--leave-out": {
-            "nargs": "+", "choices": [f"{data}:{kind}" for data in DATA for kind in OWN[1:]],
-            "default": [],
-            "help": "networks of the peer's own that would take too long; the page says so",
-        },
+        "--search": ("2m", "time of a cell of the peer's search"), "--leave-out": LEFT_OUT,
     },
-    quick=claim.QUICK | {"data": [DATA[0]], "search": "1s"},
+    quick=claim.QUICK | {"data": [DATA[0]], "search": "1s"}, section=section,
     title="Against pythae at equal time",
-    section=section,
 )  # fmt: skip

@@ -1,41 +1,49 @@
-"""What every race is made of: options, goals, a result, its section of the page, one ``main``.
+"""What every race is made of: options, goals, cells, a result, its section of the page.
 
 A module of this package with a ``RACE`` is a command, ``python -m benchmarks NAME``.
+
+Many a race is a grid of cells, each a process of its own and kept as JSON, so that one that is
+interrupted goes on where it stopped: a cell that was measured with the same settings, on the same
+machine and with the same torch is read from ``results/RACE/LABEL-DIGEST.json``. Delete the file
+to measure it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from benchmarks import RESULTS, machine
+from benchmarks import RESULTS, ROOT, command_line, machine
 from benchmarks.sections import CONDITIONS, Pictures
+from ganvae import files
 
+K = TypeVar("K")
+ABOUT = ("label", "settings", "machine")
+"""What a result says of its cell, beside ``wall_s`` and the ``load`` before and after."""
 Args = argparse.Namespace
 Result = Mapping[str, Any]
 """JSON-able, with ``name``, ``ratio``, its ``goal`` and, where there are several, ``goals``."""
-HELP = {
-    "--budget": "time of each training", "--samples": "generated, and held-out ones beside them",
-    "--threads": "of each process", "--set": "a setting: training.batch=16",
-    "--size": "of images, in pixels",
-}  # fmt: skip
-"""Of options that several races have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """A benchmark.
+    """A benchmark, called as its module is.
 
-    name: of its module and of its result
     measure: makes the result, by the options' values; ``kept`` among them is the folder where
         results are kept, None if nothing is to be
-    options: by name, a default (a list: the option may be given several times), or what
-        ``add_argument`` takes
+    options: as :func:`benchmarks.command_line` takes them
     quick: what ``--quick`` puts in place of options; None: there is no such option
     figure, better: what the ratio is, and which is better, "higher" or "lower", where results
         have no ``goals``
@@ -43,7 +51,6 @@ class Race:
     kept: whether its result is
     """
 
-    name: str
     measure: Callable[[Args], Result]
     options: Mapping[str, Any]
     quick: Mapping[str, Any] | None = None
@@ -52,6 +59,11 @@ class Race:
     title: str = ""
     section: Callable[[Result, Pictures], str] | None = None
     kept: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of its module and of its result."""
+        return self.measure.__module__.rpartition(".")[2]
 
     def goals(self, result: Result) -> Sequence[Result]:
         """What was measured beside what was to be reached."""
@@ -72,21 +84,10 @@ def missed(goal: Result) -> bool:
 
 
 def asked(race: Race, text: str | None) -> Args:
-    """The values of the options on the command line.
-
-    text: begins with what ``--help`` says of the race
-    """
-    parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
-    parser.set_defaults(quick=False)
-    for name, given in race.options.items():
-        if isinstance(given, list):
-            given = {"default": given, "action": "append"}
-        elif not isinstance(given, Mapping):
-            given = {"default": given, "type": type(given)}
-        parser.add_argument(name, **{"help": HELP.get(name)} | given)
-    if race.quick is not None:
-        parser.add_argument("--quick", action="store_true", help="only shows that it runs")
-    args = parser.parse_args()
+    """The values of a race's options; ``text`` begins with what ``--help`` says of it."""
+    quick = {"--quick": {"action": "store_true", "help": "only shows that it runs"}}
+    args = command_line(text, {**race.options, **(quick if race.quick is not None else {})})
+    args.quick = race.quick is not None and args.quick
     args.kept = None if args.quick or not race.kept else RESULTS
     vars(args).update(race.quick if race.quick and args.quick else {})
     return args
@@ -116,5 +117,101 @@ def known(name: str) -> dict[str, Any]:
 
 def keep(result: Result, path: Path) -> None:
     """Writes a result as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    files.write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement of a race.
+
+    race: a module of this package with ``cell(settings)``, which returns what is kept
+    label: what it is called, and its file begins with
+    settings: everything that decides the result, JSON-able; ``threads`` are the process's
+    """
+
+    race: str
+    label: str
+    settings: Mapping[str, Any]
+
+    def path(self, folder: Path) -> Path:
+        """Where its result is kept below ``folder``."""
+        decisive = json.dumps([self.settings, machine()], sort_keys=True)
+        digest = hashlib.sha256(decisive.encode()).hexdigest()[:12]
+        return folder / self.race / f"{self.label}-{digest}.json"
+
+
+def by_name(cells: Mapping[K, Cell], folder: Path | None) -> dict[K, dict[str, Any]]:
+    """:func:`measure` for cells by any name; one that has two names is measured once."""
+    once = {cell.path(Path()): cell for cell in cells.values()}
+    results = dict(zip(once, measure(list(once.values()), folder)))
+    return {name: results[cell.path(Path())] for name, cell in cells.items()}
+
+
+def measure(cells: Sequence[Cell], folder: Path | None = RESULTS) -> list[dict[str, Any]]:
+    """The kept results of all cells in their order, those that are missing measured first.
+
+    A result is what the race's ``cell`` returned, with :data:`ABOUT`, ``wall_s`` and ``load``.
+    Progress goes to stderr. Raises SystemExit at the end where cells failed; what the others gave
+    is kept.
+
+    folder: None: quickly, in this process, which saves loading torch, and nothing is kept
+    """
+    missing = [cell for cell in cells if folder is None or not cell.path(folder).exists()]
+    results, failed = [], []
+    for number, cell in enumerate(missing, 1):
+        print(f"[{number}/{len(missing)}] {cell.race}: {cell.label}", file=sys.stderr, flush=True)
+        load, start = os.getloadavg()[0], time.perf_counter()
+        made = (
+            _apart(cell) if folder else _called(cell.race, json.loads(json.dumps(cell.settings)))
+        )
+        if made is None:
+            failed.append(cell.label)
+            continue
+        made |= {"label": cell.label, "settings": cell.settings, "machine": machine()}
+        made["wall_s"] = round(time.perf_counter() - start, 1)
+        made["load"] = [round(load, 1), round(os.getloadavg()[0], 1)]
+        results.append(made)
+        if folder is not None:
+            keep(made, cell.path(folder))
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
+    if folder is None:
+        return results
+    return [json.loads(cell.path(folder).read_text(encoding="utf-8")) for cell in cells]
+
+
+def bare(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's result without what is known of the cell."""
+    return {k: v for k, v in result.items() if k not in ABOUT}
+
+
+def minutes(results: Iterable[Mapping[str, Any]]) -> float:
+    """How long some cells took in all."""
+    return round(sum(one["wall_s"] for one in results) / 60, 1)
+
+
+def _apart(cell: Cell) -> dict[str, Any] | None:
+    """What a new process gave; SIGTERM ends this one by an exception, which kills that one too."""
+    threads = str(cell.settings.get("threads") or os.cpu_count() or 1)
+    own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory() as folder:
+        given, draft = Path(folder, "given.json"), Path(folder, "result.json")
+        given.write_text(json.dumps([cell.race, cell.settings]), encoding="utf-8")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.race", given, draft], cwd=ROOT,
+                env=os.environ | own | {"OMP_WAIT_POLICY": "passive"}, stdout=sys.stderr,
+            )  # fmt: skip
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return None if done.returncode else json.loads(draft.read_text(encoding="utf-8"))
+
+
+def _called(race: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return import_module(f"benchmarks.{race}").cell(settings)
+
+
+if __name__ == "__main__":  # one file says which cell, what it gives goes into another
+    given, draft = map(Path, sys.argv[1:])
+    draft.write_text(json.dumps(_called(*json.loads(given.read_text("utf-8"))), allow_nan=False))

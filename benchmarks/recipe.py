@@ -18,7 +18,7 @@ from typing import Any
 
 import ganvae
 from benchmarks.fetch import PACKAGES, fetch
-from benchmarks.ours import parsed
+from benchmarks.ours import parsed, values
 from benchmarks.race import Args, Race, Result
 
 FIGURES = ("kid", "coverage", "recall", "mse")
@@ -27,19 +27,16 @@ BASE = "data.size=32,data.resize=pad,data.background=black"
 
 def train(variant: Mapping[str, str], args: Args, seed: int) -> dict[str, Any]:
     """Trains and judges one variant; its scores and how far it came."""
-    settings = {
-        **parsed(args.base), "evaluation.samples": args.samples, "training.evaluations": 0,
-        **variant,
-    }  # fmt: skip
-    if args.threads:
-        settings["training.threads"] = args.threads
+    given = {"evaluation.samples": args.samples, "training.evaluations": 0}
+    threads = {"training.threads": args.threads} if args.threads else {}
     data = fetch(args.data) if args.data in PACKAGES else Path(args.data)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "run")
-        run = ganvae.train(data, budget=args.budget, seed=seed, out=out, settings=settings)
-    figures = run.evaluation["figures"]
-    scores = {name: figures[name]["value"] for name in FIGURES if name in figures}
-    return {"variant": variant, "seed": seed, "steps": run.step, "seconds": run.seconds, **scores}
+        run = ganvae.train(
+            data, budget=args.budget, seed=seed, out=Path(folder, "run"),
+            settings={**parsed(args.base), **given, **variant, **threads},
+        )  # fmt: skip
+    about = {"variant": variant, "seed": seed, "steps": run.step, "seconds": run.seconds}
+    return {**about, **values(run.evaluation, FIGURES)}
 
 
 def measure(args: Args) -> Result:
@@ -51,22 +48,16 @@ def measure(args: Args) -> Result:
             results.append(train(variant, args, seed))
             print(json.dumps(results[-1]), flush=True)
     kids = [statistics.median(r["kid"] for r in results if r["variant"] == v) for v in variants]
-    ratio = kids[-1] / kids[0]
-    return {"ratio": ratio, "budget": args.budget, "kid": kids, "results": results}
+    return {"ratio": kids[-1] / kids[0], "budget": args.budget, "kid": kids, "results": results}
 
 
 RACE = Race(
-    name="recipe",
-    measure=measure,
+    measure=measure, kept=False,
     options={
-        "--variant": {"action": "append", "default": [], "help": "settings: a=1,b=2"},
-        "--budget": "240s",
-        "--rounds": 1,
-        "--samples": 5000,
-        "--threads": {"type": int},
-        "--data": {"default": "fashion-mnist", "help": "a data set's name, or images"},
-        "--base": {"default": BASE, "help": "settings of every variant: a=1,b=2"},
+        "--variant": ([], "settings: a=1,b=2"), "--budget": "240s", "--rounds": 1,
+        "--samples": 5000, "--threads": {"type": int},
+        "--data": ("fashion-mnist", "a data set's name, or images"),
+        "--base": (BASE, "settings of every variant: a=1,b=2"),
         "--json": {"type": Path, "help": "where all figures are written"},
     },
-    kept=False,
-)
+)  # fmt: skip

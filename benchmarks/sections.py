@@ -6,8 +6,11 @@ import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ganvae import files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,24 +79,21 @@ def leaves(value: Mapping[str, Any], home: str = "") -> Iterator[tuple[str, Any]
             yield f"{home}{key}", part
 
 
-def show(name: str, images: Tensor, columns: int, kept: Path | None) -> None:
-    """Keeps images (B, C, H, W) in [-1, 1] as the picture of a race, so many a row.
+def show(name: str, picture: Tensor | Path, kept: Path | None, columns: int = 1) -> None:
+    """Keeps the picture of a race.
 
+    picture: a file, or images (B, C, H, W) in [-1, 1], of which ``columns`` stand in a row
     kept: the folder of results; None: nothing is kept
     """
-    from ganvae.models.images import grid, save_png
+    from ganvae.models.images import enlarged, grid, save_png
 
-    if kept is not None:
-        (kept / "pictures").mkdir(parents=True, exist_ok=True)
-        scale = max(1, 64 // images.shape[-1])
-        save_png(grid(images, columns, scale=scale), kept / "pictures" / f"{name}.png")
-
-
-def copy_picture(name: str, file: Path, kept: Path | None) -> None:
-    """Keeps a file as the picture of a race; see :func:`show`."""
-    if kept is not None:
-        (kept / "pictures").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, kept / "pictures" / f"{name}.png")
+    if kept is None:
+        return
+    path = kept / "pictures" / f"{name}.png"
+    if isinstance(picture, Path):
+        files.write(path, partial(shutil.copyfile, picture))
+    else:
+        save_png(grid(picture, columns, scale=enlarged(picture.shape[1:])), path)
 
 
 @dataclass(frozen=True)

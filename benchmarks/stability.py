@@ -1,4 +1,7 @@
-"""Does the default train whatever the seed? Short runs on three data sets, judged one by one."""
+"""Does the default train whatever the seed? The share of short runs that are healthy.
+
+``python -m benchmarks stability`` judges 78 runs on three data sets one by one.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks import ours
-from benchmarks.cells import Cell, by_name, minutes
-from benchmarks.race import Args, Race, Result, goal
+from benchmarks.race import Args, Cell, Race, Result, by_name, goal, minutes
 from benchmarks.sections import Pictures, shown, table
 
 GOAL = 1.0
@@ -121,14 +123,15 @@ def summary(results: Mapping[tuple[str, str, int], Result], args: Args) -> Resul
 
 
 def section(result: Result, pictures: Pictures) -> str:
+    """A data set and learning rate a line."""
     rows = []
-    for data, found in result["data"].items():
-        for name, one in found.items():
-            if isinstance(one, Mapping):
-                kid = one["kid"] or {}
-                numbers = [f"{one['healthy']} of {one['runs']}", f"{one['divergences']}"]
-                spread = [shown(kid.get(key)) for key in ("median", "least", "largest")]
-                rows.append([data, name.replace(" x ", " × "), *numbers, *spread])
+    groups = [(d, n, one) for d, by_name in result["data"].items() for n, one in by_name.items()]
+    for data, name, one in groups:
+        if isinstance(one, Mapping):
+            kid = one["kid"] or {}
+            numbers = [f"{one['healthy']} of {one['runs']}", f"{one['divergences']}"]
+            numbers += [shown(kid.get(key)) for key in ("median", "least", "largest")]
+            rows.append([data, name.replace(" x ", " × "), *numbers])
     budget = result["budget"].replace("steps", " steps")
     text = f"{budget} of training each, KID of {result['samples']:,} samples.\n\n"
     head = ["data", "", "healthy", "diverged", "median KID", "least", "largest"]
@@ -136,17 +139,13 @@ def section(result: Result, pictures: Pictures) -> str:
 
 
 RACE = Race(
-    name="stability",
     measure=lambda args: summary(by_name(grid(args), args.kept), args),
     options={
-        "--budget": "500steps",
-        "--seeds": {"type": int, "default": 20, "help": "of the default"},
-        "--rates": {"type": int, "default": 3, "help": "seeds of the other learning rates"},
+        "--budget": "500steps", "--seeds": (20, "of the default"),
+        "--rates": (3, "seeds of the other learning rates"), "--samples": 2000,
         "--data": {"nargs": "+", "choices": SETS, "default": list(SETS)},
-        "--samples": 2000,
         "--threads": torch.get_num_threads(),
     },
     quick={"budget": "100steps", "seeds": 1, "rates": 0, "data": ["digits"], "samples": 200},
-    title="Many seeds",
-    section=section,
-)
+    title="Many seeds", section=section,
+)  # fmt: skip

@@ -1,4 +1,7 @@
-"""A step of vae_gan against one of pythae's VAEGAN on the same networks; goal: 3 times."""
+"""A step of vae_gan against one of pythae's VAEGAN on the same networks; goal: 3 times.
+
+``python -m benchmarks step``: images a second. Needs pythae (``pip install ganvae[benchmark]``).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cells import Cell, by_name
 from benchmarks.flops import Recorder
-from benchmarks.race import Args, Race, Result, goal
+from benchmarks.race import Args, Cell, Race, Result, by_name, goal
 from benchmarks.timing import both, median, turns
 from ganvae import objectives
 from ganvae.networks.prior import NormalPrior
@@ -26,12 +28,22 @@ from ganvae.types import Batch, Clock, Noise, Posterior, Shape
 GOAL, BATCH, TURN, WIDTH, LATENT = 3.0, 64, 8, 64, 64
 
 
-class Encoder(nn.Module):
-    """DCGAN's discriminator with two vectors as its head, log σ² within ours' usual bounds."""
+class Down(nn.Module):
+    """DCGAN's discriminator, with a head for ``out`` numbers."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: Shape, out: int, normalise: bool):
         super().__init__()
-        self.trunk, self.head = _down(shape, normalise=True), nn.LazyLinear(2 * shape.latent)
+        layers: list[nn.Module] = []
+        for before, after in pairwise([shape.channels, *_widths(shape)]):
+            normed = normalise and before != shape.channels  # DCGAN: not after the first one
+            layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=not normed))
+            layers += [nn.BatchNorm2d(after)] if normed else []
+            layers.append(nn.LeakyReLU(0.2))
+        self.trunk, self.head = nn.Sequential(*layers), nn.LazyLinear(out)
+
+
+class Encoder(Down):
+    """Two vectors come of its head, log σ² within ours' usual bounds."""
 
     def forward(self, x: Tensor) -> Posterior:
         """q(z|x)."""
@@ -58,12 +70,8 @@ class Decoder(nn.Module):
         return self.body(self.head(z))
 
 
-class Discriminator(nn.Module):
-    """DCGAN's discriminator without normalisation: the two sides batch its inputs otherwise."""
-
-    def __init__(self, shape: Shape):
-        super().__init__()
-        self.trunk, self.head = _down(shape, normalise=False), nn.LazyLinear(1)
+class Discriminator(Down):
+    """It is used without normalisation: the two sides batch its inputs otherwise."""
 
     def forward(self, x: Tensor, features: bool = False) -> Any:
         """Logits (B,); with ``features`` also the last convolution's output, flattened."""
@@ -77,25 +85,17 @@ def _widths(shape: Shape) -> list[int]:
     return [WIDTH << level for level in range((shape.height // 4).bit_length() - 1)]
 
 
-def _down(shape: Shape, normalise: bool) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for before, after in pairwise([shape.channels, *_widths(shape)]):
-        normed = normalise and before != shape.channels  # DCGAN: not after the first one
-        layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=not normed))
-        layers += [nn.BatchNorm2d(after)] if normed else []
-        layers.append(nn.LeakyReLU(0.2))
-    return nn.Sequential(*layers)
-
-
 def networks(size: int) -> tuple[Shape, dict[str, nn.Module]]:
     """New networks for size × size × 3."""
     torch.manual_seed(0)
     shape = Shape(channels=3, height=size, width=size, latent=LATENT)
-    kinds = {"encoder": Encoder, "decoder": Decoder, "discriminator": Discriminator}
-    nets = {role: kind(shape) for role, kind in kinds.items()}
+    nets: dict[str, nn.Module] = {
+        "encoder": Encoder(shape, 2 * LATENT, True), "decoder": Decoder(shape),
+        "discriminator": Discriminator(shape, 1, False),
+    }  # fmt: skip
     x = torch.zeros(2, *shape.image)
     nets["encoder"](x), nets["discriminator"](x)  # heads that learn their size
-    for name, parameter in ((n, p) for net in nets.values() for n, p in net.named_parameters()):
+    for name, parameter in nn.ModuleDict(nets).named_parameters():
         if parameter.ndim > 1 and "head" not in name:
             nn.init.normal_(parameter, std=0.02)  # as DCGAN has it
     return shape, nets
@@ -193,6 +193,4 @@ def measure(args: Args) -> Result:
     }  # fmt: skip
 
 
-RACE = Race(
-    name="step", measure=measure, options={"--threads": 2, "--rounds": 5}, quick={"rounds": 2}
-)
+RACE = Race(measure=measure, options={"--threads": 2, "--rounds": 5}, quick={"rounds": 2})

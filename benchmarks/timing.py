@@ -43,12 +43,10 @@ def turns(
 ) -> dict[str, list[Watch]]:
     """What each call takes in each round, A B A B; ``warm`` rounds before are not counted."""
     taken: dict[str, list[Watch]] = {name: [] for name in calls}
-    for number in range(warm + rounds):
+    for _ in range(warm + rounds):
         for name, call in calls.items():
-            watch = Watch.of(call)
-            if number >= warm:
-                taken[name].append(watch)
-    return taken
+            taken[name].append(Watch.of(call))
+    return {name: watches[warm:] for name, watches in taken.items()}
 
 
 def median(taken: Iterable[Watch], clock: str = "wall") -> float:
@@ -64,13 +62,12 @@ def share(a: Sequence[Watch], b: Sequence[Watch], clock: str = "wall") -> float:
 
 def both(name: str, a: Sequence[Watch], b: Sequence[Watch], digits: int = 4) -> dict[str, float]:
     """The time of ``a`` over that of ``b`` by both clocks: ``NAME`` and ``NAME_cpu``."""
-    clocks = {name: "wall", f"{name}_cpu": "cpu"}
-    return {key: round(share(a, b, clock), digits) for key, clock in clocks.items()}
+    return {name: round(share(a, b), digits), f"{name}_cpu": round(share(a, b, "cpu"), digits)}
 
 
 def memory() -> dict[str, float]:
     """MB that this process holds, and that it held at most."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    status = dict(line.split(":", 1) for line in lines)
-    names = {"resident_mb": "VmRSS", "peak_mb": "VmHWM"}
-    return {name: int(status[key].split()[0]) / 1024 for name, key in names.items()}
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    status = dict(line.split(":", 1) for line in text.splitlines())
+    held, most = (int(status[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
+    return {"resident_mb": held, "peak_mb": most}

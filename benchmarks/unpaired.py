@@ -1,4 +1,7 @@
-"""Unpaired translation of Google's emoji into Twitter's: unit against the untranslated images."""
+"""Unpaired translation of Google's emoji into Twitter's: KID by unit and of the untranslated.
+
+``python -m benchmarks unpaired`` trains ``unit`` on both makers' emoji in no order.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +54,7 @@ def measure(args: Args) -> Result:
 
 
 RACE = Race(
-    name="unpaired",
-    measure=measure,
-    options={"--budget": "20m", "--size": 64, "--seed": 0, "--set": []},
-    quick={"budget": "20s", "size": 32},
-    figure="KID untranslated over translated",
+    measure=measure, options={"--budget": "20m", "--size": 64, "--seed": 0, "--set": []},
+    quick={"budget": "20s", "size": 32}, figure="KID untranslated over translated",
     section=figures,
-)
+)  # fmt: skip

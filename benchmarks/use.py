@@ -1,4 +1,7 @@
-"""What using a model costs beside its networks: generating, encoding a folder, evaluating."""
+"""What using a model costs beside its networks, as shares of time: generate, encode, evaluate.
+
+``python -m benchmarks use`` trains the default for a few steps on Fashion-MNIST first.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks import ours
-from benchmarks.cells import Cell, bare, by_name
 from benchmarks.data import photographs
 from benchmarks.fetch import fetch
-from benchmarks.race import Race, Result, goal
+from benchmarks.race import Cell, Race, Result, bare, by_name, goal
 from benchmarks.timing import Watch, both, median, share, turns
 from ganvae import config, metrics, tasks
 from ganvae.data import Data
@@ -99,11 +101,9 @@ def generating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {
         **both("share", taken[best], taken[next(iter(model.priors))]),
         "share_by_prior": {prior: of_best[prior] for prior in model.priors},
-        "share_with_files": of_best["files"],
-        "share_writing_alone": of_best["write"],
-        "forward": best,
-        "images_per_s": speeds,
-    }
+        "share_with_files": of_best["files"], "share_writing_alone": of_best["write"],
+        "forward": best, "images_per_s": speeds,
+    }  # fmt: skip
 
 
 def encoding(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -185,9 +185,8 @@ def cells(quick: bool, threads: int) -> dict[str, Cell]:
         "pictures": one("encode-pictures", 1, what="encode", kind="pictures"),
         "evaluate": one("evaluate", 2, what="evaluate", importance=importance),
     }
-    if quick:
-        del found["pictures"], found["small photographs"]
-    return found
+    brief = ("generate", "photographs", "evaluate")
+    return {name: cell for name, cell in found.items() if not quick or name in brief}
 
 
 def summary(results: Mapping[str, Result]) -> Result:
@@ -205,8 +204,6 @@ def summary(results: Mapping[str, Result]) -> Result:
 
 
 RACE = Race(
-    name="use",
     measure=lambda args: summary(by_name(cells(args.quick, args.threads), args.kept)),
-    options={"--threads": torch.get_num_threads()},
-    quick={},
-)
+    options={"--threads": torch.get_num_threads()}, quick={},
+)  # fmt: skip

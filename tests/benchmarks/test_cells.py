@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cells
-from benchmarks.cells import ROOT, Cell, measure
+from benchmarks import race as races
+from benchmarks.race import ROOT, Cell, measure
 
 RACE = """
 import os, pathlib, time
@@ -32,10 +32,10 @@ def race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module that cells import as ``benchmarks.sham``, from a package path of the test."""
     package = tmp_path / "benchmarks"
     package.mkdir()
-    for file in ("__init__.py", "cells.py"):
+    for file in ("__init__.py", "race.py", "sections.py"):
         (package / file).write_text((ROOT / "benchmarks" / file).read_text(encoding="utf-8"))
     (package / "sham.py").write_text(RACE)
-    monkeypatch.setattr(cells, "ROOT", tmp_path)
+    monkeypatch.setattr(races, "ROOT", tmp_path)
     return "sham"
 
 
@@ -48,7 +48,7 @@ def test_cells_run_apart_once_and_are_kept(race: str, tmp_path: Path) -> None:
     first = measure(grid, tmp_path / "kept")
     assert [one["label"] for one in first] == ["a", "b"]
     assert len({os.getpid(), *(one["pid"] for one in first)}) == 3
-    assert first[0]["threads"] == "1" and first[0]["machine"] == cells.machine()
+    assert first[0]["threads"] == "1" and first[0]["machine"] == races.machine()
     assert measure(grid, tmp_path / "kept") == first
     assert (tmp_path / "log").read_text() == "ab"
 
@@ -83,13 +83,13 @@ def test_what_decides_the_result_decides_the_file(
     other = replace(one, settings={**one.settings, "budget": "10m"})
     assert len({one.path(tmp_path), other.path(tmp_path)}) == 2
     before = one.path(tmp_path)
-    monkeypatch.setattr(cells, "machine", lambda: {"cpu": "another"})
+    monkeypatch.setattr(races, "machine", lambda: {"cpu": "another"})
     assert one.path(tmp_path) != before
 
 
 def test_a_race_that_is_terminated_takes_its_cell_with_it(race: str, tmp_path: Path) -> None:
     code = (
-        "import json, pathlib; from benchmarks.cells import *\n"
+        "import json, pathlib; from benchmarks.race import *\n"
         f"settings = {cell(race, tmp_path, 'slow').settings!r}\n"
         f"measure([Cell('sham', 'slow', settings)], pathlib.Path({str(tmp_path)!r}))"
     )

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from benchmarks import claim, ours
-from benchmarks.cells import Cell
 from benchmarks.ours import Course, Plan
-from benchmarks.race import missed
+from benchmarks.race import Cell, missed
 from ganvae import config, objectives
 from ganvae.data import open_data
 from ganvae.training.trainer import Trainer

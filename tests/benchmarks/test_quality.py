@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import cells, claim, ours, quality, race
-from benchmarks.cells import Cell
+from benchmarks import claim, ours, quality, race
 from benchmarks.ours import Plan
 from benchmarks.quality import Chosen
-from benchmarks.race import missed
+from benchmarks.race import Cell, missed
 
 PLAN = Plan("10m", seeds=2, samples=5000, threads=2, marks=quality.MARKS)
 
@@ -194,7 +193,7 @@ def test_a_data_set_that_does_not_run_keeps_its_figures(
     monkeypatch.setattr(quality, "searched", lambda *given: (chosen, []))
     monkeypatch.setattr(claim, "sheet", lambda *given: None)
     monkeypatch.setattr(
-        cells, "measure", lambda cells, _: [one if "peer" in c.label else mine for c in cells]
+        race, "measure", lambda cells, _: [one if "peer" in c.label else mine for c in cells]
     )
     given = ["quality", "--data", "fashion-mnist", "--budget", "10m", "--seeds", "1"]
     monkeypatch.setattr(sys, "argv", given)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ganvae.errors import ConfigError, DataError, RangeError
 from ganvae.models import Model
+from ganvae.models.checks import Label
+from ganvae.models.draws import BLOCK
 from ganvae.models.images import enlarged, grid, save_png, to_uint8
-from ganvae.models.model import BLOCK, Label
 from ganvae.progress import Progress
 from ganvae.tasks.pictures import (
     Pictures,

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ganvae.errors import ConfigError
-from ganvae.models import Model, ModelInfo
-from ganvae.models.model import BLOCK, linear, spherical
+from ganvae.models import Model, ModelInfo, draws
+from ganvae.models.draws import BLOCK
+from ganvae.models.paths import linear, spherical
 from ganvae.types import Posterior, Shape
 
 
@@ -155,7 +156,7 @@ def test_reconstruct_decodes_the_mean_or_a_sample(model: Model):
 def test_sampled_reconstructions_follow_the_posterior(model: Model):
     x = pictures(1).expand(20_000, 1, 8, 8)
     q = model.encode(x)
-    z = model._sampled(q, 0, 0)
+    z = draws.posterior(q, 0)
     assert_close(z.mean(0), q.mean[0], atol=0.05, rtol=0)
     assert_close(z.std(0), q.std[0], atol=0.05, rtol=0.05)
 

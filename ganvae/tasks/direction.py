@@ -1,17 +1,17 @@
-"""Directions of the latents learnt from images, to a file."""
+"""Directions of the latents learnt from images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ganvae.errors import ConfigError
-from ganvae.models import Model
-from ganvae.models.model import Label
+from ganvae.models import Model, checks
+from ganvae.models.checks import Label
 from ganvae.progress import Progress
 from ganvae.tasks import directions
-from ganvae.tasks.directions import join_posteriors
-from ganvae.tasks.pictures import Pictures, Reader, require
-from ganvae.types import Posterior
+from ganvae.tasks.directions import Directions
+from ganvae.tasks.encode import posteriors
+from ganvae.tasks.reader import Pictures, Reader
 
 
 def direction(
@@ -42,43 +42,46 @@ def direction(
     out = Path(out)
     if out.suffix.lower() != ".npz" or out.is_dir():
         raise ConfigError(f"{out} must end in .npz")
-    require(model, "generate")
-    ways = [having is not None, only is not None, principal is not None]
-    if sum(ways) > 1:
+    learnt = learn(
+        model, data, having=having, only=only, principal=principal, label=label, n=n, batch=batch,
+        name=out.stem, progress=progress,
+    )  # fmt: skip
+    return [learnt.save(out)]
+
+
+def learn(
+    model: Model,
+    data: Pictures,
+    *,
+    having: Pictures | None = None,
+    only: str | None = None,
+    principal: int | None = None,
+    label: Label = None,
+    n: int | None = None,
+    batch: int = 64,
+    name: str = "",
+    progress: Progress | None = None,
+) -> Directions:
+    """Directions learnt from images; no files.
+
+    name: of the direction from ``data`` to ``having``
+    The others: see :func:`direction`.
+    """
+    checks.trained_to(model.info, "generate")
+    if (having is not None) + (only is not None) + (principal is not None) > 1:
         raise ConfigError(
             "a direction is learnt from two folders, from classes or as a principal one: choose "
             "one of these"
         )
-    q, kinds = _encoded(model, data, n, label, batch, progress)
+    latents = posteriors(Reader(model, data, n, batch, label), progress)
     if having is not None:
-        other, _ = _encoded(model, having, n, label, batch, progress)
-        found = directions.between(model, q, other, out.stem)
-    elif principal is not None:
-        found = directions.principal(model, q, principal)
-    elif None in kinds:
+        other = posteriors(Reader(model, having, n, batch, label), progress)
+        return directions.between(model, latents.q, other.q, name)
+    if principal is not None:
+        return directions.principal(model, latents.q, principal)
+    if None in latents.kinds:
         raise ConfigError(
             "not all images are in sub-folders named after classes: give a second folder of "
             "images to go to, or ask for --principal directions"
         )
-    else:
-        found = directions.of_classes(model, q, [str(kind) for kind in kinds], only)
-    return [found.save(out)]
-
-
-def _encoded(
-    model: Model,
-    data: Pictures,
-    n: int | None,
-    label: Label,
-    batch: int,
-    progress: Progress | None,
-) -> tuple[Posterior, list[str | int | None]]:
-    reader = Reader(model, data, n, batch, label)
-    parts: list[Posterior] = []
-    kinds: list[str | int | None] = []
-    for part in reader:
-        parts.append(model.encode(part.images, part.labels, batch=batch))
-        kinds += part.kinds
-        if progress:
-            progress("encoding", len(kinds), reader.total)
-    return join_posteriors(*parts), kinds
+    return directions.of_classes(model, latents.q, [str(kind) for kind in latents.kinds], only)

@@ -98,39 +98,20 @@ def tensors(*given: object) -> None:
             )
 
 
-def image_shape(x: Tensor, shape: tuple[int, int, int]) -> None:
-    """Raises ValueError for other images than (B, C, H, W) with (C, H, W) = ``shape``."""
+def shaped(x: Tensor, shape: Sequence[int | str], does: str = "takes images") -> Tensor:
+    """A tensor (B, *shape), where a letter stands for any number. Raises ValueError for others."""
     tensors(x)
-    if x.ndim != 4 or tuple(x.shape[1:]) != shape:
+    fits = [isinstance(wanted, str) or wanted == size for wanted, size in zip(shape, x.shape[1:])]
+    if x.ndim != 1 + len(shape) or not all(fits):
         raise ValueError(
-            f"this model takes images of shape (B, {', '.join(map(str, shape))}), got "
-            f"{tuple(x.shape)}"
+            f"this model {does} of shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}"
         )
+    return x
 
 
-def images(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images of this shape (C, H, W) and in [-1, 1]. Raises ValueError for others."""
-    image_shape(x, shape)
-    return in_range(x)
-
-
-def sources(x: Tensor, channels: int, size: tuple[int, int] | None = None) -> Tensor:
-    """Images to start from, of so many channels and, where that matters, of this height and width.
-
-    Raises ValueError for others.
-    """
-    tensors(x)
-    if x.ndim != 4 or x.shape[1] != channels or size not in (None, tuple(x.shape[2:])):
-        wanted = ", ".join(map(str, size or ("H", "W")))
-        raise ValueError(
-            f"this model starts from images of shape (B, {channels}, {wanted}), got "
-            f"{tuple(x.shape)}"
-        )
-    return in_range(x)
-
-
-def in_range(x: Tensor) -> Tensor:
-    """Images whose values are in [-1, 1]. Raises ValueError for others, and for integers."""
+def images(x: Tensor, shape: Sequence[int | str], does: str = "takes images") -> Tensor:
+    """The same, with values in [-1, 1]. Raises ValueError for others, and for integers."""
+    shaped(x, shape, does)
     if not x.is_floating_point():
         raise ValueError(f"images must be floating point in [-1, 1], got {x.dtype}")
     if x.numel() and not float(x.abs().amax()) <= 1.001:  # NaN is refused, too
@@ -139,14 +120,6 @@ def in_range(x: Tensor) -> Tensor:
             f"{float(x.amax()):.4g}"
         )
     return x
-
-
-def latents(z: Tensor, size: int) -> Tensor:
-    """Latents (B, size). Raises ValueError for others."""
-    tensors(z)
-    if z.ndim != 2 or z.shape[1] != size:
-        raise ValueError(f"this model takes latents of shape (B, {size}), got {tuple(z.shape)}")
-    return z
 
 
 def hole(mask: Tensor, x: Tensor) -> Tensor:

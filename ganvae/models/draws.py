@@ -7,7 +7,7 @@ asked for is cut out; so it does not matter how many are asked for at once, or f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,26 +20,16 @@ CLASS, VARIANT = 1, 2
 """What tells the draws of classes and of variants from those of latents with the same seed."""
 
 
-class Block(NamedTuple):
-    """Part of numbers ``start`` to ``start + n``.
+def blocks(n: int, start: int = 0) -> Iterator[tuple[int, slice, slice]]:
+    """The blocks that cover numbers ``start`` to ``start + n``.
 
-    number: of the block
-    rows: which of its 64 are asked for
-    own: where these are among the n
+    Of each: its number, which of its 64 rows are asked for, and where these are among the n.
     """
-
-    number: int
-    rows: slice
-    own: slice
-
-
-def blocks(n: int, start: int = 0) -> Iterator[Block]:
-    """The blocks that cover numbers ``start`` to ``start + n``."""
     at = 0
     while at < n:
-        number, first = divmod(start + at, BLOCK)
+        block, first = divmod(start + at, BLOCK)
         count = min(BLOCK - first, n - at)
-        yield Block(number, slice(first, first + count), slice(at, at + count))
+        yield block, slice(first, first + count), slice(at, at + count)
         at += count
 
 
@@ -55,11 +45,10 @@ def draw(
 
     salt: what tells these draws from others with the same seed
     """
-    rows = [
-        one_block(Noise(seed, block.number, *salt, total=BLOCK, device=device))[block.rows]
-        for block in blocks(n, start)
-    ]
-    return torch.cat(rows)
+    return torch.cat([
+        one_block(Noise(seed, block, *salt, total=BLOCK, device=device))[rows]
+        for block, rows, _ in blocks(n, start)
+    ])  # fmt: skip
 
 
 def classes(shares: Sequence[float], n: int, seed: int, start: int = 0) -> Tensor:
@@ -81,31 +70,31 @@ def latents(
     truncation: float | None = None,
     start: int = 0,
     device: torch.device | str = "cpu",
-) -> Tensor:
-    """Samples of a prior, shape (n, d), n ≥ 1.
+) -> list[Tensor]:
+    """Samples of a prior, together of shape (n, d).
 
     prior: has ``sample(noise, *condition, temperature=…)``
     label: the class of each, (n,), or None where the prior knows none
     truncation: the limit of the normal numbers, or None
     """
     parts = []
-    for block in blocks(n, start):
+    for block, rows, own in blocks(n, start):
         condition: Condition = ()
         if label is not None:  # whole blocks are drawn: those not asked for are of class 0
             condition = (label.new_zeros(BLOCK),)
-            condition[0][block.rows] = label[block.own]
-        noise = Noise(seed, block.number, total=BLOCK, device=device)
+            condition[0][rows] = label[own]
+        noise = Noise(seed, block, total=BLOCK, device=device)
         if truncation is not None:
             noise = noise.truncated(truncation)
-        parts.append(prior.sample(noise, *condition, temperature=temperature)[block.rows])
-    return torch.cat(parts)
+        parts.append(prior.sample(noise, *condition, temperature=temperature)[rows])
+    return parts
 
 
 def posterior(q: Posterior, seed: int, start: int = 0) -> Tensor:
     """A sample z of each image's q(z|x), shape (B, d); image i has the number ``start + i``."""
     device = q.mean.device
     parts = [
-        q.rows(own).rsample(Noise(seed, number, total=BLOCK, rows=rows, device=device))
-        for number, rows, own in blocks(len(q.mean), start)
+        q.rows(own).rsample(Noise(seed, block, total=BLOCK, rows=rows, device=device))
+        for block, rows, own in blocks(len(q.mean), start)
     ]
     return torch.cat(parts) if parts else q.mean

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganvae.errors import ConfigError, RangeError
-from ganvae.models import draws
+from ganvae.models import checks, draws
 from ganvae.types import Noise, Posterior
 
 
@@ -75,19 +75,21 @@ def images(
 def variants(
     network: Callable[..., Tensor], prior: Callable[[Noise], Tensor], given: tuple[Tensor, ...],
     count: int, seed: int, batch: int, start: int, device: torch.device,
-) -> list[Tensor]:  # fmt: skip
-    """network(z, *given) for ``count`` z each: batches of shape (B, count, C, H, W).
+    shape: tuple[int, int, int],
+) -> Tensor:  # fmt: skip
+    """network(z, *given) for ``count`` z each: (B, count, C, H, W).
 
     prior: a z for each row of some noise
     given: what each z goes with, its rows numbered from ``start`` on
     """
-    parts = []
+    count, seed = checks.variants(count), checks.whole(seed, "seed")
+    start = checks.whole(start, "start")
+    parts = [torch.empty(0, count, *shape, device=device)] if not len(given[0]) else []
     for rows in split(batch, *given):
-        rows = [placed(row, device) for row in rows]
-        several = []
+        rows, n, several = [placed(row, device) for row in rows], len(rows[0]), list[Tensor]()
         for v in range(count):
-            z = draws.draw(prior, len(rows[0]), seed, v, draws.VARIANT, start=start, device=device)
+            z = draws.draw(prior, n, seed, v, draws.VARIANT, start=start, device=device)
             several.append(network(z, *rows))
         parts.append(torch.stack(several, 1))
-        start += len(rows[0])
-    return parts
+        start += n
+    return torch.cat(parts)

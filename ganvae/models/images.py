@@ -78,8 +78,8 @@ def grid(
         row, column = divmod(number, columns)
         y, x = gap + row * (height + gap), gap + column * (width + gap)
         sheet[y : y + height, x : x + width] = tile
-    made = Image.fromarray(sheet)
-    return made.resize((made.width * scale, made.height * scale), Image.Resampling.NEAREST)
+    image = Image.fromarray(sheet)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 def in_channels(x: Tensor, channels: int) -> Tensor:
@@ -119,8 +119,8 @@ def save_png(image: Image.Image | Tensor | np.ndarray, path: str | Path) -> Path
     """Write one image whole or not at all: a picture, a tensor (C, H, W) or pixels (H, W, C)."""
     if isinstance(image, Tensor):
         return save_png(to_uint8(image[None])[0], path)
-    made: Image.Image = picture(image) if isinstance(image, np.ndarray) else image
-    return files.write(Path(path), lambda scratch: made.save(scratch, format="PNG"))
+    shown: Image.Image = picture(image) if isinstance(image, np.ndarray) else image
+    return files.write(Path(path), lambda scratch: shown.save(scratch, format="PNG"))
 
 
 def make_gif(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,8 @@ from ganvae.models.plain import Plain
 from ganvae.types import Noise, Posterior
 
 __all__ = ["Interpolation", "Label", "Model", "linear", "spherical"]
+
+FROM = "starts from images"
 
 
 class Model(hub.HubMixin):
@@ -114,7 +116,7 @@ class Model(hub.HubMixin):
         """log p(x|z) in nats, shape (B,), or None for a model that has no likelihood."""
         if "likelihood" not in self.networks:
             return None
-        checks.image_shape(x, self.shape)
+        checks.shaped(x, self.shape)
         return self.networks["likelihood"](self.decode(z, label), forward.placed(x, self.device))
 
     # -- new images ----------------------------------------------------------------------------
@@ -156,7 +158,7 @@ class Model(hub.HubMixin):
         prior, truncation: see :meth:`generate`
         """
         classes = self.labels(n, label, seed=seed, start=start)
-        return self._draw(n, classes, seed, temperature, prior, truncation, start)
+        return self._draw(n, classes, prior, truncation, seed, temperature, start)
 
     @torch.inference_mode()
     def generate(
@@ -186,7 +188,7 @@ class Model(hub.HubMixin):
         """
         checks.starts_from_nothing(self.info)
         classes = self.labels(n, label, seed=seed, start=start)
-        z = self._draw(n, classes, seed, temperature, prior, truncation, start)
+        z = self._draw(n, classes, prior, truncation, seed, temperature, start)
         return self._images_of(self.info.generator, z, classes, batch)
 
     def offer(self, fitted: Mapping[str, nn.Module], chosen: str | None = None) -> Model:
@@ -260,7 +262,8 @@ class Model(hub.HubMixin):
         if a.ndim == 4:
             role, ends = self.info.decoder, (checks.images(x, self.shape) for x in (a, b))
             a, b = (self._encode(x, classes(len(x)), batch).mean for x in ends)
-        a, b = (checks.latents(z, self.latent).to(self.device, torch.float32) for z in (a, b))
+        checks.shaped(a, (self.latent,), "takes latents")
+        a, b = (z.to(self.device, torch.float32) for z in (a, b))
         z = steps_between(a, b, steps, path or spherical).flatten(0, 1)
         return self._images_of(role, z, classes(len(z)), batch).unflatten(0, (len(a), steps))
 
@@ -292,10 +295,12 @@ class Model(hub.HubMixin):
         checks.has_direction(self.info, reverse)
         shape, G = self.info.shape, self.networks[self.info.generator]
         if self.info.paired:
-            given = (checks.sources(source, shape.source),)
-            return self._variants(G, self.prior.sample, given, variants, seed, batch, start)
-        size = (shape.height, shape.width)
-        x = checks.sources(source, shape.channels if reverse else shape.source, size)
+            given = (checks.images(source, (shape.source, "H", "W"), FROM),)
+            return forward.variants(
+                G, self.prior.sample, given, variants, seed, batch, start, self.device, self.shape
+            )
+        channels = shape.channels if reverse else shape.source
+        x = checks.images(source, (channels, shape.height, shape.width), FROM)
         encoder = partial(self._encoder("translate"), source=not reverse)
         posterior = forward.posteriors(encoder, x, None, batch, self.device, self.latent)
         q = (posterior.mean, posterior.std)
@@ -307,7 +312,9 @@ class Model(hub.HubMixin):
         def normal(noise: Noise) -> Tensor:
             return noise.normal(self.latent)
 
-        return self._variants(across, normal, q, variants, seed, batch, start)
+        return forward.variants(
+            across, normal, q, variants, seed, batch, start, self.device, self.shape
+        )
 
     @torch.inference_mode()
     def complete(
@@ -333,10 +340,12 @@ class Model(hub.HubMixin):
         """
         checks.trained_to(self.info, "complete")
         hole, x = checks.hole(mask, x).to(self.device), x.to(self.device)
-        known = checks.sources(torch.where(hole, 0.0, x), self.info.shape.channels)
+        known = checks.images(torch.where(hole, 0.0, x), (self.shape[0], "H", "W"), FROM)
         given = (torch.cat([known, hole.to(known)], 1),)
         G = self.networks[self.info.generator]
-        images = self._variants(G, self.prior.sample, given, variants, seed, batch, start)
+        images = forward.variants(
+            G, self.prior.sample, given, variants, seed, batch, start, self.device, self.shape
+        )
         return torch.where(hole[:, None], images, x[:, None])
 
     # -- files ---------------------------------------------------------------------------------
@@ -403,19 +412,18 @@ class Model(hub.HubMixin):
         a model: that of a training, images (B, C, H, W) to logits (B,) or (B, h, w), is
         ``ganvae.models.plain.Plain(networks["discriminator"])``.
         """
-        if role not in self.networks or role not in ("encoder", *self._makers):
-            roles = [name for name in ("encoder", *self._makers) if name in self.networks]
+        roles = [
+            name
+            for name in dict.fromkeys(("encoder", self.info.decoder, self.info.generator))
+            if name in self.networks
+        ]
+        if role not in roles:
             raise ConfigError(f"this model has no {role!r} to export, but {', '.join(roles)}")
         if source and self.info.paired is not False:
             raise ConfigError("only a model of unpaired sets has networks of source images")
         return Plain(self.networks[role], **({"source": True} if source else {}))
 
     # -- inside --------------------------------------------------------------------------------
-
-    @property
-    def _makers(self) -> tuple[str, ...]:
-        """The roles that make images of z."""
-        return tuple(dict.fromkeys((self.info.decoder, self.info.generator)))
 
     def _prior(self, name: str | None) -> Any:
         """The network of a prior by its name."""
@@ -444,7 +452,7 @@ class Model(hub.HubMixin):
 
     def _decodable(self, z: Tensor, label: Label) -> tuple[Tensor, Tensor | None]:
         """Latents and their classes, checked."""
-        checks.latents(z, self.latent)
+        checks.shaped(z, (self.latent,), "takes latents")
         return z, checks.classes(self.info, label, len(z), self.device)
 
     def _encode(self, x: Tensor, classes: Tensor | None, batch: int) -> Posterior:
@@ -456,22 +464,21 @@ class Model(hub.HubMixin):
         self,
         n: int,
         classes: Tensor | None,
-        seed: int,
-        temperature: float,
         prior: str | None,
         truncation: float | None,
+        seed: int,
+        temperature: float,
         start: int,
     ) -> Tensor:
         """Samples of a prior, of classes that were checked."""
         network = self._prior(prior)
         checks.truncation(truncation, network)
         checks.temperature(temperature)
-        if not n:
-            return self._empty(self.latent)
-        return draws.latents(
+        parts = draws.latents(
             network, int(n), classes, int(seed), temperature=temperature, truncation=truncation,
             start=int(start), device=self.device,
         )  # fmt: skip
+        return torch.cat(parts) if parts else torch.empty(0, self.latent, device=self.device)
 
     def _images_of(self, role: str, z: Tensor, classes: Tensor | None, batch: int) -> Tensor:
         """What the decoder or the generator makes of latents and classes that were checked."""
@@ -481,23 +488,3 @@ class Model(hub.HubMixin):
             checks.starts_from_nothing(self.info)
         network = self.networks[role]
         return forward.images(network, z, classes, batch, self.device, self.shape, role)
-
-    def _variants(
-        self,
-        network: Callable[..., Tensor],
-        prior: Callable[[Noise], Tensor],
-        given: tuple[Tensor, ...],
-        count: int,
-        seed: int,
-        batch: int,
-        start: int,
-    ) -> Tensor:
-        """network(z, *given) for ``count`` drawn z: (B, count, C, H, W)."""
-        count, seed = checks.variants(count), checks.whole(seed, "seed")
-        start = checks.whole(start, "start")
-        parts = forward.variants(network, prior, given, count, seed, batch, start, self.device)
-        return torch.cat(parts) if parts else self._empty(count, *self.shape)
-
-    def _empty(self, *shape: int) -> Tensor:
-        """No rows of this shape."""
-        return torch.empty(0, *shape, device=self.device)

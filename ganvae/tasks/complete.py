@@ -85,14 +85,14 @@ def complete(
     place = folder(out)
     written = [filled.save(place / f"{v:02d}.png") for v, filled in enumerate(result.pictures)]
     written.append(save_png(result.sheet(enlarged(model.shape)), place / SHEET))
-    told = {
+    facts = {
         "seed": seed,
         "variants": variants,
         "picture": None if isinstance(data, Picture) else str(data),
         "filled": int(result.hole.sum()),
         "regions": [_facts(part) for part in result.regions],
     }
-    return write_index(place, written, {"model": about(model), "complete": told})
+    return write_index(place, written, {"model": about(model), "complete": facts})
 
 
 @dataclass(frozen=True)
@@ -226,26 +226,26 @@ def fill(
     if channels == 1 and (known != known[:, :1]).any():
         warnings.warn("this model makes grey images: the hole is filled in grey", stacklevel=3)
     x = near.tensor(channels, colour(model.info.background))
-    made = x.repeat(variants, 1, 1, 1)
+    filled = x.repeat(variants, 1, 1, 1)
     unknown = torch.from_numpy(hole[box].copy())
     waiting = [(part, _inside(part, box)) for part in parts]
     while waiting:
         ready = (i for i, (_, where) in enumerate(waiting) if not bool(unknown[where].all()))
         part, (rows, columns) = waiting.pop(next(ready, 0))
-        shown, open_ = made[:, :, rows, columns], unknown[rows, columns]
+        shown, open_ = filled[:, :, rows, columns], unknown[rows, columns]
         holes = open_.expand(variants, 1, *open_.shape)
         if part.scale < 1:
-            small, marked = shrink(shown, holes, part.scale)
-            found = model.complete(small, marked, seed=seed, batch=batch)[:, 0].cpu()
-            found = enlarge(found, (open_.shape[0], open_.shape[1]))
+            small, mask = shrink(shown, holes, part.scale)
+            content = model.complete(small, mask, seed=seed, batch=batch)[:, 0].cpu()
+            content = enlarge(content, (open_.shape[0], open_.shape[1]))
         else:
-            found = model.complete(shown, holes, seed=seed, batch=batch)[:, 0].cpu()
+            content = model.complete(shown, holes, seed=seed, batch=batch)[:, 0].cpu()
         own = torch.from_numpy(part.hole)
-        made[:, :, rows, columns] = torch.where(own, found, shown)
+        filled[:, :, rows, columns] = torch.where(own, content, shown)
         unknown[rows, columns] &= ~own
         if progress:
             progress("completing", len(parts) - len(waiting), len(parts))
-    return made
+    return filled
 
 
 def _facts(part: Region) -> dict[str, Any]:

@@ -117,15 +117,15 @@ class Directions:
 
 
 def _parsed(arrays: dict[str, np.ndarray]) -> Directions:
-    given = [arrays[name] for name in ("vectors", "spread", "distance")]
-    if odd := [array.dtype for array in given if array.dtype not in (np.float32, np.float64)]:
+    numbers = [arrays[name] for name in ("vectors", "spread", "distance")]
+    if odd := [array.dtype for array in numbers if array.dtype not in (np.float32, np.float64)]:
         raise ValueError(f"vectors of {odd[0]} where they are of float32")
-    shape = given[0].shape
-    if len(shape) != 2 or any(a.shape != shape[:1] for a in (*given[1:], arrays["names"])):
+    shape = numbers[0].shape
+    if len(shape) != 2 or any(a.shape != shape[:1] for a in (*numbers[1:], arrays["names"])):
         raise ValueError(f"names, spreads and distances do not fit vectors of shape {shape}")
     if not all(shape):
         raise ValueError("there are none in it")
-    vectors, spread, distance = map(torch.from_numpy, given)
+    vectors, spread, distance = map(torch.from_numpy, numbers)
     names = tuple(str(name) for name in arrays["names"])
     kind, number = str(arrays["kind"]), int(arrays["format"])
     if number != FORMAT or kind not in get_args(Kind):
@@ -161,8 +161,7 @@ def fingerprint(model: Model) -> str:
 def origin(model: Model) -> str:
     """Objective, data and seed: the same for a run that was continued."""
     info = model.info
-    told = [info.objective, info.trained.fingerprint, info.trained.seed, model.latent]
-    return json.dumps(told)
+    return json.dumps([info.objective, info.trained.fingerprint, info.trained.seed, model.latent])
 
 
 # -- learning ------------------------------------------------------------------------------------

@@ -61,14 +61,14 @@ def edit(
     for part in parts:
         folder.add(part)
         names += part.names
-    told: dict[str, Any] = {
+    index: dict[str, Any] = {
         "model": about(model),
         "images": names,
         "directions": [directions.names[k] for k in _numbers(directions, which)],
         "amounts": list(amounts),
         "skipped": reader.skipped,
     }
-    return folder.finish(told)
+    return folder.finish(index)
 
 
 def edits(

@@ -55,8 +55,8 @@ def encode(
         with scratch.open("wb") as file:
             np.savez(file, mean=mean, logvar=logvar)
 
-    told = {"model": about(model), "names": latents.names, "skipped": reader.skipped}
-    return [write(out, save), write_json(table, told)]
+    index = {"model": about(model), "names": latents.names, "skipped": reader.skipped}
+    return [write(out, save), write_json(table, index)]
 
 
 @dataclass(frozen=True)

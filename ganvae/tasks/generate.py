@@ -65,13 +65,13 @@ def generate(
     folder = Folder(out, (6,))
     for part in parts:
         folder.add(part)
-    told: dict[str, Any] = {"seed": seed, "temperature": temperature, "start": start, "n": n}
+    facts: dict[str, Any] = {"seed": seed, "temperature": temperature, "start": start, "n": n}
     name = original.names[0] if original else None
     options = {"prior": prior, "truncation": truncation, "like": name}
-    told |= {key: value for key, value in options.items() if value is not None}
+    facts |= {key: value for key, value in options.items() if value is not None}
     if isinstance(label, str | int):
-        told["class"] = label
-    return folder.finish({"model": about(model), "generate": told})
+        facts["class"] = label
+    return folder.finish({"model": about(model), "generate": facts})
 
 
 def samples(

@@ -62,8 +62,8 @@ def interpolate(
         return [save_png(grid(ways.images.flatten(0, 1), steps, scale=scale), out)]
     folder = Folder(out, (3, 3))
     folder.add(ways)
-    told = {"steps": steps, "ways": len(ways.images), "seed": None if data is not None else seed}
-    return folder.finish({"model": about(model), "interpolate": told})
+    facts = {"steps": steps, "ways": len(ways.images), "seed": None if data is not None else seed}
+    return folder.finish({"model": about(model), "interpolate": facts})
 
 
 def interpolations(
@@ -112,10 +112,10 @@ def _ends(
     if data is None:
         labels = model.labels(n, label, seed=seed)
         return model.latents(n, labels, seed=seed), labels
-    given = gathered(model, data, n, label)
-    if len(given.names) < 2:
+    images = gathered(model, data, n, label)
+    if len(images.names) < 2:
         raise DataError("an interpolation needs at least 2 images; give a folder with more")
-    return model.encode(given.images, given.labels).mean, given.labels
+    return model.encode(images.images, images.labels).mean, images.labels
 
 
 def _halves(a: Tensor, b: Tensor, steps: int) -> Tensor:

@@ -168,7 +168,7 @@ def write_json(path: Path, value: Any) -> Path:
     return files.write(path, lambda draft: draft.write_text(text + "\n", encoding="ascii"))
 
 
-def write_index(place: Path, written: Sequence[Path], told: Any) -> list[Path]:
+def write_index(place: Path, written: Sequence[Path], index: Any) -> list[Path]:
     """Writes what the files in a folder are; returns them with the index.
 
     Warns where the folder holds other images, such as those of an earlier call.
@@ -180,7 +180,7 @@ def write_index(place: Path, written: Sequence[Path], told: Any) -> list[Path]:
             f"{min(others)}",
             stacklevel=3,
         )
-    return [*written, write_json(place / INDEX, told)]
+    return [*written, write_json(place / INDEX, index)]
 
 
 def about(model: Model) -> dict[str, Any]:

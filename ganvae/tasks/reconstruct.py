@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae.models import Model
+from ganvae.models.checks import Label
 from ganvae.models.images import enlarged, grid, save_png
-from ganvae.models.model import Label
 from ganvae.progress import Progress
 from ganvae.tasks.output import ON_A_SHEET, Folder, Result, about, join, target
 from ganvae.tasks.reader import Pictures, Reader
@@ -48,16 +48,16 @@ def reconstruct(
     if sheet:
         both = join(parts)
         return [save_png(side_by_side(both.originals, both.images, enlarged(model.shape)), out)]
-    folder, index = Folder(out, (6,)), list[dict[str, Any]]()
+    folder, images = Folder(out, (6,)), list[dict[str, Any]]()
     for part in parts:
         paths = folder.add(part)
         errors = (part.images - part.originals).square().flatten(1).mean(1).tolist()
-        index += [
+        images += [
             {"file": path.name, "source": name, "mse": error}
             for path, name, error in zip(paths, part.names, errors, strict=True)
         ]
-    told = {"model": about(model), "seed": seed, "images": index, "skipped": reader.skipped}
-    return folder.finish(told)
+    index = {"model": about(model), "seed": seed, "images": images, "skipped": reader.skipped}
+    return folder.finish(index)
 
 
 def reconstructions(

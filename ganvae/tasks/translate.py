@@ -54,7 +54,7 @@ def translate(
     if sheet:
         return [save_png(picture, out)]
     folder.written.append(save_png(picture, out / SHEET))
-    told: dict[str, Any] = {
+    index: dict[str, Any] = {
         "model": about(model),
         "seed": seed,
         "variants": variants,
@@ -62,7 +62,7 @@ def translate(
         "images": names,
         "skipped": reader.skipped,
     }
-    return folder.finish(told)
+    return folder.finish(index)
 
 
 def sources(

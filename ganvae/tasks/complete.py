@@ -67,19 +67,22 @@ def complete(
     DataError for a picture that cannot be read or kept exactly, and for a mask that does not fit;
     such pictures of a folder are left out with a warning, unless there are no others.
     """
-    checks.trained_to(model.info, "complete")
-    options: dict[str, Any] = {
-        "mask_colour": mask_colour, "mask_alpha": mask_alpha, "invert_mask": invert_mask,
-        "variants": variants, "context": context, "seed": seed, "batch": batch,
-    }  # fmt: skip
+    _check(model, variants, context)
     if not isinstance(data, Picture) and str(data) and Path(data).expanduser().is_dir():
-        one = partial(complete, model, **options)
+        one = partial(
+            complete, model, mask_colour=mask_colour, mask_alpha=mask_alpha,
+            invert_mask=invert_mask, variants=variants, context=context, seed=seed, batch=batch,
+        )  # fmt: skip
         return _each(one, Path(data).expanduser(), Path(out), mask, variants == 1, progress)
     out, single = target(out, data, mask)
     if single and variants > 1:
         raise ConfigError(f"{out} is one file for {variants} variants: give a folder")
     picture = data if isinstance(data, Picture) else read(data)
-    result = completions(model, picture, mask, **options, progress=progress)
+    hole = find_hole(picture, mask, mask_colour, mask_alpha, invert_mask)
+    result = completions(
+        model, picture, hole, variants=variants, context=context, seed=seed, batch=batch,
+        progress=progress,
+    )  # fmt: skip
     if single:
         return [result.pictures[0].save(out)]
     place = folder(out)
@@ -89,7 +92,7 @@ def complete(
         "seed": seed,
         "variants": variants,
         "picture": None if isinstance(data, Picture) else str(data),
-        "filled": int(result.hole.sum()),
+        "filled": int(hole.sum()),
         "regions": [_facts(part) for part in result.regions],
     }
     return write_index(place, written, {"model": about(model), "complete": facts})
@@ -124,11 +127,8 @@ class Completion:
 def completions(
     model: Model,
     picture: Picture,
-    mask: str | Path | np.ndarray | None = None,
+    hole: np.ndarray,
     *,
-    mask_colour: str | None = None,
-    mask_alpha: bool = False,
-    invert_mask: bool = False,
     variants: int = 4,
     context: float = 2.0,
     seed: int = 0,
@@ -137,18 +137,23 @@ def completions(
 ) -> Completion:
     """A picture of any size with its hole filled in, several times; no files.
 
-    The arguments: see :func:`complete`.
+    hole: bool, (H, W), neither empty nor full; see :func:`ganvae.tasks.holes.find_hole`
+    variants, context: see :func:`complete`
     """
-    checks.trained_to(model.info, "complete")
-    checks.variants(variants)
-    if not 1.25 <= context <= 8:
-        raise RangeError(f"context must be from 1.25 to 8, got {context}")
+    _check(model, variants, context)
     picture = replace(picture, depth=model.info.depth)
-    hole = find_hole(picture, mask, mask_colour, mask_alpha, invert_mask)
     parts = regions(hole, model.shape[1:], context)
     box = common([part.box for part in parts])
     x = fill(model, picture, hole, parts, variants, seed=seed, batch=batch, progress=progress)
     return Completion(picture, [picture.filled(one, hole[box], box) for one in x], hole, parts)
+
+
+def _check(model: Model, variants: int, context: float) -> None:
+    """Raises ConfigError for a model that cannot complete, RangeError for numbers out of range."""
+    checks.trained_to(model.info, "complete")
+    checks.variants(variants)
+    if not 1.25 <= context <= 8:
+        raise RangeError(f"context must be from 1.25 to 8, got {context}")
 
 
 def _each(

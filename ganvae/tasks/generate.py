@@ -51,14 +51,23 @@ def generate(
     class that does not exist.
     """
     out, sheet = target(out, like)
-    if like is not None and (prior is not None or truncation is not None):
-        raise ConfigError("images like another come from its posterior: prior and truncation are "
-                          "for those from a prior")  # fmt: skip
-    original = None if like is None else _original(model, like, label)
-    parts = samples(
-        model, n, label=label, like=original, seed=seed, temperature=temperature, prior=prior,
-        truncation=truncation, start=start, batch=batch, progress=progress,
-    )  # fmt: skip
+    if n < 1:
+        raise RangeError(f"n must be at least 1, got {n}")
+    size = at_once(model) if batch is None else batch
+    original = None if like is None else _original(model, like, label, prior, truncation)
+
+    def make(count: int, first: int) -> Tensor:
+        if original is not None:
+            return around(
+                model, original.images, count, original.labels, seed=seed,
+                temperature=temperature, start=first, batch=size,
+            )  # fmt: skip
+        return model.generate(
+            count, label, seed=seed, temperature=temperature, prior=prior, truncation=truncation,
+            start=first, batch=size,
+        )  # fmt: skip
+
+    parts = in_batches(make, n, start=start, batch=size, progress=progress)
     if sheet:
         images = join(parts).images
         return [save_png(grid(images, columns, scale=enlarged(model.shape)), out)]
@@ -74,60 +83,36 @@ def generate(
     return folder.finish({"model": about(model), "generate": facts})
 
 
-def samples(
-    model: Model,
-    n: int,
-    *,
-    label: Label = None,
-    like: Batch | None = None,
-    seed: int = 0,
-    temperature: float = 1.0,
-    prior: str | None = None,
-    truncation: float | None = None,
-    start: int = 0,
-    batch: int | None = None,
-    progress: Progress | None = None,
-) -> Iterator[Result]:
-    """Images ``start`` to ``start + n`` of a seed, shape (N, C, H, W), in parts; no files.
-
-    like: one image, with its class where the model knows classes; see :func:`around`
-    The others: see :func:`generate`.
-    """
-    if n < 1:
-        raise RangeError(f"n must be at least 1, got {n}")
-    batch = at_once(model) if batch is None else batch
-    own = None if like is None or like.labels is None else int(like.labels[0])
-    for first in range(start, start + n, batch):
-        count = min(batch, start + n - first)
-        if like is None:
-            images = model.generate(
-                count, label, seed=seed, temperature=temperature, prior=prior,
-                truncation=truncation, start=first, batch=batch,
-            )  # fmt: skip
-        else:
-            images = around(
-                model, like.images, count, own, seed=seed, temperature=temperature, start=first,
-                batch=batch,
-            )  # fmt: skip
-        yield Result(images.cpu(), first=first)
-        if progress:
-            progress("generating", first - start + count, n)
-
-
 def at_once(model: Model) -> int:
     """How many images are best computed at once: on a CPU fewer take up to a fifth longer."""
     return max(1, min(256, PIXELS // (model.shape[1] * model.shape[2])))
 
 
-def blocks(
-    make: Callable[[int, int], Tensor], n: int, *, start: int = 0, batch: int = 64
-) -> Iterator[tuple[int, np.ndarray]]:
-    """The pixels of images ``start`` to ``start + n``: (number of the first, (B, H, W, C)).
+def in_batches(
+    make: Callable[[int, int], Tensor],
+    n: int,
+    *,
+    start: int = 0,
+    batch: int = 64,
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """Images ``start`` to ``start + n`` in parts; no files.
 
     make: so many images (B, C, H, W) in [-1, 1] from a number on
     """
     for first in range(start, start + n, batch):
-        yield first, to_uint8(make(min(batch, start + n - first), first))
+        count = min(batch, start + n - first)
+        yield Result(make(count, first).cpu(), first=first)
+        if progress:
+            progress("generating", first - start + count, n)
+
+
+def blocks(
+    make: Callable[[int, int], Tensor], n: int, *, start: int = 0, batch: int = 64
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same as pixels: (number of the first, 8 bits of shape (B, H, W, C))."""
+    for part in in_batches(make, n, start=start, batch=batch):
+        yield part.first, to_uint8(part.images)
 
 
 def around(
@@ -154,8 +139,13 @@ def around(
     return model.decode(q.mean + temperature * q.std * eps.to(q.mean), label, batch=batch)
 
 
-def _original(model: Model, like: Pictures, label: Label) -> Batch:
+def _original(
+    model: Model, like: Pictures, label: Label, prior: str | None, truncation: float | None
+) -> Batch:
     """The one image that new ones are to be like. Warns where all will be the same."""
+    if prior is not None or truncation is not None:
+        raise ConfigError("images like another come from its posterior: prior and truncation are "
+                          "for those from a prior")  # fmt: skip
     original = gathered(model, like, 2, label)
     if len(original.names) != 1:
         raise DataError("new images can be like one image; give a single file")

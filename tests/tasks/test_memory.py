@@ -16,10 +16,10 @@ from ganvae.tasks.direction import learn
 from ganvae.tasks.edit import edits, strips
 from ganvae.tasks.encode import posteriors
 from ganvae.tasks.exact import Picture
-from ganvae.tasks.generate import samples
+from ganvae.tasks.generate import around, in_batches
 from ganvae.tasks.interpolate import frames, interpolations
 from ganvae.tasks.output import Folder, Result, join
-from ganvae.tasks.reader import Reader, gathered
+from ganvae.tasks.reader import Reader
 from ganvae.tasks.reconstruct import reconstructions, side_by_side
 from ganvae.tasks.translate import sources, translations
 
@@ -60,7 +60,11 @@ def no_files(monkeypatch, tmp_path):
 
 
 def test_samples_are_what_generate_writes(model, no_files, tmp_path):
-    result = join(samples(model, 7, seed=3, start=2, batch=4, temperature=0.5))
+
+    def make(n: int, start: int) -> torch.Tensor:
+        return model.generate(n, seed=3, start=start, temperature=0.5)
+
+    result = join(in_batches(make, 7, start=2, batch=4))
     assert result.images.shape == (7, 1, 8, 8) and result.first == 2 and not result.names
     whole = model.generate(7, seed=3, start=2, temperature=0.5)
     torch.testing.assert_close(result.images, whole, atol=1e-5, rtol=0)
@@ -74,8 +78,11 @@ def test_samples_are_what_generate_writes(model, no_files, tmp_path):
 
 def test_samples_like_an_image_are_what_generate_writes(make, no_files, tmp_path):
     model, x = make(classes=("a", "b")), pictures(1)
-    original = gathered(model, x, 1, "b")
-    result = join(samples(model, 5, like=original, seed=2, batch=2))
+
+    def make(n: int, start: int) -> torch.Tensor:
+        return around(model, x, n, "b", seed=2, start=start)
+
+    result = join(in_batches(make, 5, batch=2))
     no_files.undo()
     *files, _ = tasks.generate(model, 5, tmp_path / "out", like=x, label="b", seed=2, batch=2)
     assert_written(result, files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from ganvae.errors import ConfigError
@@ -42,41 +43,38 @@ def direction(
     out = Path(out)
     if out.suffix.lower() != ".npz" or out.is_dir():
         raise ConfigError(f"{out} must end in .npz")
+    reader = partial(Reader, model, n=n, batch=batch, label=label)
+    other = None if having is None else reader(having)
     learnt = learn(
-        model, data, having=having, only=only, principal=principal, label=label, n=n, batch=batch,
-        name=out.stem, progress=progress,
-    )  # fmt: skip
+        reader(data), other, only=only, principal=principal, name=out.stem, progress=progress
+    )
     return [learnt.save(out)]
 
 
 def learn(
-    model: Model,
-    data: Pictures,
+    reader: Reader,
+    having: Reader | None = None,
     *,
-    having: Pictures | None = None,
     only: str | None = None,
     principal: int | None = None,
-    label: Label = None,
-    n: int | None = None,
-    batch: int = 64,
     name: str = "",
     progress: Progress | None = None,
 ) -> Directions:
-    """Directions learnt from images; no files.
+    """Directions learnt from the images of a reader, or of two; no files.
 
-    name: of the direction from ``data`` to ``having``
-    The others: see :func:`direction`.
+    name: of the direction from the first ones to those of ``having``
+    only, principal: see :func:`direction`
     """
+    model = reader.model
     checks.trained_to(model.info, "generate")
     if (having is not None) + (only is not None) + (principal is not None) > 1:
         raise ConfigError(
             "a direction is learnt from two folders, from classes or as a principal one: choose "
             "one of these"
         )
-    latents = posteriors(Reader(model, data, n, batch, label), progress)
+    latents = posteriors(reader, progress)
     if having is not None:
-        other = posteriors(Reader(model, having, n, batch, label), progress)
-        return directions.between(model, latents.q, other.q, name)
+        return directions.between(model, latents.q, posteriors(having, progress).q, name)
     if principal is not None:
         return directions.principal(model, latents.q, principal)
     if None in latents.kinds:

@@ -116,7 +116,7 @@ def test_interpolations_are_what_is_written(model, no_files, tmp_path, data):
 
 def test_edits_and_directions_are_what_is_written(model, no_files, tmp_path):
     x = pictures(9)
-    directions = learn(model, x, principal=3, batch=4)
+    directions = learn(Reader(model, x, batch=4), principal=3)
     result = join(edits(Reader(model, x, batch=4), directions, [-1.0, 2.0]))
     assert result.images.shape == (9, 3, 2, 1, 8, 8)
     one = join(edits(Reader(model, x, batch=4), directions, [2.0], "principal-1"))
@@ -189,7 +189,7 @@ def test_what_a_model_was_not_trained_for_is_said_in_memory_too(model, completio
     with pytest.raises(ConfigError, match="cannot complete them: train one with --task"):
         completions(model, Picture(np.zeros((8, 8, 1), np.uint8), "L"), np.eye(8) > 0)
     with pytest.raises(ConfigError, match="cannot generate them: train one with --task"):
-        learn(completion, pictures(2, 3, 16))
+        learn(Reader(completion, pictures(2, 3, 16)))
 
 
 def test_a_folders_files_are_numbered_by_what_they_hold(tmp_path):

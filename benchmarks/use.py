@@ -28,7 +28,7 @@ from ganvae.metrics.sampling import CHUNK
 from ganvae.models import Model
 from ganvae.models.fitting import fit_priors
 from ganvae.tasks.generate import at_once, blocks
-from ganvae.tasks.pictures import Reader
+from ganvae.tasks.reader import Reader
 
 GENERATE, ENCODE, EVALUATE = 0.9, 0.9, 2.0
 BATCHES = (64, 128, 256)

@@ -20,7 +20,7 @@ from ganvae.errors import ConfigError
 from ganvae.models import load
 from ganvae.models.images import to_tensor
 from ganvae.progress import Progress
-from ganvae.tasks.pictures import Reader, preparation
+from ganvae.tasks.reader import Reader, preparation
 
 
 def encode(

@@ -33,7 +33,7 @@ from ganvae.metrics.sampling import CHUNK, levels, rows
 from ganvae.models import Model, load
 from ganvae.models.images import to_tensor
 from ganvae.progress import Progress
-from ganvae.tasks.pictures import write_json
+from ganvae.tasks.output import write_json
 from ganvae.telling import name_of
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from ganvae import files
 from ganvae.errors import CheckpointError, ConfigError
 from ganvae.files import write
-from ganvae.tasks.pictures import write_json
+from ganvae.tasks.output import write_json
 from ganvae.training import lock
 
 MANIFEST, INDEX = "_manifest.json", "_index.json"

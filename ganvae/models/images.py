@@ -78,16 +78,49 @@ def grid(
         row, column = divmod(number, columns)
         y, x = gap + row * (height + gap), gap + column * (width + gap)
         sheet[y : y + height, x : x + width] = tile
-    made = Image.fromarray(sheet)
-    return made.resize((made.width * scale, made.height * scale), Image.Resampling.NEAREST)
+    image = Image.fromarray(sheet)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def in_channels(x: Tensor, channels: int) -> Tensor:
+    """Source images (…, S, H, W) as images of so many channels, to be shown beside others.
+
+    The first of more channels (a mask is the last), or the first one repeated where there are too
+    few.
+    """
+    if x.shape[-3] >= channels:
+        return x[..., :channels, :, :]
+    return x[..., :1, :, :].expand(*x.shape[:-3], channels, *x.shape[-2:])
+
+
+def sheet_of_sources(
+    source: Tensor,
+    variants: Tensor,
+    target: Tensor | None = None,
+    *,
+    channels: int | None = None,
+    scale: int = 1,
+) -> Image.Image:
+    """A row for each source image: the source, its variants, and its target where there is one.
+
+    source: (B, S, H, W), in [-1, 1] as all of them
+    variants: (B, V, C, H, W)
+    target: (B, C, H, W)
+    channels: of the sheet; unset: as many as sources or variants have
+    scale: enlarges every pixel that many times
+    """
+    channels = channels or max(source.shape[1], variants.shape[2])
+    parts = [source[:, None], variants, *([] if target is None else [target[:, None]])]
+    rows = torch.cat([in_channels(x.cpu(), channels) for x in parts], 1)
+    return grid(rows.flatten(0, 1), rows.shape[1], scale=scale)
 
 
 def save_png(image: Image.Image | Tensor | np.ndarray, path: str | Path) -> Path:
     """Write one image whole or not at all: a picture, a tensor (C, H, W) or pixels (H, W, C)."""
     if isinstance(image, Tensor):
         return save_png(to_uint8(image[None])[0], path)
-    made: Image.Image = picture(image) if isinstance(image, np.ndarray) else image
-    return files.write(Path(path), lambda scratch: made.save(scratch, format="PNG"))
+    shown: Image.Image = picture(image) if isinstance(image, np.ndarray) else image
+    return files.write(Path(path), lambda scratch: shown.save(scratch, format="PNG"))
 
 
 def make_gif(

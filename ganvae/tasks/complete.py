@@ -1,4 +1,4 @@
-"""Holes in a picture filled in, to files."""
+"""Holes in a picture filled in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,16 @@ from ganvae.data.decode import colour
 from ganvae.data.pairs import key
 from ganvae.data.sources import Folder
 from ganvae.errors import ConfigError, DataError, RangeError
-from ganvae.models import Model
+from ganvae.models import Model, checks
 from ganvae.models.images import enlarged, grid, save_png
 from ganvae.progress import Progress
 from ganvae.tasks.exact import Picture, read
 from ganvae.tasks.holes import find_hole
-from ganvae.tasks.pictures import (
-    about,
-    folder,
-    is_sheet,
-    refuse_over,
-    require,
-    write_index,
-)
+from ganvae.tasks.output import SHEET, about, folder, is_sheet, target, write_index
 from ganvae.tasks.regions import Box, Region, common, enlarge, regions, shrink
 
-SHEET, TILE = "sheet.png", 384
-"""The contact sheet's name, and the longest side of a picture on it."""
+TILE = 384
+"""The longest side of a picture on a sheet."""
 
 
 def complete(
@@ -74,42 +67,93 @@ def complete(
     DataError for a picture that cannot be read or kept exactly, and for a mask that does not fit;
     such pictures of a folder are left out with a warning, unless there are no others.
     """
-    require(model, "complete")
+    _check(model, variants, context)
     if not isinstance(data, Picture) and str(data) and Path(data).expanduser().is_dir():
         one = partial(
             complete, model, mask_colour=mask_colour, mask_alpha=mask_alpha,
             invert_mask=invert_mask, variants=variants, context=context, seed=seed, batch=batch,
         )  # fmt: skip
         return _each(one, Path(data).expanduser(), Path(out), mask, variants == 1, progress)
-    out = Path(out)
-    single = is_sheet(out, ".png")
-    refuse_over(out, data, mask)
-    if variants < 1:
-        raise RangeError(f"variants must be 1 or more, got {variants}")
-    if not 1.25 <= context <= 8:
-        raise RangeError(f"context must be from 1.25 to 8, got {context}")
+    out, single = target(out, data, mask)
     if single and variants > 1:
         raise ConfigError(f"{out} is one file for {variants} variants: give a folder")
     picture = data if isinstance(data, Picture) else read(data)
-    picture = replace(picture, depth=model.info.depth)
     hole = find_hole(picture, mask, mask_colour, mask_alpha, invert_mask)
-    parts = regions(hole, model.shape[1:], context)
-    box = common([part.box for part in parts])
-    made = fill(model, picture, hole, parts, variants, seed=seed, batch=batch, progress=progress)
-    pictures = [picture.filled(x, hole[box], box) for x in made]
+    result = completions(
+        model, picture, hole, variants=variants, context=context, seed=seed, batch=batch,
+        progress=progress,
+    )  # fmt: skip
     if single:
-        return [pictures[0].save(out)]
+        return [result.pictures[0].save(out)]
     place = folder(out)
-    written = [filled.save(place / f"{v:02d}.png") for v, filled in enumerate(pictures)]
-    written.append(save_png(_sheet(picture, pictures, hole, enlarged(model.shape)), place / SHEET))
-    told: dict[str, Any] = {
+    written = [filled.save(place / f"{v:02d}.png") for v, filled in enumerate(result.pictures)]
+    written.append(save_png(result.sheet(enlarged(model.shape)), place / SHEET))
+    facts = {
         "seed": seed,
         "variants": variants,
         "picture": None if isinstance(data, Picture) else str(data),
         "filled": int(hole.sum()),
-        "regions": [_facts(part) for part in parts],
+        "regions": [_facts(part) for part in result.regions],
     }
-    return write_index(place, written, {"model": about(model), "complete": told})
+    return write_index(place, written, {"model": about(model), "complete": facts})
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A picture with its hole filled in.
+
+    original: the picture
+    pictures: the same with its hole filled in, a variant each
+    hole: what was filled in, bool, (H, W)
+    regions: the parts of the picture that were shown to the model
+    """
+
+    original: Picture
+    pictures: list[Picture]
+    hole: np.ndarray
+    regions: list[Region]
+
+    def sheet(self, scale: int = 1) -> Image.Image:
+        """The picture with its hole in mid-grey, and its variants, all at a size to look at.
+
+        scale: enlarges pictures of up to 64 pixels
+        """
+        marked = self.original.filled(torch.zeros(1, *self.original.size), self.hole)
+        tiles = np.stack([_tile(one) for one in (marked, *self.pictures)])
+        columns = len(tiles) if len(tiles) <= 6 else math.ceil(math.sqrt(len(tiles)))
+        return grid(tiles, columns, scale=scale if max(self.original.size) <= 64 else 1)
+
+
+def completions(
+    model: Model,
+    picture: Picture,
+    hole: np.ndarray,
+    *,
+    variants: int = 4,
+    context: float = 2.0,
+    seed: int = 0,
+    batch: int = 16,
+    progress: Progress | None = None,
+) -> Completion:
+    """A picture of any size with its hole filled in, several times; no files.
+
+    hole: bool, (H, W), neither empty nor full; see :func:`ganvae.tasks.holes.find_hole`
+    variants, context: see :func:`complete`
+    """
+    _check(model, variants, context)
+    picture = replace(picture, depth=model.info.depth)
+    parts = regions(hole, model.shape[1:], context)
+    box = common([part.box for part in parts])
+    x = fill(model, picture, hole, parts, variants, seed=seed, batch=batch, progress=progress)
+    return Completion(picture, [picture.filled(one, hole[box], box) for one in x], hole, parts)
+
+
+def _check(model: Model, variants: int, context: float) -> None:
+    """Raises ConfigError for a model that cannot complete, RangeError for numbers out of range."""
+    checks.trained_to(model.info, "complete")
+    checks.variants(variants)
+    if not 1.25 <= context <= 8:
+        raise RangeError(f"context must be from 1.25 to 8, got {context}")
 
 
 def _each(
@@ -136,11 +180,11 @@ def _each(
     for done, name in enumerate(names, 1):
         place = out / (key(name) if alike[key(name)] == 1 else name)
         try:
-            chosen = mask if masks is None else masks.get(key(name))
-            if masks is not None and chosen is None:
+            own = mask if masks is None else masks.get(key(name))
+            if masks is not None and own is None:
                 raise DataError(f"{mask} holds no mask named as {name}")
-            target = place.with_name(f"{place.name}.png") if single else place
-            written += one(root / name, target, mask=chosen)
+            place = place.with_name(f"{place.name}.png") if single else place
+            written += one(root / name, place, mask=own)
         except DataError as error:
             failed.append(error)
         if progress:
@@ -187,26 +231,26 @@ def fill(
     if channels == 1 and (known != known[:, :1]).any():
         warnings.warn("this model makes grey images: the hole is filled in grey", stacklevel=3)
     x = near.tensor(channels, colour(model.info.background))
-    made = x.repeat(variants, 1, 1, 1)
+    filled = x.repeat(variants, 1, 1, 1)
     unknown = torch.from_numpy(hole[box].copy())
     waiting = [(part, _inside(part, box)) for part in parts]
     while waiting:
         ready = (i for i, (_, where) in enumerate(waiting) if not bool(unknown[where].all()))
         part, (rows, columns) = waiting.pop(next(ready, 0))
-        shown, open_ = made[:, :, rows, columns], unknown[rows, columns]
+        shown, open_ = filled[:, :, rows, columns], unknown[rows, columns]
         holes = open_.expand(variants, 1, *open_.shape)
         if part.scale < 1:
-            small, marked = shrink(shown, holes, part.scale)
-            found = model.complete(small, marked, seed=seed, batch=batch)[:, 0].cpu()
-            found = enlarge(found, (open_.shape[0], open_.shape[1]))
+            small, mask = shrink(shown, holes, part.scale)
+            content = model.complete(small, mask, seed=seed, batch=batch)[:, 0].cpu()
+            content = enlarge(content, (open_.shape[0], open_.shape[1]))
         else:
-            found = model.complete(shown, holes, seed=seed, batch=batch)[:, 0].cpu()
+            content = model.complete(shown, holes, seed=seed, batch=batch)[:, 0].cpu()
         own = torch.from_numpy(part.hole)
-        made[:, :, rows, columns] = torch.where(own, found, shown)
+        filled[:, :, rows, columns] = torch.where(own, content, shown)
         unknown[rows, columns] &= ~own
         if progress:
             progress("completing", len(parts) - len(waiting), len(parts))
-    return made
+    return filled
 
 
 def _facts(part: Region) -> dict[str, Any]:
@@ -223,14 +267,6 @@ def _inside(part: Region, box: Box) -> Box:
         for own, whole in zip(part.box, box, strict=True)
     )
     return rows, columns
-
-
-def _sheet(picture: Picture, pictures: list[Picture], hole: np.ndarray, scale: int) -> Image.Image:
-    """The picture with its hole in mid-grey, and its variants, all at a size to look at."""
-    marked = picture.filled(torch.zeros(1, *picture.size), hole)
-    shown = np.stack([_tile(one) for one in (marked, *pictures)])
-    columns = len(shown) if len(shown) <= 6 else math.ceil(math.sqrt(len(shown)))
-    return grid(shown, columns, scale=scale if max(picture.size) <= 64 else 1)
 
 
 def _tile(picture: Picture) -> np.ndarray:

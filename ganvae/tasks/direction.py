@@ -1,17 +1,18 @@
-"""Directions of the latents learnt from images, to a file."""
+"""Directions of the latents learnt from images."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from ganvae.errors import ConfigError
-from ganvae.models import Model
-from ganvae.models.model import Label
+from ganvae.models import Model, checks
+from ganvae.models.checks import Label
 from ganvae.progress import Progress
 from ganvae.tasks import directions
-from ganvae.tasks.directions import join_posteriors
-from ganvae.tasks.pictures import Pictures, Reader, require
-from ganvae.types import Posterior
+from ganvae.tasks.directions import Directions
+from ganvae.tasks.encode import posteriors
+from ganvae.tasks.reader import Pictures, Reader
 
 
 def direction(
@@ -42,43 +43,43 @@ def direction(
     out = Path(out)
     if out.suffix.lower() != ".npz" or out.is_dir():
         raise ConfigError(f"{out} must end in .npz")
-    require(model, "generate")
-    ways = [having is not None, only is not None, principal is not None]
-    if sum(ways) > 1:
+    reader = partial(Reader, model, n=n, batch=batch, label=label)
+    other = None if having is None else reader(having)
+    learnt = learn(
+        reader(data), other, only=only, principal=principal, name=out.stem, progress=progress
+    )
+    return [learnt.save(out)]
+
+
+def learn(
+    reader: Reader,
+    having: Reader | None = None,
+    *,
+    only: str | None = None,
+    principal: int | None = None,
+    name: str = "",
+    progress: Progress | None = None,
+) -> Directions:
+    """Directions learnt from the images of a reader, or of two; no files.
+
+    name: of the direction from the first ones to those of ``having``
+    only, principal: see :func:`direction`
+    """
+    model = reader.model
+    checks.trained_to(model.info, "generate")
+    if (having is not None) + (only is not None) + (principal is not None) > 1:
         raise ConfigError(
             "a direction is learnt from two folders, from classes or as a principal one: choose "
             "one of these"
         )
-    q, kinds = _encoded(model, data, n, label, batch, progress)
+    latents = posteriors(reader, progress)
     if having is not None:
-        other, _ = _encoded(model, having, n, label, batch, progress)
-        found = directions.between(model, q, other, out.stem)
-    elif principal is not None:
-        found = directions.principal(model, q, principal)
-    elif None in kinds:
+        return directions.between(model, latents.q, posteriors(having, progress).q, name)
+    if principal is not None:
+        return directions.principal(model, latents.q, principal)
+    if None in latents.kinds:
         raise ConfigError(
             "not all images are in sub-folders named after classes: give a second folder of "
             "images to go to, or ask for --principal directions"
         )
-    else:
-        found = directions.of_classes(model, q, [str(kind) for kind in kinds], only)
-    return [found.save(out)]
-
-
-def _encoded(
-    model: Model,
-    data: Pictures,
-    n: int | None,
-    label: Label,
-    batch: int,
-    progress: Progress | None,
-) -> tuple[Posterior, list[str | int | None]]:
-    reader = Reader(model, data, n, batch, label)
-    parts: list[Posterior] = []
-    kinds: list[str | int | None] = []
-    for part in reader:
-        parts.append(model.encode(part.images, part.labels, batch=batch))
-        kinds += part.kinds
-        if progress:
-            progress("encoding", len(kinds), reader.total)
-    return join_posteriors(*parts), kinds
+    return directions.of_classes(model, latents.q, [str(kind) for kind in latents.kinds], only)

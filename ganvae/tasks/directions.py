@@ -116,18 +116,18 @@ class Directions:
         return "the model has other weights than when the directions were learnt: learn them anew"
 
 
-def _parsed(found: dict[str, np.ndarray]) -> Directions:
-    given = [found[name] for name in ("vectors", "spread", "distance")]
-    if odd := [array.dtype for array in given if array.dtype not in (np.float32, np.float64)]:
+def _parsed(arrays: dict[str, np.ndarray]) -> Directions:
+    numbers = [arrays[name] for name in ("vectors", "spread", "distance")]
+    if odd := [array.dtype for array in numbers if array.dtype not in (np.float32, np.float64)]:
         raise ValueError(f"vectors of {odd[0]} where they are of float32")
-    shape = given[0].shape
-    if len(shape) != 2 or any(a.shape != shape[:1] for a in (*given[1:], found["names"])):
+    shape = numbers[0].shape
+    if len(shape) != 2 or any(a.shape != shape[:1] for a in (*numbers[1:], arrays["names"])):
         raise ValueError(f"names, spreads and distances do not fit vectors of shape {shape}")
     if not all(shape):
         raise ValueError("there are none in it")
-    vectors, spread, distance = map(torch.from_numpy, given)
-    names = tuple(str(name) for name in found["names"])
-    kind, number = str(found["kind"]), int(found["format"])
+    vectors, spread, distance = map(torch.from_numpy, numbers)
+    names = tuple(str(name) for name in arrays["names"])
+    kind, number = str(arrays["kind"]), int(arrays["format"])
     if number != FORMAT or kind not in get_args(Kind):
         raise ValueError(f"format {number}, kind {kind!r} is not known")
     if not all(bool(torch.isfinite(part).all()) for part in (vectors, spread, distance)):
@@ -142,8 +142,8 @@ def _parsed(found: dict[str, np.ndarray]) -> Directions:
         spread=spread.float(),
         distance=distance.float(),
         kind=kind,  # type: ignore[arg-type]
-        model=str(found["model"]),
-        origin=str(found["origin"]),
+        model=str(arrays["model"]),
+        origin=str(arrays["origin"]),
     )
 
 
@@ -161,8 +161,7 @@ def fingerprint(model: Model) -> str:
 def origin(model: Model) -> str:
     """Objective, data and seed: the same for a run that was continued."""
     info = model.info
-    told = [info.objective, info.trained.fingerprint, info.trained.seed, model.latent]
-    return json.dumps(told)
+    return json.dumps([info.objective, info.trained.fingerprint, info.trained.seed, model.latent])
 
 
 # -- learning ------------------------------------------------------------------------------------
@@ -174,7 +173,7 @@ def between(model: Model, without: Posterior, having: Posterior, name: str = "")
     Raises DataError where the means are the same.
     """
     step = having.mean.mean(0) - without.mean.mean(0)
-    both = join_posteriors(without, having)
+    both = Posterior.cat([without, having])
     return _directions(model, both, step[None], (name or "difference",), "difference")
 
 
@@ -248,8 +247,3 @@ def _spread(q: Posterior, vectors: Tensor) -> Tensor:
     means = q.mean.cpu().double() @ vectors.T
     inside = q.logvar.cpu().double().exp().mean(0) @ vectors.square().T
     return (means.var(0, correction=0) + inside).sqrt()
-
-
-def join_posteriors(*parts: Posterior) -> Posterior:
-    """The posteriors of several batches of images, one after the other."""
-    return Posterior(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))

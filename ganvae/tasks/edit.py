@@ -1,32 +1,24 @@
-"""Images changed along a direction of the latents, to files."""
+"""Images changed along a direction of the latents."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ganvae.errors import RangeError
 from ganvae.models import Model
+from ganvae.models.checks import Label
 from ganvae.models.images import enlarged, grid, save_png
-from ganvae.models.model import Label
 from ganvae.progress import Progress
 from ganvae.tasks.directions import Directions
-from ganvae.tasks.pictures import (
-    Pictures,
-    Reader,
-    about,
-    folder,
-    is_sheet,
-    refuse_over,
-    write_index,
-)
-
-ON_A_SHEET = 32
+from ganvae.tasks.output import ON_A_SHEET, Folder, Result, about, join, target
+from ganvae.tasks.reader import Pictures, Reader
 
 
 def edit(
@@ -56,38 +48,54 @@ def edit(
     Returns the files written. Raises ConfigError for directions of another model, DataError for
     images or directions that cannot be read. Warns where the model was trained further since.
     """
-    out = Path(out)
-    sheet = is_sheet(out, ".png")
-    refuse_over(out, data)
+    out, sheet = target(out, data)
     directions = _fitting(directions, model)
-    if not amounts or not all(abs(amount) < float("inf") for amount in amounts):
-        raise RangeError(f"amounts must be finite numbers, at least one, got {list(amounts)}")
-    chosen = [*range(len(directions))] if which is None else [directions.find(which)]
     reader = Reader(model, data, ON_A_SHEET if sheet and n is None else n, batch, label)
-    originals: list[Tensor] = []
-    edited: list[Tensor] = []
-    written: list[Path] = []
-    names: list[str] = []
-    for part in reader:
-        made = moved(model, part.images, directions, amounts, chosen, part.labels).cpu()
-        if sheet:
-            originals.append(part.images.cpu())
-            edited.append(made)
-        else:
-            written += _write(made, folder(out), len(names))
-        names += part.names
-        if progress:
-            progress("editing", len(names), reader.total)
+    parts = edits(reader, directions, amounts, which, progress=progress)
     if sheet:
-        return [_sheet(torch.cat(originals), torch.cat(edited), out, enlarged(model.shape))]
-    told: dict[str, Any] = {
+        result = join(parts)
+        alone = result.images.shape[:3] == (1, 1, 1)
+        scale = enlarged(model.shape)
+        return [save_png(result.images[0, 0, 0] if alone else strips(result, scale), out)]
+    folder, names = Folder(out, (6, 2, 2)), list[str]()
+    for part in parts:
+        folder.add(part)
+        names += part.names
+    index: dict[str, Any] = {
         "model": about(model),
         "images": names,
-        "directions": [directions.names[k] for k in chosen],
+        "directions": [directions.names[k] for k in _numbers(directions, which)],
         "amounts": list(amounts),
         "skipped": reader.skipped,
     }
-    return write_index(out, written, told)
+    return folder.finish(index)
+
+
+def edits(
+    reader: Reader,
+    directions: Directions,
+    amounts: Sequence[float] = (2.0,),
+    which: str | int | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """The images of a reader moved along directions, in parts; no files.
+
+    Images are of shape (N, directions, amounts, C, H, W).
+
+    amounts, which: see :func:`edit`
+    """
+    if not amounts or not all(abs(amount) < float("inf") for amount in amounts):
+        raise RangeError(f"amounts must be finite numbers, at least one, got {list(amounts)}")
+    numbers = _numbers(directions, which)
+    for part in reader.batches("editing", progress):
+        images = moved(reader.model, part.images, directions, amounts, numbers, part.labels)
+        yield Result(images.cpu(), part.images.cpu(), tuple(part.names), part.first)
+
+
+def _numbers(directions: Directions, which: str | int | None) -> list[int]:
+    """The numbers of all directions, or of one."""
+    return [*range(len(directions))] if which is None else [directions.find(which)]
 
 
 def _fitting(directions: Directions | str | Path, model: Model) -> Directions:
@@ -116,19 +124,9 @@ def moved(
     return torch.stack(ways, 1).unflatten(1, (len(which), len(amounts)))
 
 
-def _write(made: Tensor, place: Path, first: int) -> list[Path]:
-    return [
-        save_png(image, place / f"{first + i:06d}_{k:02d}_{a:02d}.png")
-        for i, rows in enumerate(made)
-        for k, row in enumerate(rows)
-        for a, image in enumerate(row)
-    ]
-
-
-def _sheet(originals: Tensor, edited: Tensor, out: Path, scale: int) -> Path:
-    count, directions, amounts = edited.shape[:3]
-    if count == directions == amounts == 1:
-        return save_png(edited[0, 0, 0], out)
-    first = originals[:, None, None].expand(-1, directions, 1, -1, -1, -1)
-    rows = torch.cat([first, edited], 2).flatten(0, 2)
-    return save_png(grid(rows, amounts + 1, scale=scale), out)
+def strips(result: Result, scale: int = 1) -> Image.Image:
+    """A row for each image and direction: the image as it was, then an amount a column."""
+    directions, amounts = result.images.shape[1:3]
+    first = result.originals[:, None, None].expand(-1, directions, 1, -1, -1, -1)
+    rows = torch.cat([first, result.images], 2).flatten(0, 2)
+    return grid(rows, amounts + 1, scale=scale)

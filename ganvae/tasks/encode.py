@@ -1,7 +1,8 @@
-"""Images to latents in a file."""
+"""Images to latents."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,11 @@ import numpy as np
 from ganvae.errors import ConfigError
 from ganvae.files import write
 from ganvae.models import Model
-from ganvae.models.model import Label
+from ganvae.models.checks import Label
 from ganvae.progress import Progress
-from ganvae.tasks.pictures import (
-    Pictures,
-    Reader,
-    about,
-    is_index,
-    refuse_over,
-    write_json,
-)
+from ganvae.tasks.output import about, is_index, refuse_over, write_json
+from ganvae.tasks.reader import Pictures, Reader
+from ganvae.types import Posterior
 
 
 def encode(
@@ -52,19 +48,37 @@ def encode(
             f"written it: choose another --out"
         )
     reader = Reader(model, data, n, batch, label)
-    means, logvars, names = [], [], []
-    for part in reader:
-        q = model.encode(part.images, part.labels, batch=batch)
-        means.append(q.mean.cpu().numpy())
-        logvars.append(q.logvar.cpu().numpy())
-        names += part.names
-        if progress:
-            progress("encoding", len(names), reader.total)
-    arrays = np.concatenate(means), np.concatenate(logvars)
+    latents = posteriors(reader, progress)
+    mean, logvar = latents.q.mean.numpy(), latents.q.logvar.numpy()
 
     def save(scratch: Path) -> None:
         with scratch.open("wb") as file:
-            np.savez(file, mean=arrays[0], logvar=arrays[1])
+            np.savez(file, mean=mean, logvar=logvar)
 
-    told = {"model": about(model), "names": names, "skipped": reader.skipped}
-    return [write(out, save), write_json(table, told)]
+    index = {"model": about(model), "names": latents.names, "skipped": reader.skipped}
+    return [write(out, save), write_json(table, index)]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The posteriors of N images, on the CPU, their names, and the classes that their source says.
+
+    q: mean and logvar, each (N, latent)
+    """
+
+    q: Posterior
+    names: list[str]
+    kinds: list[str | int | None]
+
+
+def posteriors(reader: Reader, progress: Progress | None = None) -> Latents:
+    """q(z|x) of all images of a reader; no files."""
+    parts: list[Posterior] = []
+    names: list[str] = []
+    kinds: list[str | int | None] = []
+    for part in reader.batches("encoding", progress):
+        q = reader.model.encode(part.images, part.labels, batch=reader.batch)
+        parts.append(Posterior(q.mean.cpu(), q.logvar.cpu()))
+        names += part.names
+        kinds += part.kinds
+    return Latents(Posterior.cat(parts), names, kinds)

@@ -33,14 +33,14 @@ class Picture:
     """pixels: 8 or 16 bits, shape (H, W, C), the last channel of LA and RGBA being alpha.
 
     mode: one of :data:`KEPT`
-    told: what else its file is to say, such as its colour profile
+    metadata: what else its file is to say, such as its colour profile
     exact: whether its file keeps colours exactly, which a JPEG does not
     depth: how many of 16 bits a model takes for all: 2^depth - 1 is white to it
     """
 
     pixels: np.ndarray
     mode: str
-    told: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
     depth: int | None = None
 
@@ -91,8 +91,8 @@ class Picture:
         x: shape (C, h, w), in [-1, 1], for the rows and columns of ``box``
         hole: bool, of the same rows and columns
         """
-        made = as_channels(x.float().cpu(), self.colours.shape[2]).clamp(-1, 1).add(1).div(2)
-        values = made.mul(self.white).round().permute(1, 2, 0).numpy().astype(self.pixels.dtype)
+        shares = as_channels(x.float().cpu(), self.colours.shape[2]).clamp(-1, 1).add(1).div(2)
+        values = shares.mul(self.white).round().permute(1, 2, 0).numpy().astype(self.pixels.dtype)
         pixels = self.pixels.copy()
         part = pixels[box]
         part[hole, : values.shape[2]] = values[hole]
@@ -107,7 +107,7 @@ class Picture:
     def save(self, path: Path) -> Path:
         """Write a PNG."""
         image = self.image()
-        return write(path, lambda scratch: image.save(scratch, format="PNG", **self.told))
+        return write(path, lambda scratch: image.save(scratch, format="PNG", **self.metadata))
 
 
 def as_channels(x: Tensor, channels: int) -> Tensor:
@@ -147,11 +147,11 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
     pixels = np.asarray(kept)
     if kept.mode.startswith("I;16"):
         pixels = pixels.astype(np.uint16)
-    told: dict[str, Any] = {k: kept.info[k] for k in ("icc_profile", "dpi") if k in kept.info}
-    if not all(math.isfinite(dots) and dots > 0 for dots in told.get("dpi", ())):
-        del told["dpi"]  # of a file that says 0/0
+    metadata: dict[str, Any] = {k: kept.info[k] for k in ("icc_profile", "dpi") if k in kept.info}
+    if not all(math.isfinite(dots) and dots > 0 for dots in metadata.get("dpi", ())):
+        del metadata["dpi"]  # of a file that says 0/0
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    return Picture(pixels, kept.mode, told, image.info["exact"])
+    return Picture(pixels, kept.mode, metadata, image.info["exact"])
 
 
 def _load(path: Path) -> Image.Image:
@@ -164,10 +164,10 @@ def _load(path: Path) -> Image.Image:
                 f"{path} has {deep} bits a colour, which would become 8: save it with 8 bits, or "
                 f"in grey"
             )
-        told = dict(image.info)
+        metadata = dict(image.info)
         upright = ImageOps.exif_transpose(read)
-        told["exact"] = image.format not in ("JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JXL")
-        upright.info.update({k: v for k, v in told.items() if k != "exif"})
+        metadata["exact"] = image.format not in ("JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JXL")
+        upright.info.update({k: v for k, v in metadata.items() if k != "exif"})
         return upright
 
 
@@ -177,8 +177,8 @@ def _bits(image: Image.Image, path: Path) -> int:
         return int(image.info.get("bit_depth", 8))
     if image.format == "AVIF":
         with path.open("rb") as file:
-            found = re.search(rb"av1C..(.)", file.read(2**16), re.DOTALL)
-        flags = found[1][0] if found else 0
+            header = re.search(rb"av1C..(.)", file.read(2**16), re.DOTALL)
+        flags = header[1][0] if header else 0
         return 8 if not flags & 64 else 12 if flags & 32 else 10
     tiles = getattr(image, "tile", [])
     parts = [part for tile in tiles for part in np.ravel(np.array(tile[3], object))]

@@ -1,4 +1,4 @@
-"""New images to files."""
+"""New images."""
 
 from __future__ import annotations
 
@@ -8,24 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ganvae.errors import ConfigError, DataError, RangeError
-from ganvae.models import Model
+from ganvae.models import Model, checks, draws
+from ganvae.models.checks import Label
 from ganvae.models.images import enlarged, grid, save_png, to_uint8
-from ganvae.models.model import BLOCK, Label
 from ganvae.progress import Progress
-from ganvae.tasks.pictures import (
-    Pictures,
-    about,
-    folder,
-    gathered,
-    is_sheet,
-    refuse_over,
-    write_index,
-)
-from ganvae.types import Noise
+from ganvae.tasks.output import Folder, Result, about, join, target
+from ganvae.tasks.reader import Batch, Pictures, gathered
 
 PIXELS = 2**20
 """Pixels at most of the images that are computed at once."""
@@ -59,37 +50,37 @@ def generate(
     Returns the files written. Raises RangeError for numbers that make no sense, ConfigError for a
     class that does not exist.
     """
-    out = Path(out)
+    out, sheet = target(out, like)
     if n < 1:
         raise RangeError(f"n must be at least 1, got {n}")
-    sheet = is_sheet(out, ".png")
-    refuse_over(out, like)
-    batch = at_once(model) if batch is None else batch
-    if like is None:
-        make, name = _drawn(model, label, seed, temperature, prior, truncation, batch), ""
-    elif prior is None and truncation is None:
-        make, name = _alike(model, label, like, seed, temperature, batch)
-    else:
-        raise ConfigError("images like another come from its posterior: prior and truncation are "
-                          "for those from a prior")  # fmt: skip
-    written: list[Path] = []
-    parts: list[np.ndarray] = []
-    for first, pixels in blocks(make, n, start=start, batch=batch):
-        if sheet:
-            parts.append(pixels)
-        else:
-            place = folder(out)
-            written += [save_png(x, place / f"{first + i:06d}.png") for i, x in enumerate(pixels)]
-        if progress:
-            progress("generating", first - start + len(pixels), n)
+    size = at_once(model) if batch is None else batch
+    original = None if like is None else _original(model, like, label, prior, truncation)
+
+    def make(count: int, first: int) -> Tensor:
+        if original is not None:
+            return around(
+                model, original.images, count, original.labels, seed=seed,
+                temperature=temperature, start=first, batch=size,
+            )  # fmt: skip
+        return model.generate(
+            count, label, seed=seed, temperature=temperature, prior=prior, truncation=truncation,
+            start=first, batch=size,
+        )  # fmt: skip
+
+    parts = in_batches(make, n, start=start, batch=size, progress=progress)
     if sheet:
-        return [save_png(grid(np.concatenate(parts), columns, scale=enlarged(model.shape)), out)]
-    told: dict[str, Any] = {"seed": seed, "temperature": temperature, "start": start, "n": n}
-    options = {"prior": prior, "truncation": truncation, "like": name or None}
-    told |= {key: value for key, value in options.items() if value is not None}
+        images = join(parts).images
+        return [save_png(grid(images, columns, scale=enlarged(model.shape)), out)]
+    folder = Folder(out, (6,))
+    for part in parts:
+        folder.add(part)
+    facts: dict[str, Any] = {"seed": seed, "temperature": temperature, "start": start, "n": n}
+    name = original.names[0] if original else None
+    options = {"prior": prior, "truncation": truncation, "like": name}
+    facts |= {key: value for key, value in options.items() if value is not None}
     if isinstance(label, str | int):
-        told["class"] = label
-    return write_index(out, written, {"model": about(model), "generate": told})
+        facts["class"] = label
+    return folder.finish({"model": about(model), "generate": facts})
 
 
 def at_once(model: Model) -> int:
@@ -97,15 +88,31 @@ def at_once(model: Model) -> int:
     return max(1, min(256, PIXELS // (model.shape[1] * model.shape[2])))
 
 
-def blocks(
-    make: Callable[[int, int], Tensor], n: int, *, start: int = 0, batch: int = 64
-) -> Iterator[tuple[int, np.ndarray]]:
-    """The pixels of images ``start`` to ``start + n``: (number of the first, (B, H, W, C)).
+def in_batches(
+    make: Callable[[int, int], Tensor],
+    n: int,
+    *,
+    start: int = 0,
+    batch: int = 64,
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """Images ``start`` to ``start + n`` in parts; no files.
 
     make: so many images (B, C, H, W) in [-1, 1] from a number on
     """
     for first in range(start, start + n, batch):
-        yield first, to_uint8(make(min(batch, start + n - first), first))
+        count = min(batch, start + n - first)
+        yield Result(make(count, first).cpu(), first=first)
+        if progress:
+            progress("generating", first - start + count, n)
+
+
+def blocks(
+    make: Callable[[int, int], Tensor], n: int, *, start: int = 0, batch: int = 64
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same as pixels: (number of the first, 8 bits of shape (B, H, W, C))."""
+    for part in in_batches(make, n, start=start, batch=batch):
+        yield part.first, to_uint8(part.images)
 
 
 def around(
@@ -126,44 +133,24 @@ def around(
     x: one image, shape (1, C, H, W), in [-1, 1]
     temperature: τ, 0 or more; at 0 all are the reconstruction from the mean
     """
-    if not 0 <= temperature < float("inf"):
-        raise RangeError(f"temperature must be 0 or more, got {temperature}")
+    checks.temperature(temperature)
     q = model.encode(x, label)
-    blocks = range(start // BLOCK, (start + n - 1) // BLOCK + 1)
-    noise = [Noise(seed, block, total=BLOCK).normal(model.latent) for block in blocks]
-    at = start - blocks[0] * BLOCK
-    z = q.mean + temperature * q.std * torch.cat(noise)[at : at + n].to(q.mean)
-    return model.decode(z, label, batch=batch)
+    eps = draws.draw(lambda noise: noise.normal(model.latent), n, seed, start=start)
+    return model.decode(q.mean + temperature * q.std * eps.to(q.mean), label, batch=batch)
 
 
-def _drawn(
-    model: Model,
-    label: Label,
-    seed: int,
-    temperature: float,
-    prior: str | None,
-    truncation: float | None,
-    batch: int,
-) -> Callable[[int, int], Tensor]:
-    """What makes so many images of a prior from a number on."""
-    return lambda n, start: model.generate(
-        n, label, seed=seed, temperature=temperature, prior=prior, truncation=truncation,
-        start=start, batch=batch,
-    )  # fmt: skip
-
-
-def _alike(
-    model: Model, label: Label, like: Pictures, seed: int, temperature: float, batch: int
-) -> tuple[Callable[[int, int], Tensor], str]:
-    """What makes so many images from a number on, and the name of the image they are like."""
-    found = gathered(model, like, 2, label)
-    if len(found.names) != 1:
+def _original(
+    model: Model, like: Pictures, label: Label, prior: str | None, truncation: float | None
+) -> Batch:
+    """The one image that new ones are to be like. Warns where all will be the same."""
+    if prior is not None or truncation is not None:
+        raise ConfigError("images like another come from its posterior: prior and truncation are "
+                          "for those from a prior")  # fmt: skip
+    original = gathered(model, like, 2, label)
+    if len(original.names) != 1:
         raise DataError("new images can be like one image; give a single file")
-    told = None if found.labels is None else int(found.labels[0])
-    if not bool(model.encode(found.images, told).std.any()):
+    if not bool(model.encode(original.images, original.labels).std.any()):
         warnings.warn(
             "this model gives an image one code: all new ones are the same", stacklevel=3
         )
-    return lambda n, start: around(
-        model, found.images, n, told, seed=seed, temperature=temperature, start=start, batch=batch
-    ), found.names[0]
+    return original

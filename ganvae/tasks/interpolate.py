@@ -1,4 +1,4 @@
-"""Images between images, to files."""
+"""Images between images."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ from torch import Tensor
 
 from ganvae.errors import DataError, RangeError
 from ganvae.models import Model
+from ganvae.models.checks import Label
 from ganvae.models.images import enlarged, grid, save_png
-from ganvae.models.model import Label, spherical
+from ganvae.models.paths import steps_between
 from ganvae.progress import Progress
 from ganvae.tasks.films import FILMS, is_film, save_film
-from ganvae.tasks.pictures import (
-    Pictures,
-    about,
-    folder,
-    gathered,
-    is_sheet,
-    refuse_over,
-    write_index,
-)
+from ganvae.tasks.output import Folder, Result, about, target
+from ganvae.tasks.reader import Pictures, gathered
 
 ROWS = 8
 
@@ -54,39 +48,59 @@ def interpolate(
     encoder or where an .mp4 cannot be written, DataError where images cannot be read or are fewer
     than two.
     """
-    out = Path(out)
-    sheet = is_sheet(out, ".png", *FILMS)
-    refuse_over(out, data)
+    out, sheet = target(out, data, suffixes=(".png", *FILMS))
     film = sheet and is_film(out)
-    if steps < 2:
-        raise RangeError(f"an interpolation needs at least 2 steps, got {steps}")
     if milliseconds < 1:
         raise RangeError(f"a frame lasts at least 1 millisecond, got {milliseconds}")
-    if n is None:
-        n = ROWS if film else ROWS + 1
-    z, labels = _ends(model, data, n, seed, label)
-    order = [*range(len(z)), *([0] if film else [])]
+    ways = interpolations(
+        model, data, label=label, steps=steps, n=n, seed=seed, closed=film, progress=progress
+    )
+    scale = enlarged(model.shape)
+    if film:
+        return [save_film(frames(ways), out, milliseconds=milliseconds, scale=scale)]
+    if sheet:
+        return [save_png(grid(ways.images.flatten(0, 1), steps, scale=scale), out)]
+    folder = Folder(out, (3, 3))
+    folder.add(ways)
+    facts = {"steps": steps, "ways": len(ways.images), "seed": None if data is not None else seed}
+    return folder.finish({"model": about(model), "interpolate": facts})
+
+
+def interpolations(
+    model: Model,
+    data: Pictures | None = None,
+    *,
+    label: Label = None,
+    steps: int = 9,
+    n: int | None = None,
+    seed: int = 0,
+    closed: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """The way from each image to the next: images (ways, steps, C, H, W); no files.
+
+    closed: the last way leads back to the first image
+    n: takes the first n images; unset: as many as make 8 ways
+    The others: see :func:`interpolate`.
+    """
+    if steps < 2:
+        raise RangeError(f"an interpolation needs at least 2 steps, got {steps}")
+    z, labels = _ends(model, data, ROWS + (not closed) if n is None else n, seed, label)
+    order = [*range(len(z)), *([0] if closed else [])]
+    show = model.render if data is None else model.decode
     ways = []
     for done, (a, b) in enumerate(pairwise(order), 1):
-        told = None if labels is None else _halves(labels[a], labels[b], steps)
-        ask = model.render if data is None else model.decode
-        t = torch.linspace(0, 1, steps, device=z.device)[:, None]
-        ways.append(ask(spherical(z[a : a + 1], z[b : b + 1], t), told).cpu())
+        classes = None if labels is None else _halves(labels[a], labels[b], steps)
+        (between,) = steps_between(z[a : a + 1], z[b : b + 1], steps)
+        ways.append(show(between, classes).cpu())
         if progress:
             progress("interpolating", done, len(order) - 1)
-    if film:
-        frames = torch.cat([way[:-1] for way in ways])  # an end is the next one's start
-        return [save_film(frames, out, milliseconds=milliseconds, scale=enlarged(model.shape))]
-    if sheet:
-        return [save_png(grid(torch.cat(ways), steps, scale=enlarged(model.shape)), out)]
-    place = folder(out)
-    written = [
-        save_png(image, place / f"{number:03d}_{step:03d}.png")
-        for number, way in enumerate(ways)
-        for step, image in enumerate(way)
-    ]
-    told_of = {"steps": steps, "ways": len(ways), "seed": None if data is not None else seed}
-    return write_index(out, written, {"model": about(model), "interpolate": told_of})
+    return Result(torch.stack(ways))
+
+
+def frames(ways: Result) -> Tensor:
+    """The frames of a film along ways that are closed, (N, C, H, W): no end is shown twice."""
+    return ways.images[:, :-1].flatten(0, 1)
 
 
 def _ends(
@@ -98,10 +112,10 @@ def _ends(
     if data is None:
         labels = model.labels(n, label, seed=seed)
         return model.latents(n, labels, seed=seed), labels
-    found = gathered(model, data, n, label)
-    if len(found.names) < 2:
+    images = gathered(model, data, n, label)
+    if len(images.names) < 2:
         raise DataError("an interpolation needs at least 2 images; give a folder with more")
-    return model.encode(found.images, found.labels).mean, found.labels
+    return model.encode(images.images, images.labels).mean, images.labels
 
 
 def _halves(a: Tensor, b: Tensor, steps: int) -> Tensor:

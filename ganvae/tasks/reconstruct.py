@@ -1,7 +1,8 @@
-"""Images encoded and decoded again, to files."""
+"""Images encoded and decoded again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae.models import Model
+from ganvae.models.checks import Label
 from ganvae.models.images import enlarged, grid, save_png
-from ganvae.models.model import Label
 from ganvae.progress import Progress
-from ganvae.tasks.pictures import (
-    Pictures,
-    Reader,
-    about,
-    folder,
-    is_sheet,
-    refuse_over,
-    write_index,
-)
+from ganvae.tasks.output import ON_A_SHEET, Folder, Result, about, join, target
+from ganvae.tasks.reader import Pictures, Reader
 
-ON_A_SHEET, COLUMNS = 32, 8
+COLUMNS = 8
 
 
 def reconstruct(
@@ -48,35 +42,36 @@ def reconstruct(
     Returns the files written. Raises ConfigError for a model without an encoder, DataError for
     images that cannot be read.
     """
-    out = Path(out)
-    sheet = is_sheet(out, ".png")
-    refuse_over(out, data)
+    out, sheet = target(out, data)
     reader = Reader(model, data, ON_A_SHEET if sheet and n is None else n, batch, label)
-    shown: list[tuple[Tensor, Tensor]] = []
-    written: list[Path] = []
-    index: list[dict[str, Any]] = []
-    done = 0
-    for part in reader:
-        again = model.reconstruct(
-            part.images, part.labels, seed=seed, batch=batch, start=done
-        ).cpu()
-        original = part.images.cpu()
-        if sheet:
-            shown.append((original, again))
-        else:
-            errors = (again - original).square().flatten(1).mean(1).tolist()
-            for name, image, error in zip(part.names, again, errors):
-                path = save_png(image, folder(out) / f"{len(written):06d}.png")
-                written.append(path)
-                index.append({"file": path.name, "source": name, "mse": error})
-        done += len(part.names)
-        if progress:
-            progress("reconstructing", done, reader.total)
+    parts = reconstructions(reader, seed=seed, progress=progress)
     if sheet:
-        originals, reconstructions = (torch.cat(parts) for parts in zip(*shown))
-        return [save_png(side_by_side(originals, reconstructions, enlarged(model.shape)), out)]
-    told = {"model": about(model), "seed": seed, "images": index, "skipped": reader.skipped}
-    return write_index(out, written, told)
+        both = join(parts)
+        return [save_png(side_by_side(both.originals, both.images, enlarged(model.shape)), out)]
+    folder, images = Folder(out, (6,)), list[dict[str, Any]]()
+    for part in parts:
+        paths = folder.add(part)
+        errors = (part.images - part.originals).square().flatten(1).mean(1).tolist()
+        images += [
+            {"file": path.name, "source": name, "mse": error}
+            for path, name, error in zip(paths, part.names, errors, strict=True)
+        ]
+    index = {"model": about(model), "seed": seed, "images": images, "skipped": reader.skipped}
+    return folder.finish(index)
+
+
+def reconstructions(
+    reader: Reader, *, seed: int | None = None, progress: Progress | None = None
+) -> Iterator[Result]:
+    """The images of a reader encoded and decoded again, (N, C, H, W), in parts; no files.
+
+    seed: see :func:`reconstruct`
+    """
+    for part in reader.batches("reconstructing", progress):
+        images = reader.model.reconstruct(
+            part.images, part.labels, seed=seed, batch=reader.batch, start=part.first
+        )
+        yield Result(images.cpu(), part.images.cpu(), tuple(part.names), part.first)
 
 
 def side_by_side(originals: Tensor, reconstructions: Tensor, scale: int = 1) -> Image.Image:

@@ -56,20 +56,20 @@ def _parts(hole: np.ndarray, side: int, context: float) -> Iterator[tuple[Box, n
     labelled, _ = ndimage.label(hole, structure=np.ones((3, 3)))
     close: dict[tuple[int, int], list[int]] = defaultdict(list)
     cell = max(1.0, side / (2 * context))
-    found = ndimage.find_objects(labelled)
+    boxes = ndimage.find_objects(labelled)
     large = []
-    for number, (rows, columns) in enumerate(found, 1):
+    for number, (rows, columns) in enumerate(boxes, 1):
         if max(rows.stop - rows.start, columns.stop - columns.start) * context > side:
             large.append(number)
             continue
         y, x = rows.start + rows.stop, columns.start + columns.stop
         close[int(y / 2 / cell), int(x / 2 / cell)].append(number)
     for numbers in close.values():
-        box = common([found[number - 1] for number in numbers])
+        box = common([boxes[number - 1] for number in numbers])
         part = np.isin(labelled[box], numbers)
         yield box, part, max(side, math.ceil(context * max(part.shape)))
     for number in large:
-        box = found[number - 1]
+        box = boxes[number - 1]
         yield from _pieces(hole.shape, box, labelled[box] == number, side, context)
 
 
@@ -112,13 +112,13 @@ def _region(shape: tuple[int, ...], box: Box, part: np.ndarray, around: int, sid
 
 def _box_around(shape: tuple[int, ...], box: Box, side: int) -> Box:
     """A square around the middle of a box, moved into the picture, and cut where it is larger."""
-    made = []
+    sides = []
     for part, most in zip(box, shape):
         size = min(side, most)
         start = (part.start + part.stop - size) // 2
         start = min(max(start, 0), most - size)
-        made.append(slice(start, start + size))
-    return made[0], made[1]
+        sides.append(slice(start, start + size))
+    return sides[0], sides[1]
 
 
 def common(boxes: list[Box]) -> Box:
@@ -139,16 +139,16 @@ def shrink(x: Tensor, hole: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     size = [max(1, round(side * scale)) for side in x.shape[2:]]
     known = 1 - hole.to(x)
     share = F.interpolate(known, size, mode="area")
-    made = F.interpolate(x * known, size, mode="area") / share.clamp(min=1e-6)
+    smaller = F.interpolate(x * known, size, mode="area") / share.clamp(min=1e-6)
     least = share.flatten(1).amin(1)[:, None, None, None]
     for small in (share < 0.5, share < 1, share <= least):
         marked = small.flatten(1)
         if bool((marked.any(1) & ~marked.all(1)).all()):
             break
-    return made.clamp(-1, 1), small
+    return smaller.clamp(-1, 1), small
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Images (B, C, h, w) at another size."""
-    made = F.interpolate(x, size, mode="bicubic", align_corners=False)
-    return made.clamp(-1, 1)
+    larger = F.interpolate(x, size, mode="bicubic", align_corners=False)
+    return larger.clamp(-1, 1)

@@ -1,30 +1,16 @@
-"""Images made from source images, to files."""
+"""Images made from source images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ganvae.errors import ConfigError, RangeError
-from ganvae.models import Model
-from ganvae.models.images import enlarged, grid, save_png
+from ganvae.models import Model, checks
+from ganvae.models.images import enlarged, save_png, sheet_of_sources
 from ganvae.progress import Progress
-from ganvae.tasks.exact import as_channels
-from ganvae.tasks.pictures import (
-    Pictures,
-    Reader,
-    about,
-    folder,
-    is_sheet,
-    refuse_over,
-    require,
-    write_index,
-)
-
-SHEET, ON_A_SHEET = "sheet.png", 32
+from ganvae.tasks.output import ON_A_SHEET, SHEET, Folder, Result, about, join, target
+from ganvae.tasks.reader import Pictures, Reader
 
 
 def translate(
@@ -54,34 +40,21 @@ def translate(
     Returns the files written. Raises ConfigError for a model that was not trained for it or has no
     way back, DataError for images that cannot be read.
     """
-    _refuse(model, variants, reverse)
-    out = Path(out)
-    sheet = is_sheet(out, ".png")
-    refuse_over(out, data)
-    channels = model.shape[0] if reverse else model.info.shape.source
-    reader = Reader(
-        model, data, ON_A_SHEET if sheet and n is None else n, batch, channels=channels,
-        source=not reverse,
-    )  # fmt: skip
-    shown: list[Tensor] = []
-    written: list[Path] = []
-    names: list[str] = []
-    for part in reader:
-        made = model.translate(
-            part.images, variants, seed=seed, reverse=reverse, batch=batch, start=len(names)
-        ).cpu()
-        rows = made.shape[0] if sheet else max(0, ON_A_SHEET - len(names))
-        shown.append(_rows(part.images.cpu(), made)[:rows])
+    out, sheet = target(out, data)
+    reader = sources(model, data, ON_A_SHEET if sheet and n is None else n, batch, reverse)
+    parts = translations(reader, variants, seed=seed, reverse=reverse, progress=progress)
+    folder, names, shown = Folder(out, (6, 2)), list[str](), list[Result]()
+    for part in parts:
         if not sheet:
-            written += _write(made, folder(out), len(names))
+            folder.add(part)
         names += part.names
-        if progress:
-            progress("translating", len(names), reader.total)
-    picture = grid(torch.cat(shown).flatten(0, 1), variants + 1, scale=enlarged(model.shape))
+        shown.append(part if sheet else part.head(max(0, ON_A_SHEET - part.first)))
+    rows = join(shown)
+    picture = sheet_of_sources(rows.originals, rows.images, scale=enlarged(model.shape))
     if sheet:
         return [save_png(picture, out)]
-    written.append(save_png(picture, out / SHEET))
-    told: dict[str, Any] = {
+    folder.written.append(save_png(picture, out / SHEET))
+    index: dict[str, Any] = {
         "model": about(model),
         "seed": seed,
         "variants": variants,
@@ -89,31 +62,34 @@ def translate(
         "images": names,
         "skipped": reader.skipped,
     }
-    return write_index(out, written, told)
+    return folder.finish(index)
 
 
-def _refuse(model: Model, variants: int, reverse: bool) -> None:
-    """Raises ConfigError for what a model cannot do."""
-    require(model, "translate")
-    if reverse and model.info.paired:
-        raise ConfigError(
-            "this model learnt from pairs, which have one direction: train another one with "
-            "source/ and target/ exchanged"
+def sources(
+    model: Model, data: Pictures, n: int | None = None, batch: int = 64, reverse: bool = False
+) -> Reader:
+    """The images that a translation starts from."""
+    channels = model.shape[0] if reverse else model.info.shape.source
+    return Reader(model, data, n, batch, channels=channels, source=not reverse)
+
+
+def translations(
+    reader: Reader,
+    variants: int = 4,
+    *,
+    seed: int = 0,
+    reverse: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """What the images of a reader become, (N, variants, C, H, W), in parts; no files.
+
+    reader: see :func:`sources`
+    The others: see :func:`translate`.
+    """
+    checks.trained_to(reader.model.info, "translate")
+    checks.has_direction(reader.model.info, reverse)
+    for part in reader.batches("translating", progress):
+        images = reader.model.translate(
+            part.images, variants, seed=seed, reverse=reverse, batch=reader.batch, start=part.first
         )
-    if variants < 1:
-        raise RangeError(f"variants must be 1 or more, got {variants}")
-
-
-def _write(made: Tensor, place: Path, first: int) -> list[Path]:
-    return [
-        save_png(x, place / f"{first + i:06d}_{v:02d}.png")
-        for i, row in enumerate(made)
-        for v, x in enumerate(row)
-    ]
-
-
-def _rows(source: Tensor, made: Tensor) -> Tensor:
-    """Each source (B, S, H, W) before its variants (B, V, C, H, W): (B, 1 + V, 1 or 3, H, W)."""
-    channels = max(source.shape[1], made.shape[2])
-    both = [as_channels(x, channels) for x in (source[:, None], made)]
-    return torch.cat(both, 1)
+        yield Result(images.cpu(), part.images.cpu(), tuple(part.names), part.first)

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ganvae.errors import CheckpointError
-from ganvae.models.images import grid, make_gif, picture, save_png, to_tensor, to_uint8
+from ganvae.models.images import (
+    grid,
+    in_channels,
+    make_gif,
+    picture,
+    save_png,
+    sheet_of_sources,
+    to_tensor,
+    to_uint8,
+)
 
 
 def test_every_level_survives_the_round_trip():
@@ -106,3 +115,24 @@ def test_gif_has_all_frames(tmp_path: Path, channels: int):
             assert abs(level - i * 51) <= 2
     with pytest.raises(ValueError, match="at least one"):
         make_gif(frames[:0], path)
+
+
+@pytest.mark.parametrize(("before", "channels"), [(1, 3), (2, 3), (3, 3), (4, 3), (3, 1), (1, 1)])
+def test_sources_are_shown_in_the_channels_of_others(before: int, channels: int) -> None:
+    x = torch.rand(2, before, 4, 4)
+    shown = in_channels(x, channels)
+    assert shown.shape == (2, channels, 4, 4)
+    for channel in range(channels):
+        assert torch.equal(shown[:, channel], x[:, channel if before >= channels else 0])
+
+
+def test_a_sheet_of_sources_has_a_row_each() -> None:
+    source, target = -torch.ones(2, 1, 4, 4), torch.ones(2, 3, 4, 4)
+    variants = torch.zeros(2, 5, 3, 4, 4)
+    sheet = np.asarray(sheet_of_sources(source, variants, target))
+    assert sheet.shape == (2 * 6 + 2, 7 * 6 + 2, 3)
+    for row in (2, 8):
+        assert (sheet[row, 2] == 0).all() and (sheet[row, 8] == 128).all()
+        assert (sheet[row, 38] == 255).all()
+    assert sheet_of_sources(source, variants).size == (6 * 6 + 2, 14)
+    assert sheet_of_sources(source, variants, channels=1, scale=2).mode == "L"

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from ganvae.errors import ConfigError
-from ganvae.models import Model, ModelInfo
-from ganvae.models.model import BLOCK, linear, spherical
+from ganvae.models import Model, ModelInfo, checks, draws
+from ganvae.models.draws import BLOCK
+from ganvae.models.paths import linear, spherical
 from ganvae.types import Posterior, Shape
 
 
@@ -155,7 +156,7 @@ def test_reconstruct_decodes_the_mean_or_a_sample(model: Model):
 def test_sampled_reconstructions_follow_the_posterior(model: Model):
     x = pictures(1).expand(20_000, 1, 8, 8)
     q = model.encode(x)
-    z = model._sampled(q, 0, 0)
+    z = draws.posterior(q, 0)
     assert_close(z.mean(0), q.mean[0], atol=0.05, rtol=0)
     assert_close(z.std(0), q.std[0], atol=0.05, rtol=0.05)
 
@@ -324,6 +325,29 @@ def test_residual_models_are_channels_last_after_loading(tmp_path):
     assert again.generate(3).is_contiguous(memory_format=torch.channels_last)
     assert repr(again) == "Model(vae, 3×16×16, latent 4, cpu)"
     assert model.parameters == sum(p.numel() for n in nets.values() for p in n.parameters())
+
+
+def test_classes_are_checked_once_a_call(make, monkeypatch):
+    """Each look at their numbers would wait for a GPU."""
+    model, x, z = make(classes=("a", "b")), pictures(3), torch.zeros(3, 4)
+    label, calls, check = torch.tensor([0, 1, 1]), [], checks.classes
+
+    def counted(*args):
+        calls.append(args)
+        return check(*args)
+
+    monkeypatch.setattr(checks, "classes", counted)
+    for ask in (
+        lambda: model.generate(3, label), lambda: model.latents(3, label),
+        lambda: model.encode(x, label), lambda: model.decode(z, label),
+        lambda: model.render(z, label), lambda: model.reconstruct(x, label),
+        lambda: model.interpolate(x, x, 3, "a"), lambda: model.interpolate(z, z, 3, 1),
+    ):  # fmt: skip
+        calls.clear()
+        ask()
+        assert len(calls) == 1
+    calls.clear()
+    assert model.generate(3).shape == (3, 1, 8, 8) and not calls  # drawn, so there are such
 
 
 def test_info_is_frozen_and_consistent(model: Model):

@@ -8,7 +8,7 @@ from ganvae import objectives
 from ganvae.config import Config, Networks
 from ganvae.errors import ConfigError
 from ganvae.models import Model, ModelInfo
-from ganvae.models.model import BLOCK
+from ganvae.models.draws import BLOCK
 from ganvae.networks import zoo
 from ganvae.types import Noise, Shape
 

@@ -166,7 +166,7 @@ def test_a_profile_of_inks_is_not_said_of_the_colours(tmp_path):
     inks.save(tmp_path / "in.tif", icc_profile=bytes(profile), dpi=(300, 300))
     with pytest.warns(UserWarning, match="of mode CMYK, the result of RGB"):
         found = exact.read(tmp_path / "in.tif")
-    assert "icc_profile" not in found.told and "dpi" in found.told
+    assert "icc_profile" not in found.metadata and "dpi" in found.metadata
     assert np.array_equal(found.pixels, np.asarray(inks.convert("RGB")))
 
 

@@ -244,9 +244,12 @@ def test_one_edited_image(model, photos, tmp_path):
     found = learnt(model)
     file = photos / "a" / "0.png"
     (path,) = tasks.edit(model, file, found, tmp_path / "e.png", amounts=[1.5], which=2)
-    from ganvae.tasks.pictures import spread
+    from ganvae.tasks.reader import gathered
 
-    z = model.encode(spread(model, file, 1)).mean + 1.5 * found.spread[2] * found.vectors[2]
+    z = (
+        model.encode(gathered(model, file, 1).images).mean
+        + 1.5 * found.spread[2] * found.vectors[2]
+    )
     assert np.abs(pixels(path) - to_uint8(model.decode(z))[0, :, :, 0]).max() <= 1
 
 

@@ -13,7 +13,7 @@ from ganvae import api, bulk, tasks
 from ganvae.errors import ConfigError
 from ganvae.models import card, load
 from ganvae.models.images import save_png, to_uint8
-from ganvae.tasks.pictures import Reader, gathered
+from ganvae.tasks.reader import Reader, gathered
 
 CLASSES = ("bag", "boot", "sneaker")
 

@@ -2,6 +2,7 @@ import json
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ganvae.errors import CheckpointError, ConfigError, DataError
 from ganvae.models import Model, ModelInfo
 from ganvae.models.images import save_png, to_tensor, to_uint8
 from ganvae.tasks.generate import at_once, blocks
-from ganvae.tasks.pictures import Reader, spread
+from ganvae.tasks.reader import Reader, gathered
 from ganvae.tasks.reconstruct import side_by_side
 
 
@@ -37,6 +38,10 @@ def photos(tmp_path: Path) -> Path:
         image = random.integers(0, 256, (8, 8, 1), np.uint8)
         save_png(image, tmp_path / "photos" / f"class{i % 2}" / f"{i}.png")
     return tmp_path / "photos"
+
+
+def spread(model: Model, data: Any, n: int | None) -> Tensor:
+    return gathered(model, data, n).images
 
 
 def loaded(photos: Path) -> Tensor:

@@ -1,19 +1,16 @@
-"""What tasks read and write: images for a model, and the files that come out."""
+"""Images to work on, prepared as a model's training images were."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae import files, foreign
 from ganvae.data import Images
 from ganvae.data.decode import Preparation, colour
 from ganvae.data.find import find
@@ -22,17 +19,13 @@ from ganvae.data.sources import Offline
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import ConfigError, DataError
 from ganvae.models import Model
+from ganvae.models.checks import Label
 from ganvae.models.images import to_tensor
-from ganvae.models.model import Label
+from ganvae.progress import Progress
 
 Pictures = str | Path | Sequence[str | Path] | Tensor | Images
 """Images to work on: a file, a folder or anything else that can be trained on; several files;
 a tensor (B, C, H, W) in [-1, 1]; or images that are open already."""
-
-
-INDEX, MARK = "index.json", ".ganvae"
-"""What the files in a folder are, and what says that the folder is written by ganvae."""
-_INDEX_HEAD = b'{\n "model": {'
 
 
 @dataclass(frozen=True)
@@ -43,12 +36,14 @@ class Batch:
     names: what they are called
     kinds: the class that the source says each is of: a name, a number, or None
     labels: their class numbers for the model, shape (B,), or None for a model without classes
+    first: the number of the first of them
     """
 
     images: Tensor
     names: list[str]
     kinds: list[str | int | None]
     labels: Tensor | None = None
+    first: int = 0
 
 
 @dataclass
@@ -88,7 +83,8 @@ class Reader:
         for batch in self._batches():
             rest = len(batch.names) if self.n is None else self.n - seen
             names, kinds = batch.names[:rest], batch.kinds[:rest]
-            yield Batch(batch.images[:rest], names, kinds, self._labels(names, kinds, seen))
+            labels = self._labels(names, kinds, seen)
+            yield Batch(batch.images[:rest], names, kinds, labels, seen)
             seen += len(names)
             if seen == self.n:
                 break
@@ -101,6 +97,13 @@ class Reader:
                 stacklevel=2,
             )
 
+    def batches(self, what: str, progress: Progress | None) -> Iterator[Batch]:
+        """The batches; after each, what was done with so many images is reported."""
+        for batch in self:
+            yield batch
+            if progress:
+                progress(what, batch.first + len(batch.names), self.total)
+
     def _labels(self, names: list[str], kinds: list[str | int | None], seen: int) -> Tensor | None:
         """The model's class numbers of some images. Raises ConfigError for unknown ones."""
         label = self.label
@@ -108,7 +111,7 @@ class Reader:
             label = label[seen : seen + len(names)]
         if label is not None:
             return self.model.labels(len(names), label)
-        if not self.model.info.classes or self.model.info.task != "generate":
+        if not self.model.info.classes or self.model.info.from_sources:
             return None
         numbers = []
         for name, kind in zip(names, kinds):
@@ -142,8 +145,8 @@ class Reader:
             all_names, numbers, at = self.data.names(), self.data.labels, 0
             for part in self.data.batches(self.batch):
                 rows = slice(at, at + len(part))
-                found = [None] * len(part) if numbers is None else numbers[rows].tolist()
-                yield Batch(part, all_names[rows], found)
+                kinds = [None] * len(part) if numbers is None else numbers[rows].tolist()
+                yield Batch(part, all_names[rows], kinds)
                 at += len(part)
         else:
             yield from self._decoded(self.data)
@@ -155,15 +158,15 @@ class Reader:
         pixels: list[np.ndarray] = []
         how = preparation(self.model, self.channels, source=self.source)
         workers = 0 if self.n is not None and self.n <= 512 else None
-        for item, made in prepare_all(items, how, workers):
-            if isinstance(made, Bad):
+        for item, result in prepare_all(items, how, workers):
+            if isinstance(result, Bad):
                 if strict:
-                    raise DataError(f"{item.name} cannot be used: {made}")
-                self.skipped.append((item.name, str(made)))
+                    raise DataError(f"{item.name} cannot be used: {result}")
+                self.skipped.append((item.name, str(result)))
                 continue
             names.append(item.name)
             kinds.append(item.label)
-            pixels.append(made.pixels)
+            pixels.append(result.pixels)
             if len(names) == self.batch:
                 yield self._joined(pixels, names, kinds)
                 names, pixels, kinds = [], [], []
@@ -235,110 +238,3 @@ def gathered(model: Model, data: Pictures, n: int | None, label: Label = None) -
         [kind for part in parts for kind in part.kinds],
         torch.cat(labels) if labels else None,
     )
-
-
-def spread(model: Model, data: Pictures, n: int | None) -> Tensor:
-    """The first n images at once, on the CPU."""
-    return gathered(model, data, n).images
-
-
-def require(model: Model, task: str) -> None:
-    """Raises ConfigError for a model that was not trained for a task."""
-    if model.info.task != task:
-        raise ConfigError(
-            f"this model was trained to {model.info.task} images and cannot {task} them: train "
-            f"one with --task {task}"
-        )
-
-
-def is_sheet(out: Path, *suffixes: str) -> bool:
-    """Whether ``out`` is one file of these kinds; else it is a folder.
-
-    Raises ConfigError for a file of another kind.
-    """
-    suffix = out.suffix.lower()
-    if out.is_dir() or not suffix:
-        return False
-    if suffix in suffixes:
-        return True
-    if out.is_file() or suffix in (*EXTENSIONS, ".npz", ".npy", ".json", ".mp4", ".pt"):
-        raise ConfigError(f"{out} must end in {' or '.join(suffixes)}, or be a folder")
-    return False
-
-
-def folder(out: Path) -> Path:
-    """A folder for files: a new one, an empty one, or one that has been written by ganvae.
-
-    It is marked first, so that many processes can write into one. Raises ConfigError where there
-    is something else.
-    """
-    if out.is_file():
-        raise ConfigError(f"{out} is a file: choose a folder")
-    if (out / MARK).is_file():
-        return out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        other = next((path.name for path in out.iterdir() if not files.is_scratch(path)), None)
-    except (NotADirectoryError, FileExistsError) as error:
-        raise ConfigError(f"{out} cannot be made a folder: {error.strerror}") from None
-    except OSError as error:
-        raise files.explain(error, out) from None
-    if other and not (out / MARK).is_file() and not is_index(out / INDEX):
-        raise ConfigError(
-            f"{out} holds files that ganvae has not written, for example {other}: choose a new or "
-            f"an empty folder, so that nothing of yours is replaced"
-        )
-    files.write_text(out / MARK, "What ganvae writes here may be replaced by ganvae.\n")
-    return out
-
-
-def refuse_over(out: Path, *inputs: object) -> None:
-    """Raises ConfigError where a file to be written is one of the pictures to be read."""
-    for source in inputs:
-        if not isinstance(source, str | Path) or not out.exists() or not Path(source).exists():
-            continue
-        place = Path(source)
-        inside = place.is_dir() and place.resolve() in out.resolve().parents
-        if out.samefile(place) or (out.is_file() and inside):
-            raise ConfigError(f"{out} is one of the inputs, which is not replaced: choose another")
-
-
-def is_index(path: Path) -> bool:
-    """Whether a file is JSON as :func:`write_index` writes it."""
-    try:
-        with foreign.regular(path, str(path)) as file:
-            return file.read(len(_INDEX_HEAD)) == _INDEX_HEAD
-    except DataError:
-        return False
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write JSON, in ASCII, so that any name can be in it."""
-    text = json.dumps(value, indent=1, allow_nan=False)
-    return files.write(path, lambda draft: draft.write_text(text + "\n", encoding="ascii"))
-
-
-def write_index(place: Path, written: Sequence[Path], told: Any) -> list[Path]:
-    """Writes what the files in a folder are; returns them with the index.
-
-    Warns where the folder holds other images, such as those of an earlier call.
-    """
-    others = {path.name for path in place.glob("*.png")} - {path.name for path in written}
-    if others:
-        warnings.warn(
-            f"{place} also holds {len(others):,} images that are not of this call, for example "
-            f"{min(others)}",
-            stacklevel=3,
-        )
-    return [*written, write_json(place / INDEX, told)]
-
-
-def about(model: Model) -> dict[str, Any]:
-    """What identifies a model in an index."""
-    info = model.info
-    return {
-        "objective": info.objective,
-        "shape": list(model.shape),
-        "latent": model.latent,
-        "data": info.trained.fingerprint,
-    }

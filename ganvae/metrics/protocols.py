@@ -98,15 +98,11 @@ class Model(Protocol):
     def generate(self, n: int, /, *, seed: int = 0, start: int = 0) -> Tensor:
         """Images ``start`` to ``start + n`` of a seed, (n, C, H, W) in [-1, 1]."""
 
-    def complete(
-        self, x: Tensor, mask: Tensor, variants: int = 1, /, *, seed: int = 0, start: int = 0
-    ) -> Tensor:
-        """Images (B, variants, C, H, W) in [-1, 1], x but where the mask (B, 1, H, W) is 1."""
-
-    def translate(
+    def of_sources(
         self, source: Tensor, variants: int = 1, /, *, seed: int = 0, start: int = 0
     ) -> Tensor:
-        """Images (B, variants, C, H, W) in [-1, 1] made of sources (B, S, H, W)."""
+        """What becomes of sources (B, S, H, W): shape (B, variants, C, H, W), in [-1, 1]."""
+        ...
 
     def encode(self, x: Tensor, label: Tensor | None = None, /) -> Posterior:
         """q(z|x)."""

@@ -89,9 +89,4 @@ def made_of_sources(
     for start in range(0, len(numbers), CHUNK):
         chosen = numbers[start : start + CHUNK]
         source = test.sources(chosen).to(model.device)
-        if task_of(model).verb == "complete":
-            x = test.images(chosen).to(model.device)
-            made = model.complete(x, source[:, -1:], variants, seed=seed, start=start)
-        else:
-            made = model.translate(source, variants, seed=seed, start=start)
-        yield levels(made)
+        yield levels(model.of_sources(source, variants, seed=seed, start=start))

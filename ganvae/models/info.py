@@ -180,7 +180,8 @@ class ModelInfo:
     @property
     def data_depth(self) -> int | None:
         """``data.depth`` for other images; None where sources and targets have not the same."""
-        same = self.task != "translate" or self.source_depth == self.depth
+        both = TASKS[self.task].origin == "given"
+        same = not both or self.source_depth == self.depth
         return (self.depth or 16) if same else None
 
     def data_settings(self) -> dict[str, Any]:

@@ -348,6 +348,21 @@ class Model(hub.HubMixin):
         )
         return torch.where(hole[:, None], images, x[:, None])
 
+    def of_sources(
+        self, source: Tensor, variants: int = 1, *, seed: int = 0, start: int = 0
+    ) -> Tensor:
+        """What the model was trained to make of sources, by :meth:`complete` or :meth:`translate`.
+
+        source: as in training, (B, S, H, W); to complete: the known pixels, and 1 in the hole as
+            the last channel
+
+        Shape (B, variants, C, H, W), in [-1, 1].
+        """
+        if self.info.verb == "complete":
+            known, hole = source[:, :-1], source[:, -1:] > 0
+            return self.complete(known, hole, variants, seed=seed, start=start)
+        return self.translate(source, variants, seed=seed, start=start)
+
     # -- files ---------------------------------------------------------------------------------
 
     def save(self, folder: str | Path, *, scores: Mapping[str, Any] | None = None) -> Path:

@@ -23,7 +23,7 @@ from ganvae.foreign import from_environment
 from ganvae.metrics import judge as judges
 from ganvae.metrics.sampling import made_of_sources, read_with_labels, spread
 from ganvae.models import Model
-from ganvae.models.images import enlarged, grid, save_png
+from ganvae.models.images import enlarged, grid, save_png, sheet_of_sources
 from ganvae.pages import report
 from ganvae.progress import Progress, packing
 from ganvae.runs import pace as paces
@@ -214,9 +214,6 @@ def _from_sources(model: Model, data: Data, path: Path) -> None:
     """A sheet with a held-out source a row, four images that the model makes of it, its target."""
     rows = spread(len(data.test), 12)
     made = next(made_of_sources(model, data.test, rows, 0, variants=4))
-    source, target = data.test.sources(rows).cpu(), data.test.images(rows)
-    channels = model.shape[0]
-    shown = source[:, :channels] if source.shape[1] >= channels else source[:, :1]
-    shown = shown.expand(-1, channels, -1, -1)
-    lines = torch.cat([shown[:, None], made.cpu(), target[:, None]], 1)
-    save_png(grid(lines.flatten(0, 1), lines.shape[1], scale=enlarged(model.shape)), path)
+    source, target = data.test.sources(rows), data.test.images(rows)
+    scale, channels = enlarged(model.shape), model.shape[0]
+    save_png(sheet_of_sources(source, made, target, channels=channels, scale=scale), path)

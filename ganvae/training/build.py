@@ -21,6 +21,7 @@ from ganvae.errors import ConfigError
 from ganvae.models import Model, ModelInfo
 from ganvae.networks import zoo
 from ganvae.objectives.base import Objective, Stage, refuse_classes
+from ganvae.task import TASKS
 from ganvae.training.processes import Processes
 from ganvae.training.schedule import Position
 from ganvae.types import Batch, Shape, mix
@@ -109,17 +110,17 @@ def _refuse(config: Config, objective: Objective, data: Data, shares: list[float
             f"{config.objective} learns from classes, two or more: name them with "
             f"--data.labels, or choose another --objective"
         )
-    task = objective.task
-    if bool(data.source_channels) != (task != "generate"):
+    task = TASKS[objective.task]
+    if bool(data.source_channels) != task.from_sources:
         has = "with" if data.source_channels else "without"
         raise ConfigError(
-            f"{config.objective} learns to {task} images, and cannot from data {has} "
+            f"{config.objective} learns to {objective.task} images, and cannot from data {has} "
             f"sources: choose the --task and the --objective together"
         )
     if data.source_channels and config.data.augment != "none":
         raise ConfigError(
             "data.augment alters an image but not the source it belongs to: leave it out "
-            f"where images are to be {'completed' if task == 'complete' else 'translated'}"
+            f"where images are to be {task.done}"
         )
 
 

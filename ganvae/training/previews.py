@@ -11,7 +11,7 @@ from ganvae import files
 from ganvae.data import Batches, Data
 from ganvae.metrics.sampling import spread
 from ganvae.models import Model
-from ganvae.models.images import grid, save_png
+from ganvae.models.images import grid, in_channels, save_png
 from ganvae.types import Batch, Noise
 
 
@@ -21,23 +21,15 @@ def sample(model: Model, batch: Batch, seed: int, *, coded: bool) -> Tensor:
 
     coded: z is drawn from q(z|x) of the batch, where p(z) will be fitted to that only at the end
     """
-    if model.info.task != "generate":
-        return from_sources(model, batch, 16, 1)[:, 0]
+    if model.info.from_sources:
+        assert batch.source is not None
+        return model.of_sources(batch.source[:16])[:, 0]
     x, c = batch.image[:16], tuple(condition[:16] for condition in batch.condition)
     total = len(x) if coded or c else 16
     noise = Noise(seed, total=total, device=x.device)
     z = model.networks["encoder"](x, *c).rsample(noise) if coded else model.prior.sample(noise, *c)
     images: Tensor = model.networks[model.info.generator](z, *c)
     return images
-
-
-def from_sources(model: Model, batch: Batch, n: int, variants: int) -> Tensor:
-    """What a model makes of n of a batch's sources: (n, variants, C, H, W)."""
-    assert batch.source is not None
-    source = batch.source[:n]
-    if model.info.task == "complete":
-        return model.complete(batch.image[:n], source[:, -1:] > 0, variants)
-    return model.translate(source, variants)
 
 
 @torch.no_grad()
@@ -49,16 +41,12 @@ def preview(model: Model, data: Data, out: Path, step: int, *, flip: bool) -> Pa
 
     flip: mirror the targets at random, as in training
     """
-    if model.info.task != "generate":
+    if model.info.from_sources:
         images = data.test if len(data.test) else data.train
         batch = Batches(images, batch=8, seed=0, flip=flip, device=model.device).at(0)
-        variants = from_sources(model, batch, 8, 4).transpose(0, 1).flatten(0, 1)
         assert batch.source is not None
-        channels = model.shape[0]
-        sources = batch.source[:8, :channels]
-        if sources.shape[1] < channels:
-            sources = sources[:, :1].expand(-1, channels, -1, -1)
-        return write(out, step, sources, batch.image[:8], variants)
+        variants = model.of_sources(batch.source, 4).transpose(0, 1).flatten(0, 1)
+        return write(out, step, in_channels(batch.source, model.shape[0]), batch.image, variants)
     rows = spread(len(data.test), 8)
     real = data.test.images(rows).to(model.device)
     labels = data.test.labels

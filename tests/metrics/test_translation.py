@@ -34,14 +34,12 @@ class Translator:
     def __init__(self, spread, task="translate"):
         self.spread, self.info = spread, SimpleNamespace(task=task)
 
-    def translate(self, source, variants=1, *, seed=0, start=0):
+    def of_sources(self, source, variants=1, *, seed=0, start=0):
+        if self.info.task == "complete":
+            return source[:, None, :-1].expand(-1, variants, -1, -1, -1)
         g = torch.Generator().manual_seed(seed + start)
         shift = self.spread * torch.randn(len(source), variants, 1, 1, 1, generator=g)
         return (-source[:, None] + shift).clamp(-1, 1)
-
-    def complete(self, x, mask, variants=1, *, seed=0, start=0):
-        filled = torch.where(mask.bool(), torch.zeros_like(x), x)
-        return filled[:, None].expand(-1, variants, -1, -1, -1)
 
 
 def judged(kit, model, judge, hole=False):

@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"networks"},
     "metrics": set(),
     "tasks": {"models", "data"},
+    "exports": {"models"},
     "training": {
         "objectives.base",
         "losses.augmentation",
@@ -49,7 +50,9 @@ ROOMS: dict[str, set[str]] = {
     "runs": {"objectives", "models", "data", "metrics", "tasks", "training", "pages"},
     "api": {"models", "data", "training", "pages", "runs"},
     "__init__": {"api"},
-    "cli": {"objectives", "models", "tasks", "training", "bulk", "pages", "runs", "api"},
+    "cli": {
+        *("objectives", "models", "tasks", "exports", "training", "bulk", "pages", "runs", "api"),
+    },
     "__main__": {"cli"},
 }
 ORDER = list(ROOMS)

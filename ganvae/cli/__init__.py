@@ -27,7 +27,7 @@ from ganvae.version import VERSION
 
 _ORDER = (
     "train", "evaluate", "compare", "generate", "reconstruct", "interpolate", "encode",
-    "direction", "edit", "complete", "translate", "bulk", "check", "objectives",
+    "direction", "edit", "complete", "translate", "export", "bulk", "check", "objectives",
 )  # fmt: skip
 _FILES = {path.stem for path in Path(__file__).parent.glob("commands/[!_]*.py")}
 COMMANDS = (*(name for name in _ORDER if name in _FILES), *sorted(_FILES.difference(_ORDER)))

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ganvae import config
 from ganvae.data import near, pairs
-from ganvae.data.dataset import (
-    PackedSet,
-    Sides,
-    beside,
-    of_sets,
-    packed,
-    printable,
-    together,
-    unused,
-    with_classes,
-)
-from ganvae.data.split import as_keys, duplicates, split
+from ganvae.data.classes import with_classes
+from ganvae.data.findings import beside, printable, unused
+from ganvae.data.packing import PackedSet, packed
+from ganvae.data.sample import SAMPLE
+from ganvae.data.split import Sides, as_keys, duplicates, split
 from ganvae.data.store import Progress, Store
-from ganvae.data.stream import SAMPLE
 from ganvae.errors import DataError
+from ganvae.task import TASKS
 
 _T = TypeVar("_T")
 
@@ -131,23 +125,23 @@ def check(
 
     Raises DataError where there is no such source.
     """
-    between = chosen.task == "translate" and chosen.origin == "given"
-    between = between or (chosen.task == "generate" and pairs.are_here(chosen.path))
+    origin = TASKS[chosen.task].starts_from(chosen.origin)
+    between = origin == "given" or (origin is None and pairs.are_here(chosen.path))
     if between and not chosen.stream:
         return _check_sets(chosen, progress, workers)
-    return _examine(PackedSet(chosen, *packed(chosen, progress=progress, workers=workers)))
+    return _examine(packed(chosen, progress=progress, workers=workers))
 
 
 def _check_sets(chosen: config.Data, progress: Progress | None, workers: int | None) -> Report:
     """The report of the targets, with that of the sources inside."""
     source, target = (
-        PackedSet(its, *packed(its, progress=progress, workers=workers)) for its in of_sets(chosen)
+        packed(setting, progress=progress, workers=workers) for setting in pairs.settings(chosen)
     )
     match = pairs.compare(chosen.path, source.index.names, target.index.names)
     problems: list[str] = []
     if match.paired and len(source.store) and len(target.store):
         (of_source, of_target), problems = _tried(
-            lambda: together(source.store, target.store, chosen.test_share, match),
+            lambda: pairs.split_together(source.store, target.store, chosen.test_share, match),
             (_everything(source.store), _everything(target.store)),
         )
         sources, found = _examine(source, of_source), _examine(target, of_target)
@@ -191,13 +185,14 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         sides, wrong = _tried(lambda: split(store, chosen.test_share), _everything(store))
         problems += wrong
         given = bool(wrong)
-    train, test = sides or _everything(store)
-    about: list[str] = []
+    rows = sides or _everything(store)
+    class_notes: list[str] = []
     if chosen.labels:
-        (train, test, about), wrong = _tried(
-            lambda: with_classes(one, train, test, given=given), (train, test, about)
+        (rows, class_notes), wrong = _tried(
+            partial(with_classes, one, rows, given=given), (rows, class_notes)
         )
         problems += wrong
+    train, test = rows
     if not len(store):
         problems.append(f"no images in {chosen.path}")
     names = store.names()
@@ -221,13 +216,13 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         classes=_classes(store),
         defects=[(name, why) for name, why in bad],
         listed=index.listed,
-        ignored=beside(store, index),
+        ignored=beside(one),
         policies=store.meta["policies"],
         duplicates=[[names[row] for row in group] for group in groups],
         near_duplicates=[(names[p.first], names[p.second], p.similarity) for p in pairs],
         leaks=_leaks(names, test, groups, pairs),
         problems=problems,
-        notes=[*index.notes, *about, *notes],
+        notes=[*index.notes, *class_notes, *notes],
         packed=(str(store.folder), sum(f.stat().st_size for f in store.folder.iterdir())),
     )
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from ganvae import config
 from ganvae.data.formats import opened
 from ganvae.data.sources import Folder
+from ganvae.data.split import Sides, split
+from ganvae.data.store import Store
 from ganvae.errors import DataError
 
 SOURCE, TARGET = "source", "target"
@@ -45,11 +50,75 @@ def paired(path: str) -> bool:
 
     Raises DataError where there are no such folders, or some files have a partner and some not.
     """
+    return match(path).paired
+
+
+def match(path: str, paired: bool | None = None) -> Match:
+    """How DIR/source and DIR/target match by name. Raises DataError where they are not as wanted.
+
+    paired: whether they must be in pairs (True), or are taken as they are (False)
+    """
     names = [Folder(str(folder), folder).index().names for folder in folders(path)]
     match = compare(path, *names)
-    if match.problem:
+    if match.problem and paired is not False:
         raise DataError(match.problem)
-    return match.paired
+    if paired and not match.paired:
+        raise DataError(
+            f"hardly any image in {path}/{SOURCE} has the name of one in {path}/{TARGET}, but"
+            " pairs are needed; name both of a pair alike, or choose an objective for unpaired"
+            " sets, such as unit"
+        )
+    return match
+
+
+def settings(chosen: config.Data) -> tuple[config.Data, config.Data]:
+    """The settings of the sources and of the targets; grey sources stay grey, without classes."""
+    source, target = folders(chosen.path)
+    return (
+        replace(chosen, path=str(source), channels=None, labels=False),
+        replace(chosen, path=str(target)),
+    )
+
+
+def split_together(
+    source: Store, target: Store, share: float, match: Match
+) -> tuple[Sides, Sides]:
+    """Rows (training, held out) of the sources and of the targets, each at its partner's place.
+
+    The target says what is held out, and pairs of equal sources stay together. A pair of which one
+    could not be read is left out. Raises DataError where too few are left.
+    """
+    sources, targets = (
+        [key(name, mark) for name in store.names()]
+        for store, mark in zip((source, target), match.marks, strict=True)
+    )
+    place = {key: row for row, key in enumerate(sources)}
+    partner = np.array([place.get(key, -1) for key in targets], np.int64)
+    hashes = target.hashes()
+    hashes[partner >= 0] = source.hashes()[partner[partner >= 0]]
+    train, test = (rows[partner[rows] >= 0] for rows in split(target, share, hashes))
+    if not len(test) or (share < 1 and not len(train)):
+        raise DataError(
+            f"too few pairs with {target.meta['source']['path']} can be read: one is needed to"
+            " learn from, and another one to hold out"
+        )
+    return (partner[train], partner[test]), (train, test)
+
+
+def notes(path: str, match: Match) -> list[str]:
+    """What a user should know of how two sets go together."""
+    if any(match.marks):
+        first, second = match.marks
+        return [
+            f"the images in {path} are pairs by their names, where {first} among the sources is"
+            f" {second} among the targets"
+        ]
+    if match.paired:
+        return []
+    return [
+        f"no image in {path}/{SOURCE} has the name of one in {path}/{TARGET}: they are"
+        " taken as sets without pairs; name both of a pair alike if there are some"
+    ]
 
 
 def folders(path: str) -> tuple[Path, Path]:

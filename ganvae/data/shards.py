@@ -22,6 +22,9 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ganvae.data.draws import bits
 from ganvae.data.formats import EXTENSIONS, Bad
 from ganvae.data.pages import Checked
 from ganvae.data.sources import SHARD, Offline, own_split
@@ -48,6 +51,7 @@ ASIDE = 8
 ABOUT = "beside a sample's own picture (KEY.WORD.png)"
 AHEAD, AHEAD_BYTES = 32, 2**23
 """Images that are read ahead of a shard, unless they take more bytes."""
+_ORDER = 11
 PATIENCE = 6
 """How often a connection that was lost is tried again, with pauses of 1, 2, 4, … seconds."""
 
@@ -146,6 +150,12 @@ def with_splits(shards: Sequence[Shard]) -> list[Shard]:
     splits = own_split([shard.name for shard in shards])
     made = [Shard(s.path, s.digest, s.tells, splits.get(s.name)) for s in shards]
     return sorted(made, key=lambda shard: shard.split == "test")
+
+
+def shuffled(count: int, *seed: int) -> list[int]:
+    """The places of so many shards in an order that follows from a seed."""
+    order: list[int] = np.argsort(bits(np.arange(count), *seed, _ORDER), kind="stable").tolist()
+    return order
 
 
 def filesystem(path: str) -> Any:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -22,85 +22,26 @@ import torch
 from ganvae.data import shards as files
 from ganvae.data.batches import Agree, Drawn, mirrored
 from ganvae.data.decode import Bad, Preparation
-from ganvae.data.draws import bits
-from ganvae.data.hub import Shards
 from ganvae.data.origins import Origin
 from ganvae.data.shards import Shard
-from ganvae.data.sources import Index, Source
-from ganvae.data.split import check_share, key_of, limit
-from ganvae.data.store import SPLITS, content_hash
+from ganvae.data.split import key_of
+from ganvae.data.store import content_hash
 from ganvae.data.transforms import to_float
 from ganvae.data.workers import Item, cores, prepare_all
 from ganvae.errors import ConfigError, DataError
 from ganvae.foreign import from_environment
 from ganvae.types import Batch, Noise
 
-SAMPLE = 5_000
-"""Held-out images, and training images, that are packed to judge by and to fit priors to."""
-LOOKED_AT = 100
-"""How many times as many images are looked at to find them."""
-AT_ONCE, SAMPLED_AT_ONCE = 4, 16
-"""Shards that a process reads at once, to train and to sample."""
+AT_ONCE = 4
+"""Shards that a process reads at once."""
 BLOCK, BLOCK_BYTES = 8192, 2**28
 """Images that are shuffled with each other, unless they take more than so many bytes."""
 PATIENCE = 20
 """Epochs that one of several processes goes on for without an image among its shards."""
-_SHARDS, _ORDER, _FLIP, _SOURCE = 11, 12, 13, 14
+_ORDER, _FLIP, _SOURCE = 12, 13, 14
 
 Mark = tuple[int, int, int]
 """A place in what a process reads: the epoch, the group of shards, the image within the group."""
-
-
-class Sample(Source):
-    """The first images of shards, some of them held out and some not: what is packed of them."""
-
-    kind = "sample"
-
-    def __init__(self, shards: Shards, how: Preparation, share: float, workers: int | None):
-        check_share(share)
-        self.shards, self.path, self.identity = shards, shards.path, shards.identity
-        self._how, self._share, self._workers = how, share, workers
-
-    def index(self) -> Index:
-        """That of the shards."""
-        index = self.shards.index()
-        size = f"{SAMPLE}-{LOOKED_AT}-{limit(self._share):x}"
-        return replace(index, digest=f"{index.digest}-{size}")
-
-    def items(self, index: Index) -> Iterator[Item]:
-        """Prepared images, until there are enough on both sides or no more."""
-        counts, dropped = {True: 0, False: 0}, False
-        parts = [[s for s in self.shards.shards if s.split == kind] for kind in SPLITS]
-        for part in filter(None, parts):
-            sides = {True, False} if part[0].split is None else {part[0].split == "test"}
-            some = islice(self._spread(part), SAMPLE * LOOKED_AT)
-            for item, made in prepare_all(some, self._how, self._workers):
-                if isinstance(made, Bad):
-                    if not dropped:  # or their share would not be that of what is kept
-                        yield replace(item, image=made)
-                    continue
-                held = item.split == "test"
-                if item.split is None:
-                    held = key_of(content_hash(made.pixels)) < limit(self._share)
-                dropped = dropped or counts[held] == SAMPLE
-                if counts[held] < SAMPLE:
-                    counts[held] += 1
-                    yield replace(item, image=made)
-                if all(counts[side] == SAMPLE for side in sides):
-                    break
-
-    def _spread(self, some: list[Shard]) -> Iterator[Item]:
-        """Images from many shards, wherever in the set these are."""
-        order = np.argsort(bits(np.arange(len(some)), 0, _SHARDS), kind="stable").tolist()
-        return self.shards.read([some[place] for place in order], SAMPLED_AT_ONCE)
-
-    def classes(self) -> list[str] | None:
-        """Their names where Parquet files have them."""
-        return self.shards.classes()
-
-    def unused(self) -> dict[str, int]:
-        """What was passed over beside the images that were looked at."""
-        return self.shards.unused()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,9 +362,8 @@ class _Shuffled:
 
     def _own(self, epoch: int) -> list[int]:
         """Places of this process's shards in an epoch."""
-        drawn = bits(np.arange(len(self._data.shards)), self._seed, epoch, _SHARDS)
-        own: list[int] = np.argsort(drawn, kind="stable")[self._rank :: self._world].tolist()
-        return own
+        order = files.shuffled(len(self._data.shards), self._seed, epoch)
+        return order[self._rank :: self._world]
 
 
 @dataclass(frozen=True)

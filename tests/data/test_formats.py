@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 
 from ganvae import config
 from ganvae.data import formats, open_data
-from ganvae.data.dataset import unused
 from ganvae.data.decode import Bad, Policy, Preparation, prepare
+from ganvae.data.findings import unused
 from ganvae.errors import DataError
 from ganvae.tasks import exact
 

@@ -1,0 +1,131 @@
+"""What is found in packed images, counted in a report and told in notes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ganvae import config
+from ganvae.data import sources
+from ganvae.data.decode import MEANING, Policy
+from ganvae.data.formats import MENDS, UNREAD
+from ganvae.data.packing import PackedSet
+from ganvae.data.split import Sides, has_own_split
+from ganvae.telling import plain
+
+EXAMPLES = 20
+
+
+def report(one: PackedSet, sides: Sides, leaked: np.ndarray) -> dict[str, Any]:
+    """JSON-able counts of what was taken, converted, skipped and found twice.
+
+    leaked: the rows held out whose content is also among those to train on
+    """
+    chosen, store, listed = one.chosen, one.store, one.index.listed
+    train, test = sides
+    bad = store.meta["bad"]
+    return {
+        "source": {"kind": store.meta["source"]["kind"], "path": chosen.path},
+        "images": len(store),
+        "train": len(train),
+        "test": len(test),
+        "split": _split_in_words(one),
+        "shape": list(store.shape),
+        "resize": chosen.resize,
+        "background": chosen.background,
+        "policies": store.meta["policies"],
+        "skipped": {
+            "count": len(bad),
+            "reasons": dict(Counter(why.partition(":")[0] for _, why in bad).most_common()),
+            "examples": bad[:EXAMPLES],
+        },
+        "listed": {"count": len(listed), "examples": listed[:EXAMPLES]},
+        "ignored": beside(one),
+        "duplicates": len(store) - store.meta["distinct"],
+        "leaks": len(leaked),
+    }
+
+
+def _split_in_words(one: PackedSet) -> str:
+    if one.chosen.test_share == 1:
+        return "all held out"
+    own = has_own_split(one.store)
+    return "the source's own" if own else f"by content, {one.chosen.test_share:.0%} held out"
+
+
+def notes(report: dict[str, Any], chosen: config.Data) -> list[str]:
+    """Sentences on what of a report a user should know."""
+    notes = unused(report["ignored"], report["images"])
+    if beyond := report["policies"].get(MEANING[Policy.CUT_OFF]):
+        notes.append(f"{beyond:,} pictures are {MEANING[Policy.CUT_OFF]}")
+    if skipped := report["skipped"]["count"]:
+        reasons = ", ".join(f"{n:,} {why}" for why, n in report["skipped"]["reasons"].items())
+        notes.append(f"{skipped:,} images skipped: {reasons}")
+    if listed := report["listed"]["count"]:
+        name, why = report["listed"]["examples"][0]
+        notes.append(f"{listed:,} entries need a look, for example {printable(name)}: {why}")
+    if leaked := report["leaks"]:
+        notes.append(
+            f"{leaked:,} of {report['test']:,} held-out images are also training images:"
+            " scores on them flatter"
+        )
+    shares = report["test"] / report["images"]
+    if (
+        report["split"].startswith("by")
+        and abs(shares - chosen.test_share) > 0.05
+        and (report["test"] == 1 or report["train"] == 1)
+    ):
+        notes.append(
+            f"so few images that {report['test']} is held out instead of {chosen.test_share:.0%}"
+        )
+    return notes
+
+
+def unused(ignored: Mapping[str, int], taken: int) -> list[str]:
+    """Sentences on the files of a source that no training sees, with what may be done about them.
+
+    ignored: how many there are of each kind: an ending, or what else they are called. Pictures
+        that are not read are told first, and above all else where they are most of them. Hidden
+        files are not worth a word
+    taken: number of images that are read
+    """
+    kinds = {kind: count for kind, count in ignored.items() if kind != "hidden" and count}
+    pictures = {k: n for k, n in kinds.items() if k in UNREAD or k.endswith(sources.INSIDE)}
+    others = {k: n for k, n in kinds.items() if k not in pictures}
+    sentences = []
+    if total := sum(pictures.values()):
+        most = f"most pictures, {total:,} of {total + taken:,}," if total > taken else f"{total:,}"
+        what = "are not read" if total > taken else "pictures are not read"
+        if total == 1 and taken:
+            what = "picture is not read"
+        sentences.append(f"{most} {what}: {_counted(pictures)}")
+    if others:
+        sentences.append(f"files that are not used: {_counted(others)}")
+    return sentences
+
+
+def _counted(kinds: Mapping[str, int], most: int = 8) -> str:
+    parts = []
+    for kind, count in [*kinds.items()][:most]:
+        ending = kind.removesuffix(sources.INSIDE)
+        mend = MENDS.get(ending, "" if ending == kind else f"give them the ending {ending}")
+        parts.append(f"{count:,} {plain(kind)}{f' ({mend})' if mend else ''}")
+    rest = sum([*kinds.values()][most:])
+    return ", ".join([*parts, *([f"{rest:,} of other kinds"] if rest else [])])
+
+
+def beside(one: PackedSet) -> dict[str, int]:
+    """What a source has beside its images, listed or met while they were read: each kind's number.
+
+    The most frequent kinds come first.
+    """
+    return dict((Counter(one.index.ignored) + Counter(one.store.meta["unused"])).most_common())
+
+
+def printable(name: str) -> str:
+    """A file name on one line, whatever characters it has."""
+    return name if name.isprintable() else json.dumps(name)

@@ -13,12 +13,11 @@ import numpy as np
 from ganvae import config
 from ganvae.data import findings, pairs
 from ganvae.data.classes import with_classes
-from ganvae.data.hub import Shards
 from ganvae.data.images import Images
 from ganvae.data.manifest import Manifest, content_keys, name_keys
 from ganvae.data.origins import Origin
-from ganvae.data.packing import PackedSet, packed
-from ganvae.data.refusals import refuse_contradictions, usable
+from ganvae.data.packing import PackedSet, packed, refuse_contradictions
+from ganvae.data.shards import Shards
 from ganvae.data.split import Sides, bound, has_own_split, leaks, split
 from ganvae.data.store import Progress, Store
 from ganvae.data.stream import Streamed
@@ -114,7 +113,7 @@ def open_data(
     labels = labels or chosen.labels
     if not chosen.stream and TASKS[chosen.task].starts_from(chosen.origin) == "given":
         return _between(chosen, labels, paired, progress, workers)
-    one = usable(packed(chosen, progress=progress, workers=workers))
+    one = findings.usable(packed(chosen, progress=progress, workers=workers))
     return _streamed(one, labels, workers) if chosen.stream else _single(one, labels)
 
 
@@ -224,7 +223,7 @@ def _between(
     """The targets, with the sources as another set of images."""
     match, share = pairs.match(chosen.path, paired), chosen.test_share
     source, target = (
-        usable(packed(setting, progress=progress, workers=workers))
+        findings.usable(packed(setting, progress=progress, workers=workers))
         for setting in pairs.settings(chosen)
     )
     if match.paired:

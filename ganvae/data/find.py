@@ -6,9 +6,12 @@ import os
 import re
 from pathlib import Path
 
-from ganvae.data import arrays, hub
+from ganvae.data import arrays
+from ganvae.data.folder import Folder
 from ganvae.data.formats import EXTENSIONS
-from ganvae.data.sources import DIGITS, SHARD, Folder, Source
+from ganvae.data.hub import Dataset
+from ganvae.data.shards import Shards
+from ganvae.data.sources import DIGITS, SHARD, Source
 from ganvae.errors import DataError
 from ganvae.foreign import gate
 from ganvae.telling import HIDDEN, Address, whole
@@ -35,9 +38,9 @@ def find(path: str) -> Source:
             " the whole address again"
         )
     if "://" in path or path.startswith("pipe:") or SHARD.search(path):
-        return hub.Shards(path)
+        return Shards(path)
     if _HUB.fullmatch(path) and not path.lower().endswith(EXTENSIONS):
-        return hub.Dataset(path)
+        return Dataset(path)
     raise DataError(
         f"{path} does not exist; give a folder of images, an .npz, .npy, idx, .parquet or .tar"
         ' file, a Hub name (owner/name) or "digits"'
@@ -63,7 +66,7 @@ def _folder(path: str, local: Path) -> Source:
     for kind in (r"\.parquet$", SHARD.pattern):
         found = [entry for entry in entries if re.search(kind, entry.name, re.IGNORECASE)]
         if plain and found:
-            return hub.Shards(path, found)
+            return Shards(path, found)
     return Folder(path, local)
 
 
@@ -72,7 +75,7 @@ def _file(path: str, local: Path) -> Source:
     if name.endswith(EXTENSIONS):
         raise DataError(f"{path} is a single file; give the folder of images it is in")
     if SHARD.search(name):
-        return hub.Shards(path, [local])
+        return Shards(path, [local])
     if source := arrays.file(path, local):
         return source
     raise DataError(

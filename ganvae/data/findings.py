@@ -1,4 +1,4 @@
-"""What is found in packed images, counted in a report and told in notes."""
+"""What is found in packed images: a report, notes on it, and a refusal of too many bad ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from ganvae import config
-from ganvae.data import sources
 from ganvae.data.decode import MEANING, Policy
-from ganvae.data.formats import MENDS, UNREAD
+from ganvae.data.folder import INSIDE
+from ganvae.data.formats import EXTENSIONS, MENDS, UNREAD
 from ganvae.data.packing import PackedSet
 from ganvae.data.split import Sides, has_own_split
+from ganvae.errors import DataError
 from ganvae.telling import plain
 
 EXAMPLES = 20
@@ -85,6 +86,30 @@ def notes(report: dict[str, Any], chosen: config.Data) -> list[str]:
     return notes
 
 
+def usable(one: PackedSet) -> PackedSet:
+    """A set that a training can start from. Raises DataError for any other."""
+    bad, chosen = one.store.meta["bad"], one.chosen
+    total = len(one.store) + len(bad)
+    if len(bad) > chosen.max_bad * total:
+        examples = "; ".join(f"{printable(name)} ({why})" for name, why in bad[:5])
+        more = f" and {len(bad) - 5:,} more" if len(bad) > 5 else ""
+        raise DataError(
+            f"{len(bad):,} of {total:,} images in {chosen.path} cannot be read: {examples}{more};"
+            f" mend or remove them, or allow this share with data.max_bad (now {chosen.max_bad:g})"
+        )
+    if len(one.store):
+        return one
+    ignored = beside(one)
+    there = ", ".join(f"{count:,} {kind}" for kind, count in [*ignored.items()][:5])
+    listed = [f"; not taken: {printable(name)} ({why})" for name, why in one.index.listed[:1]]
+    mends = {MENDS[kind]: kind for kind in ignored if kind in MENDS}
+    mended = [f"; {kind}: {mend}" for mend, kind in [*mends.items()][:2]]
+    raise DataError(
+        f"no images in {chosen.path} (found {there or 'nothing'}{''.join([*listed, *mended])});"
+        f" give a place that holds {', '.join(kind[1:] for kind in EXTENSIONS)} files"
+    )
+
+
 def unused(ignored: Mapping[str, int], taken: int) -> list[str]:
     """Sentences on the files of a source that no training sees, with what may be done about them.
 
@@ -94,7 +119,7 @@ def unused(ignored: Mapping[str, int], taken: int) -> list[str]:
     taken: number of images that are read
     """
     kinds = {kind: count for kind, count in ignored.items() if kind != "hidden" and count}
-    pictures = {k: n for k, n in kinds.items() if k in UNREAD or k.endswith(sources.INSIDE)}
+    pictures = {k: n for k, n in kinds.items() if k in UNREAD or k.endswith(INSIDE)}
     others = {k: n for k, n in kinds.items() if k not in pictures}
     sentences = []
     if total := sum(pictures.values()):
@@ -111,7 +136,7 @@ def unused(ignored: Mapping[str, int], taken: int) -> list[str]:
 def _counted(kinds: Mapping[str, int], most: int = 8) -> str:
     parts = []
     for kind, count in [*kinds.items()][:most]:
-        ending = kind.removesuffix(sources.INSIDE)
+        ending = kind.removesuffix(INSIDE)
         mend = MENDS.get(ending, "" if ending == kind else f"give them the ending {ending}")
         parts.append(f"{count:,} {plain(kind)}{f' ({mend})' if mend else ''}")
     rest = sum([*kinds.values()][most:])

@@ -1,16 +1,18 @@
-"""From a setting to packed images: the source, how its images are prepared, their store."""
+"""From a setting to packed images: what it may say, the source, the preparation, the store."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganvae import config
 from ganvae.data.decode import Preparation, colour, depth_of
-from ganvae.data.find import find
-from ganvae.data.hub import Shards
+from ganvae.data.find import find, is_remote
+from ganvae.data.folder import Folder
 from ganvae.data.sample import Sample
-from ganvae.data.sources import Folder, Index, Source
+from ganvae.data.shards import Shards
+from ganvae.data.sources import Index, Source
 from ganvae.data.store import Progress, Store, cache_folder, ingest
 from ganvae.errors import ConfigError
 from ganvae.task import TASKS
@@ -100,3 +102,49 @@ def _shards(source: Source, chosen: config.Data) -> Shards:
             " leave out data.stream to have the images packed"
         )
     return source
+
+
+def refuse_contradictions(chosen: config.Data) -> None:
+    """Raises ConfigError for settings of the data that cannot be, whatever the images are."""
+    if not 0 <= chosen.max_bad <= 1:
+        raise ConfigError(f"data.max_bad must be between 0 and 1, got {chosen.max_bad}")
+    if chosen.stream and chosen.test_share == 1:
+        raise ConfigError(
+            "data.test_share 1 holds all images out, and of data.stream only a sample is packed;"
+            " leave out one of them"
+        )
+    if chosen.labels_file is not None and not chosen.labels:
+        raise ConfigError(
+            f"data.labels_file {chosen.labels_file} says classes, and none are asked for; add"
+            " --data.labels, or leave it out"
+        )
+    if chosen.origin != "given" and TASKS[chosen.task].origin != "given":
+        raise ConfigError(
+            f"data.origin {chosen.origin} is what a translation starts from, and data.task is"
+            f" {chosen.task}; choose data.task translate, or leave data.origin out"
+        )
+    if chosen.masks != config.Data.masks and TASKS[chosen.task].origin != "masked":
+        raise ConfigError(
+            f"data.masks {chosen.masks} is what a completion learns from, and data.task is"
+            f" {chosen.task}; choose data.task complete, or leave data.masks out"
+        )
+
+
+def refuse_untold(kept: config.Data, given: Container[str], run: Path | str) -> None:
+    """Raises ConfigError where a run's settings lead out of it and nobody here has said so.
+
+    A run's directory may come from anybody: it does not decide what is asked for over the network
+    or where this machine writes.
+
+    given: the settings that were named here, by dotted name
+    """
+    if "data.path" not in given and is_remote(kept.path):
+        raise ConfigError(
+            f"{run} names images that are not on this machine, {kept.path}: to have them asked"
+            " for, name them, too"
+        )
+    if "data.cache" not in given and kept.cache is not None:
+        raise ConfigError(
+            f"{run} names a place for packed images, {kept.cache}: confirm it with --data.cache,"
+            " or set data.cache to none for the usual one"
+        )

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ganvae import config
+from ganvae.data.folder import Folder
 from ganvae.data.formats import opened
-from ganvae.data.sources import Folder
 from ganvae.data.split import Sides, split
 from ganvae.data.store import Store
 from ganvae.errors import DataError

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from ganvae.data import shards as files
 from ganvae.data.decode import Bad, Preparation
-from ganvae.data.hub import Shards
-from ganvae.data.shards import Shard
+from ganvae.data.shard_files import Shard
+from ganvae.data.shards import Shards, shuffled
 from ganvae.data.sources import Index, Source
 from ganvae.data.split import check_share, key_of, limit
 from ganvae.data.store import SPLITS, content_hash
@@ -63,7 +62,7 @@ class Sample(Source):
 
     def _spread(self, some: list[Shard]) -> Iterator[Item]:
         """Images from many shards, wherever in the set these are."""
-        order = files.shuffled(len(some), 0)
+        order = shuffled(len(some), 0)
         return self.shards.read([some[place] for place in order], AT_ONCE)
 
     def classes(self) -> list[str] | None:

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganvae.data import shards as files
 from ganvae.data.batches import Agree, Drawn, mirrored
 from ganvae.data.decode import Bad, Preparation
 from ganvae.data.origins import Origin
-from ganvae.data.shards import Shard
+from ganvae.data.shard_files import Shard
+from ganvae.data.shards import shuffled, together
 from ganvae.data.split import key_of
 from ganvae.data.store import content_hash
 from ganvae.data.transforms import to_float
@@ -344,7 +344,7 @@ class _Shuffled:
             places = self._own(epoch)
             for group in range(first, -(-len(places) // AT_ONCE)):
                 mine = places[group * AT_ONCE : (group + 1) * AT_ONCE]
-                readers = files.together([self._data.shards[n] for n in mine], self.stop)
+                readers = together([self._data.shards[n] for n in mine], self.stop)
                 for number, (which, index, item) in enumerate(readers):
                     seen = True
                     if number >= skip:
@@ -362,7 +362,7 @@ class _Shuffled:
 
     def _own(self, epoch: int) -> list[int]:
         """Places of this process's shards in an epoch."""
-        order = files.shuffled(len(self._data.shards), self._seed, epoch)
+        order = shuffled(len(self._data.shards), self._seed, epoch)
         return order[self._rank :: self._world]
 
 

@@ -18,7 +18,7 @@ from ganvae import config, files, metrics, tasks
 from ganvae.config import Config
 from ganvae.data import Data, Manifest, open_data
 from ganvae.data.dataset import judged_by
-from ganvae.data.refusals import refuse_untold
+from ganvae.data.packing import refuse_untold
 from ganvae.errors import ConfigError
 from ganvae.foreign import from_environment
 from ganvae.metrics import judge as judges

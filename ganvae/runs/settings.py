@@ -9,8 +9,8 @@ from typing import Any
 
 from ganvae import config, objectives
 from ganvae.config import Config
+from ganvae.data.packing import refuse_contradictions
 from ganvae.data.pairs import paired as are_paired
-from ganvae.data.refusals import refuse_contradictions
 from ganvae.errors import ConfigError
 from ganvae.runs.folder import SETTINGS, is_run, kept_settings, latest_run, new_run, refuse_resume
 from ganvae.task import TASKS

@@ -181,7 +181,7 @@ def test_few_files_are_looked_into(
     root = make(4)
     for number in range(9):
         (root / f"plain{number}").write_bytes((root / "0.png").read_bytes())
-    monkeypatch.setattr("ganvae.data.sources.LOOKED_INTO", 5)
+    monkeypatch.setattr("ganvae.data.folder.LOOKED_INTO", 5)
     found = open_data(setting(root)).report["ignored"]
     assert found == {".png inside": 5, "no extension": 4}
 

@@ -16,8 +16,9 @@ from ganvae.data.findings import beside, printable, unused
 from ganvae.data.packing import PackedSet, packed
 from ganvae.data.sample import SAMPLE
 from ganvae.data.split import Sides, as_keys, duplicates, split
-from ganvae.data.store import Progress, Store
+from ganvae.data.store import Store
 from ganvae.errors import DataError
+from ganvae.progress import Progress
 from ganvae.task import TASKS
 
 _T = TypeVar("_T")
@@ -121,7 +122,7 @@ def check(
     A folder of ``source`` and ``target`` alone is looked at as sets to translate between. Of
     shards to be read while training it is the sample that is packed and looked at.
 
-    progress: called with the number of images packed so far and their total or None
+    progress: told how many images are packed, and of how many where that is known
 
     Raises DataError where there is no such source.
     """

@@ -19,9 +19,10 @@ from ganvae.data.origins import Origin
 from ganvae.data.packing import PackedSet, packed, refuse_contradictions
 from ganvae.data.shards import Shards
 from ganvae.data.split import Sides, bound, has_own_split, leaks, split
-from ganvae.data.store import Progress, Store
+from ganvae.data.store import Store
 from ganvae.data.stream import Streamed
 from ganvae.errors import DataError
+from ganvae.progress import Progress
 from ganvae.task import TASKS
 
 
@@ -104,7 +105,7 @@ def open_data(
     paired: whether sets to translate between must be in pairs (True), or are taken as if they were
         not (False); None goes by the names. Where these match, source and target are held out
         together in either case
-    progress: called with the number of images packed so far and their total or None
+    progress: told how many images are packed, and of how many where that is known
     workers: decoding processes; 0 decodes in this one, None chooses
 
     Raises DataError where the images cannot be used, ConfigError for settings that cannot be.

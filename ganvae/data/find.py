@@ -1,4 +1,4 @@
-"""Which source a path or a name stands for."""
+"""The door to the sources: which one a path or a name stands for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from ganvae.errors import DataError
 from ganvae.foreign import gate
 from ganvae.telling import HIDDEN, Address, whole
 
+_FILES = "an .npz, .npy, idx, .parquet or .tar file"
+_MEND = "give a folder of images"
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(:[\w.-]+)?")
 
 
@@ -25,8 +27,8 @@ def find(path: str) -> Source:
     if path == DIGITS:
         return arrays.digits()
     if "\0" in path or not path:
-        raise DataError("the data path is empty or has a null character; give a folder of images")
-    with gate(path, mend="give a folder of images"):
+        raise DataError(f"the data path is empty or has a null character; {_MEND}")
+    with gate(path, mend=_MEND):
         local = Path(os.path.expanduser(whole(path)))
         if os.path.isdir(local):  # where Path's raises for a name that is too long
             return _folder(path, local)
@@ -42,8 +44,7 @@ def find(path: str) -> Source:
     if _HUB.fullmatch(path) and not path.lower().endswith(EXTENSIONS):
         return Dataset(path)
     raise DataError(
-        f"{path} does not exist; give a folder of images, an .npz, .npy, idx, .parquet or .tar"
-        ' file, a Hub name (owner/name) or "digits"'
+        f'{path} does not exist; {_MEND}, {_FILES}, a Hub name (owner/name) or "{DIGITS}"'
     )
 
 
@@ -79,6 +80,5 @@ def _file(path: str, local: Path) -> Source:
     if source := arrays.file(path, local):
         return source
     raise DataError(
-        f"{path} is of no kind that can be read; give a folder of images, or an .npz, .npy, idx,"
-        " .parquet or .tar file (unpack archives first)"
+        f"{path} is of no kind that can be read; {_MEND}, or {_FILES} (unpack archives first)"
     )

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def _of_lines(text: io.TextIOWrapper, path: Path, asked: bool) -> Iterator[Entry
         if asked:
             raise DataError(_unclear(path, list(first)))
         return None
-    return ((str(row.get(file, "")), row.get(label)) for row in _again(first, rows))
+    return ((str(row.get(file, "")), row.get(label)) for row in chain([first], rows))
 
 
 def _objects(text: io.TextIOWrapper, path: Path) -> Iterator[dict[str, Any]]:
@@ -213,16 +214,11 @@ def _of_table(
     elif len(head) == 2 and (file is None or label is None):  # whatever they are called
         file, label = (head[1], head[0]) if file == head[1] or label == head[0] else head
         if _row(_places(names), "", head[0]) is not None:  # no head, but a first picture
-            return ((row[0], row[1]) for row in _again(head, rows) if len(row) == 2)
+            return ((row[0], row[1]) for row in chain([head], rows) if len(row) == 2)
     if file is None or label is None:
         raise DataError(_unclear(path, head))
     at = head.index(file), head.index(label)
     return ((row[at[0]].strip(), row[at[1]]) for row in rows if len(row) > max(at))
-
-
-def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _column(head: Sequence[str], known: Sequence[str]) -> str | None:

@@ -51,16 +51,8 @@ class Difference:
     of: str = "images"
 
     def __str__(self) -> str:
-        counts = [
-            f"{count:,} {what}"
-            for what, count in (
-                ("added", self.added),
-                ("removed", self.removed),
-                ("edited", self.edited),
-                ("renamed", self.renamed),
-            )
-            if count
-        ]
+        kinds = ("added", "removed", "edited", "renamed")
+        counts = [f"{count:,} {kind}" for kind in kinds if (count := getattr(self, kind))]
         return f"{self.of}: {', '.join(counts) or 'only their order or labels'}"
 
 

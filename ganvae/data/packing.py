@@ -13,8 +13,9 @@ from ganvae.data.folder import Folder
 from ganvae.data.sample import Sample
 from ganvae.data.shards import Shards
 from ganvae.data.sources import Index, Source
-from ganvae.data.store import Progress, Store, cache_folder, ingest
+from ganvae.data.store import Store, cache_folder, ingest
 from ganvae.errors import ConfigError
+from ganvae.progress import Progress
 from ganvae.task import TASKS
 
 

@@ -51,24 +51,12 @@ class Shards(Source):
         if path.startswith("pipe:"):
             raise DataError("pipe: sources run shell commands and are not read; give tar files")
         self._remote = "://" in path and not files
-        if files is None and not self._remote:
-            files = self._expanded(path)
-        self._files = files or []
-        self.identity = (
-            self.path.identity
-            if self._remote
-            else "\0".join(str(f.resolve()) for f in self._files)
-        )
+        self._files = files or ([] if self._remote else _here(path))
+        here = "\0".join(str(file.resolve()) for file in self._files)
+        self.identity = self.path.identity if self._remote else here
         self._unused = Counter[str]()
         self.shards: list[Shard] = []
         """As they were when they were listed last, those to train on first."""
-
-    def _expanded(self, path: str) -> list[Path]:
-        patterns = map(os.path.expanduser, expanded(path))
-        paths = [Path(name) for each in patterns for name in sorted(glob.glob(each))]
-        if not paths:
-            raise DataError(f"{path} does not exist; give a tar file, a folder of them or a URL")
-        return paths
 
     def index(self) -> Index:
         """Sizes and times, or what a store far away says in their place. Raises Offline."""
@@ -118,6 +106,14 @@ def shuffled(count: int, *seed: int) -> list[int]:
 
 
 # ------------------------------------------------------------------------------------- listing
+
+
+def _here(pattern: str) -> list[Path]:
+    names = map(os.path.expanduser, expanded(pattern))
+    paths = [Path(path) for name in names for path in sorted(glob.glob(name))]
+    if not paths:
+        raise DataError(f"{pattern} does not exist; give a tar file, a folder of them or a URL")
+    return paths
 
 
 def listed(pattern: str) -> list[Shard]:

@@ -21,12 +21,12 @@ import torch
 
 from ganvae.data.batches import Agree, Drawn, mirrored
 from ganvae.data.decode import Bad, Preparation
+from ganvae.data.images import to_float
 from ganvae.data.origins import Origin
 from ganvae.data.shard_files import Shard
 from ganvae.data.shards import shuffled, together
 from ganvae.data.split import key_of
 from ganvae.data.store import content_hash
-from ganvae.data.transforms import to_float
 from ganvae.data.workers import Item, cores, prepare_all
 from ganvae.errors import ConfigError, DataError
 from ganvae.foreign import from_environment

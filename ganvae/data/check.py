@@ -11,8 +11,7 @@ import numpy as np
 
 from ganvae import config
 from ganvae.data import near, pairs
-from ganvae.data.classes import with_classes
-from ganvae.data.findings import beside, printable, unused
+from ganvae.data.findings import beside, printable, unused, with_classes
 from ganvae.data.packing import PackedSet, packed
 from ganvae.data.sample import SAMPLE
 from ganvae.data.split import Sides, as_keys, duplicates, split

@@ -12,7 +12,6 @@ import numpy as np
 
 from ganvae import config
 from ganvae.data import findings, pairs
-from ganvae.data.classes import with_classes
 from ganvae.data.images import Images
 from ganvae.data.manifest import Manifest, content_keys, name_keys
 from ganvae.data.origins import Origin
@@ -142,9 +141,6 @@ def judged_by(
     return chosen if own else replace(chosen, test_share=1.0)
 
 
-# --------------------------------------------------------------------------------- a single set
-
-
 def _single(one: PackedSet, labelled: bool) -> Data:
     """One set, from whose images the sources are made, if the task has any."""
     chosen = one.chosen
@@ -174,7 +170,7 @@ def _data(
     store = one.store
     class_notes: list[str] = []
     if labelled:
-        sides, class_notes = with_classes(one, sides, given=isinstance(origin, tuple))
+        sides, class_notes = findings.with_classes(one, sides, given=isinstance(origin, tuple))
     train, test = sides
     leaked = leaks(store.hashes(), train, test) if has_own_split(store) else test[:0]
     origins = origin if isinstance(origin, tuple) else (origin, origin)
@@ -183,11 +179,8 @@ def _data(
         for rows, its in zip(sides, origins, strict=True)
     ]
     classes = store.classes if labelled else []
-    identity: list[Any] = [
-        [part.fingerprint for part in parts],
-        store.meta["preparation"],
-        classes,
-    ]
+    fingerprints = [part.fingerprint for part in parts]
+    identity: list[Any] = [fingerprints, store.meta["preparation"], classes]
     if isinstance(origin, Origin):
         identity.append([origin.kind, origin.holes])
     elif origin is not None:
@@ -211,9 +204,6 @@ def _fingerprint(identity: list[Any]) -> str:
     return blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
 
 
-# ------------------------------------------------------------------ two sets to translate between
-
-
 def _between(
     chosen: config.Data,
     labelled: bool,
@@ -234,19 +224,13 @@ def _between(
     aside = _data(source, of_source, labelled=False)
     origin, in_pairs = (aside.train, aside.test), match.paired and paired is not False
     data = _data(target, of_target, labelled, origin, in_pairs)
+    source_notes = [f"sources: {note}" for note in aside.notes]
     return replace(
         data,
         sources=source.store,
         report=data.report | {"paired": data.paired, "sources": aside.report},
-        notes=[
-            *pairs.notes(chosen.path, match),
-            *(f"sources: {note}" for note in aside.notes),
-            *data.notes,
-        ],
+        notes=[*pairs.notes(chosen.path, match), *source_notes, *data.notes],
     )
-
-
-# --------------------------------------------------------------------- shards read while training
 
 
 def _streamed(one: PackedSet, labelled: bool, workers: int | None) -> Data:

@@ -105,9 +105,6 @@ def shuffled(count: int, *seed: int) -> list[int]:
     return order
 
 
-# ------------------------------------------------------------------------------------- listing
-
-
 def _here(pattern: str) -> list[Path]:
     names = map(os.path.expanduser, expanded(pattern))
     paths = [Path(path) for name in names for path in sorted(glob.glob(name))]
@@ -192,8 +189,6 @@ def _named(fs: Any, name: str) -> list[Shard]:
 
 
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "generation", "Content-MD5")
-
-
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified")
 
 
@@ -204,9 +199,6 @@ def _shard(fs: Any, path: str, info: dict[str, Any]) -> Shard:
     path = Address(path)
     facts = json.dumps([path.identity, info.get("size"), *marks])
     return Shard(path, blake2b(facts.encode(), digest_size=16).hexdigest(), bool(marks))
-
-
-# ---------------------------------------------------------------------- several shards at once
 
 
 def together(

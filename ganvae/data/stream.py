@@ -221,7 +221,7 @@ class StreamBatches:
             self.close()
             known = max(block for block in self._marks if block <= number)
             mark = self._marks[known][self.rank]
-            self._reader = _Ahead(_Shuffled(self, self.steps * self.own).blocks(mark), known)
+            self._reader = _Ahead(_Shuffled(self, self.steps * self.own), mark, known)
         while self._reader.next <= number:
             self._blocks.clear()
             at = self._reader.next
@@ -272,11 +272,8 @@ class _Shuffled:
         self._patience = 1 if self._world == 1 else PATIENCE
         self.stop = threading.Event()
 
-    def blocks(self, mark: Mark) -> _Blocks:
-        """Blocks from a place on, without end, and what stops them."""
-        return _Blocks(self._fill(mark), self.stop)
-
-    def _fill(self, mark: Mark) -> Generator[_Block, None, None]:
+    def blocks(self, mark: Mark) -> Generator[_Block, None, None]:
+        """Blocks from a place on, without end unless they are stopped. Raises DataError."""
         how = self._data.how
         images = self._images(mark)
         while True:
@@ -366,34 +363,26 @@ class _Shuffled:
         return order[self._rank :: self._world]
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """Blocks without end, and what ends them."""
-
-    all: Generator[_Block, None, None]
-    stop: threading.Event
-
-
 class _Ahead:
     """Has the next block made while the last one is used.
 
     next: number of the block that :meth:`take` returns
     """
 
-    def __init__(self, blocks: _Blocks, number: int):
-        self.next, self._blocks = number, blocks
+    def __init__(self, images: _Shuffled, mark: Mark, number: int):
+        self.next, self._stop, self._blocks = number, images.stop, images.blocks(mark)
         self._thread = ThreadPoolExecutor(1)
-        self._coming: Future[_Block] = self._thread.submit(next, blocks.all)
+        self._coming: Future[_Block] = self._thread.submit(next, self._blocks)
 
     def take(self) -> _Block:
         """The next block. Raises DataError."""
         block = self._coming.result()
-        self._coming = self._thread.submit(next, self._blocks.all)
+        self._coming = self._thread.submit(next, self._blocks)
         self.next += 1
         return block
 
     def close(self) -> None:
         """Stops at the next image, and ends the decoding processes."""
-        self._blocks.stop.set()
+        self._stop.set()
         self._thread.shutdown()
-        self._blocks.all.close()
+        self._blocks.close()

@@ -1,4 +1,4 @@
-"""Images: sources, the packed store, the split, the stream of batches."""
+"""Images: sources, the packed store, the split, batches."""
 
 from __future__ import annotations
 

@@ -75,14 +75,14 @@ class Report:
 
     def lines(self, most: int = 10) -> list[str]:
         """The report as text, with at most so many names of each kind."""
-        text = self._found(most)
+        text = self._of_set(most)
         if self.sources is not None:
             few = "" if self.paired else "not all " if self.unmatched else "not "
-            text += [*self.sources._found(most), f"sources and targets are {few}in pairs"]
+            text += [*self.sources._of_set(most), f"sources and targets are {few}in pairs"]
             text += _listing("without a partner", list(map(printable, self.unmatched)), most)
         return text + self.problems + self.notes
 
-    def _found(self, most: int) -> list[str]:
+    def _of_set(self, most: int) -> list[str]:
         """The lines of this set alone."""
         channels, height, width = self.shape
         text = [
@@ -163,10 +163,10 @@ def _everything(store: Store) -> Sides:
     return np.arange(len(store)), np.zeros(0, np.int64)
 
 
-def _tried(divide: Callable[[], _T], otherwise: _T) -> tuple[_T, list[str]]:
-    """What ``divide`` says, or else what is wrong."""
+def _tried(work: Callable[[], _T], otherwise: _T) -> tuple[_T, list[str]]:
+    """A result and no problems, or what to go on with and why there is none."""
     try:
-        return divide(), []
+        return work(), []
     except DataError as error:
         return otherwise, [str(error)]
 

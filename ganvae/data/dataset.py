@@ -166,7 +166,11 @@ def _data(
     origin: Origin | tuple[Images, Images] | None = None,
     paired: bool = True,
 ) -> Data:
-    """The data of some rows; given sources come as those of training and those held out."""
+    """The data of the rows of a set.
+
+    origin: what makes the source images, or those to train with and those held out
+    paired: whether source images that are given belong to the images
+    """
     store = one.store
     class_notes: list[str] = []
     if labelled:

@@ -65,9 +65,9 @@ def _folder(path: str, local: Path) -> Source:
         raise DataError(f"cannot list {path}: {error.strerror}; check its permissions") from None
     plain = not any(e.suffix.lower() in EXTENSIONS or e.is_dir() for e in entries)
     for kind in (r"\.parquet$", SHARD.pattern):
-        found = [entry for entry in entries if re.search(kind, entry.name, re.IGNORECASE)]
-        if plain and found:
-            return Shards(path, found)
+        shards = [entry for entry in entries if re.search(kind, entry.name, re.IGNORECASE)]
+        if plain and shards:
+            return Shards(path, shards)
     return Folder(path, local)
 
 

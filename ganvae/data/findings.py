@@ -158,9 +158,6 @@ def printable(name: str) -> str:
     return name if name.isprintable() else json.dumps(name)
 
 
-# ------------------------------------------------------------------------------------- classes
-
-
 def with_classes(one: PackedSet, sides: Sides, *, given: bool = False) -> tuple[Sides, list[str]]:
     """The rows that a training with classes can use, and all that is to be said about classes.
 

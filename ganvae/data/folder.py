@@ -24,7 +24,7 @@ from ganvae.telling import plain, short
 UNLABELLED = ("unlabeled", "unlabelled")
 """Names of folders, beside these, of images without a class, to learn from."""
 INSIDE = " inside"
-"""What follows the kind of a picture in the count of files whose names do not tell it."""
+"""Follows the kind of a picture in counts of files that are one inside, and not by their name."""
 LOOKED_INTO = 1000
 """Files without an ending, or with an unknown one, of which the first bytes are looked at."""
 
@@ -134,7 +134,7 @@ class Layout:
 
     @property
     def is_new(self) -> bool:
-        """Whether folders were classes before that are none now: stores of then are others."""
+        """Whether these folders were classes in older versions, whose stores must not be taken."""
         return bool(self.unlabelled or None in self.splits.values())
 
     def label(self, name: str) -> str | None:
@@ -146,7 +146,7 @@ class Layout:
 
 
 def _sorted_out(tops: list[str]) -> list[list[str]]:
-    """Those that are called like training, like held-out and like unlabelled images; others."""
+    """The folders named as training, held-out and unlabelled images are, and the other ones."""
     known = [[t for t in tops if t.lower() in words] for words in (TRAIN, TEST, UNLABELLED)]
     return [*known, [top for top in tops if not any(top in some for some in known)]]
 

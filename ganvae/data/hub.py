@@ -19,7 +19,7 @@ from ganvae.telling import plain
 class Dataset(Source):
     """A data set of the Hugging Face Hub, ``owner/name[@revision][:subset]``.
 
-    It is read once as a stream, the images as the bytes they were stored as.
+    It is read once, row by row, the images as the bytes they were stored as.
     """
 
     kind = "dataset"

@@ -30,7 +30,7 @@ mean square of colours that counts as none."""
 FLAT, NOISE = 0.004, 0.0015
 """Standard deviation below which an image shows nothing, and that of compression noise."""
 CROWD = 12
-"""Beyond so many partners an image is of a kind where alignment makes anything alike (digits)."""
+"""An image with more partners is so simple that alignment makes it like any other (a digit)."""
 MOST_IMAGES, MOST_PAIRS = 100_000, 1_000_000
 
 
@@ -225,7 +225,7 @@ def _detail(thumbs: Tensor) -> Tensor:
 
 
 def _clarity(thumbs: Tensor) -> Tensor:
-    """What correlation of detail the noise of compression leaves, 1 but for nearly flat images."""
+    """Share of detail's correlation that compression leaves: near 1 unless nearly flat, (n,)."""
     energy = _detail(thumbs).flatten(1).pow(2).mean(1)
     return energy / (energy + NOISE**2)
 

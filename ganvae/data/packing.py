@@ -132,7 +132,7 @@ def refuse_contradictions(chosen: config.Data) -> None:
 
 
 def refuse_untold(kept: config.Data, given: Container[str], run: Path | str) -> None:
-    """Raises ConfigError where a run's settings lead out of it and nobody here has said so.
+    """Raises ConfigError where a run's settings lead out of its directory and nobody confirmed it.
 
     A run's directory may come from anybody: it does not decide what is asked for over the network
     or where this machine writes.

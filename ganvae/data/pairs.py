@@ -36,7 +36,7 @@ class Match:
     paired: whether every file has a partner
     unmatched: files of a set without one, ``source/`` or ``target/`` in front
     problem: what is wrong where the sets are neither in pairs nor without any
-    marks: what the names of sources and targets are without to be those of partners
+    marks: what is cut off the names of sources and of targets, so that those of partners are equal
     """
 
     paired: bool
@@ -123,15 +123,15 @@ def notes(path: str, match: Match) -> list[str]:
 
 def folders(path: str) -> tuple[Path, Path]:
     """DIR/source and DIR/target. Raises DataError where one of them is missing."""
-    found = Path(path).expanduser() / SOURCE, Path(path).expanduser() / TARGET
-    for folder in found:
+    both = Path(path).expanduser() / SOURCE, Path(path).expanduser() / TARGET
+    for folder in both:
         if not folder.is_dir():
             raise DataError(
                 f"there is no folder {folder}; a translation learns from {path}/{SOURCE} and"
                 f" {path}/{TARGET}, or from a single set whose sources data.origin makes"
                 f"{_mend(Path(path).expanduser())}"
             )
-    return found
+    return both
 
 
 def are_here(path: str) -> bool:
@@ -145,7 +145,7 @@ def are_here(path: str) -> bool:
 
 
 def _mend(folder: Path) -> str:
-    """How to make ``source/`` and ``target/`` of what other tools keep pairs in, if it is that."""
+    """How pairs as other tools keep them become ``source/`` and ``target/``; empty for others."""
     if is_cycle(folder):
         return (
             f"; trainA and trainB are such sets: make them {SOURCE}/train and {TARGET}/train, and"
@@ -200,8 +200,8 @@ def key(name: str, mark: str = "") -> str:
 
 def _bare(base: str, mark: str) -> str:
     """A name without a mark at its end or beginning; empty where it has none."""
-    found = re.fullmatch(rf"(.+)[ _.-]{mark}|{mark}[ _.-](.+)", base, re.IGNORECASE | re.DOTALL)
-    return "" if found is None else found[1] or found[2]
+    match = re.fullmatch(rf"(.+)[ _.-]{mark}|{mark}[ _.-](.+)", base, re.IGNORECASE | re.DOTALL)
+    return "" if match is None else match[1] or match[2]
 
 
 def _marked(name: str, mark: str) -> bool:
@@ -246,14 +246,14 @@ def compare(path: str, sources: list[str], targets: list[str]) -> Match:
 
 
 def _lonely(path: str, sources: list[str], targets: list[str], common: int) -> str:
-    told = []
+    parts = []
     for where, names in ((SOURCE, sources), (TARGET, targets)):
         if names:
             more = ", …" if len(names) > 3 else ""
-            told.append(f"{len(names):,} in {where} ({', '.join(map(repr, names[:3]))}{more})")
+            parts.append(f"{len(names):,} in {where} ({', '.join(map(repr, names[:3]))}{more})")
     return (
         f"{common:,} files of {path} have a partner of the same name in the other folder, but"
-        f" {' and '.join(told)} have none; add or remove these, or for sets that are no pairs"
+        f" {' and '.join(parts)} have none; add or remove these, or for sets that are no pairs"
         " give all of them different names"
     )
 

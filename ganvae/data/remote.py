@@ -55,7 +55,7 @@ def line(error: BaseException) -> str:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether an error is one of connections, which may come back."""
+    """Whether an error is one of the connection, so that another try may succeed."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     number = getattr(error, "errno", None)
     if number == errno.EBUSY:  # "slow down", unless it was replaced
@@ -70,8 +70,8 @@ def is_passing(error: BaseException) -> bool:
 def _status(error: BaseException | None) -> int:
     """The HTTP status in an error of botocore's; 0 where there is none."""
     answer = getattr(error, "response", None)
-    found = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
-    return int(found.get("HTTPStatusCode", 0))
+    about = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    return int(about.get("HTTPStatusCode", 0))
 
 
 def explained(error: BaseException, path: str) -> DataError:

@@ -23,11 +23,11 @@ from ganvae.errors import DataError
 from ganvae.foreign import Limited, too_large
 
 HEADER_BYTES = 2**18
-"""What stands before a member of a tar file takes at most: its name, and what else is told."""
+"""The most bytes that the headers before a member of a tar file may take."""
 NAME_LENGTH = 4096
-"""Characters of the name of a member, as of a path."""
+"""The most characters that the name of a member may have, as of a path."""
 ASIDE = 8
-"""Pictures that wait for the one that they may be about."""
+"""Pictures of a sample that are kept back at most, as a later one may be its own picture."""
 ABOUT = "beside a sample's own picture (KEY.WORD.png)"
 PATIENCE = 6
 """How often a connection that was lost is tried again, with pauses of 1, 2, 4, … seconds."""
@@ -96,15 +96,16 @@ def _add_new(unused: Counter[str] | None, met: Counter[str], known: Counter[str]
 def _open(shard: Shard, start: int, unused: Counter[str]) -> Iterator[Item]:
     with opened(shard.path) as file:
         if shard.is_parquet:
-            yield from starmap(
-                partial(_item, shard), parquet.rows(file, shard.path, start, unused)
-            )
-        elif shard.name.lower().endswith("gz"):
-            with gzip.open(file) as inner:
-                yield from islice(_tar(inner, shard, unused), start, None)
+            rows = parquet.rows(file, shard.path, start, unused)
+            yield from starmap(partial(_item, shard), rows)
         else:
-            buffered = io.BufferedReader(file, 2**18)
-            yield from islice(_tar(buffered, shard, unused), start, None)
+            packed = shard.name.lower().endswith("gz")
+            tar = (
+                gzip.GzipFile(fileobj=file, mode="rb")
+                if packed
+                else io.BufferedReader(file, 2**18)
+            )
+            yield from islice(_tar(tar, shard, unused), start, None)
 
 
 def _item(shard: Shard, row: int, image: Image, label: str | None) -> Item:
@@ -116,9 +117,9 @@ def _item(shard: Shard, row: int, image: Image, label: str | None) -> Item:
 
 def _tar(file: Any, shard: Shard, unused: Counter[str]) -> Iterator[Item]:
     """The pictures of a tar file, each with its class; what is not one is skipped and counted."""
-    stream = _Forward(file, shard)
+    archive = _Forward(file, shard)
     sample = _Sample(shard, "", unused)
-    for member in _members(stream, shard):
+    for member in _members(archive, shard):
         if member.isdir():
             continue
         folder, slash, base = member.name.rpartition("/")
@@ -131,10 +132,10 @@ def _tar(file: Any, shard: Shard, unused: Counter[str]) -> Iterator[Item]:
             yield from sample.finish()
             sample = _Sample(shard, root, unused)
         if ending.lower() == "cls":
-            sample.label(key, stream.content(member).decode("utf-8", "replace").strip())
+            sample.label(key, archive.content(member).decode("utf-8", "replace").strip())
         elif sample.wants(key):
             yield from sample.room(member.size)
-            sample.add(key, member.name, _picture(stream, member))
+            sample.add(key, member.name, _picture(archive, member))
     yield from sample.finish()
 
 
@@ -156,12 +157,12 @@ def _passed_over(member: tarfile.TarInfo, ending: str) -> str:
     return f".{ending}" if re.fullmatch(r"\w{1,12}", ending) else "no extension"
 
 
-def _picture(stream: _Forward, member: tarfile.TarInfo) -> bytes | Bad:
+def _picture(archive: _Forward, member: tarfile.TarInfo) -> bytes | Bad:
     if member.issparse():
         return Bad("stored as a sparse file; pack it without --sparse")
     if member.size > IMAGE_BYTES:
         return Bad(f"more than {IMAGE_BYTES:,} bytes")
-    return stream.content(member)
+    return archive.content(member)
 
 
 class _Sample:
@@ -175,7 +176,7 @@ class _Sample:
         self.root, self._shard, self._unused = root, shard, unused
         self._images: dict[str, tuple[str, bytes | Bad]] = {}
         self._labels: dict[str, str] = {}
-        self._whole = self._told = False
+        self._whole = self._begun = False
 
     def label(self, key: str, name: str) -> None:
         """Takes the class of a picture, or of all of them."""
@@ -198,7 +199,7 @@ class _Sample:
         return False
 
     def room(self, size: int) -> Iterator[Item]:
-        """Gives pictures away, so that those that wait are few and not too large."""
+        """Yields the oldest pictures until there is room for one of so many bytes."""
         while self._images and (
             len(self._images) >= ASIDE
             or size + sum(_size(image) for _, image in self._images.values()) > IMAGE_BYTES
@@ -211,13 +212,13 @@ class _Sample:
 
     def finish(self) -> Iterator[Item]:
         """The pictures that are left."""
-        if self._labels and not self._images and not self._told:
+        if self._labels and not self._images and not self._begun:
             count(self._unused, "classes without a picture", len(self._labels))
         while self._images:
             yield self._take(next(iter(self._images)))
 
     def _take(self, key: str) -> Item:
-        self._told = True
+        self._begun = True
         name, image = self._images.pop(key)
         label = self._labels.get(key, self._labels.get(self.root))
         name = f"{self._shard.name}/{name}"
@@ -281,25 +282,25 @@ class _Forward(Limited):
         return data
 
 
-def _members(stream: _Forward, shard: Shard) -> Iterator[tarfile.TarInfo]:
+def _members(archive: _Forward, shard: Shard) -> Iterator[tarfile.TarInfo]:
     """The members of an archive, headers and nothing else read, up to its very end."""
-    archive = tarfile.TarFile(fileobj=stream)
-    while (member := archive.next()) is not None:
-        archive.members = []  # type: ignore[attr-defined] # or it would keep all of them
-        told = archive.pax_headers.items()  # of all members, and they may be added to
-        if sum(len(key) + len(value) for key, value in told) > HEADER_BYTES:
+    reader = tarfile.TarFile(fileobj=archive)
+    while (member := reader.next()) is not None:
+        reader.members = []  # type: ignore[attr-defined] # or it would keep all of them
+        headers = reader.pax_headers.items()  # of all members, and they may be added to
+        if sum(len(key) + len(value) for key, value in headers) > HEADER_BYTES:
             raise DataError(too_large(f"the global header of {shard.path}", HEADER_BYTES))
         yield member
-        stream.renew(HEADER_BYTES)
-    _refuse_cut(stream)
+        archive.renew(HEADER_BYTES)
+    _refuse_cut(archive)
 
 
-def _refuse_cut(stream: _Forward) -> None:
-    """Behind its last file a whole archive has zeros and nothing else."""
+def _refuse_cut(archive: _Forward) -> None:
+    """Raises ReadError unless nothing but zeros, two blocks or more, follows the last member."""
     zeros = 0
-    stream.renew(2**18)
-    while part := stream.read(2**18):
-        stream.renew(2**18)
+    archive.renew(2**18)
+    while part := archive.read(2**18):
+        archive.renew(2**18)
         if part.strip(b"\0"):
             raise tarfile.ReadError("a header in the middle is damaged")
         zeros += len(part)

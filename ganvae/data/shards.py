@@ -124,19 +124,19 @@ def listed(pattern: str) -> list[Shard]:
         fs.invalidate_cache()  # or listings would stay as they were first
         with ThreadPoolExecutor(16) as threads:
             parts = threads.map(lambda name: _named(fs, name), names)
-            found = [shard for part in parts for shard in part]
+            shards = [shard for part in parts for shard in part]
     except DataError:
         raise
     except Exception as error:
         if is_passing(error):
             raise Offline(line(error)) from None
         raise explained(error, pattern) from None
-    if not found:
+    if not shards:
         raise DataError(
             f"{Address(pattern)} does not exist or holds no .tar or .parquet file; check"
             " the bucket and the name"
         )
-    return with_splits(found)
+    return with_splits(shards)
 
 
 def expanded(pattern: str) -> list[str]:
@@ -175,15 +175,15 @@ def _named(fs: Any, name: str) -> list[Shard]:
     """The shards of one name without braces."""
     web = name.startswith(("http://", "https://"))
     if re.search(r"\*" if web else r"[*?\[]", name.partition("?")[0] if web else name):
-        found = fs.glob(name, detail=True)
+        entries = fs.glob(name, detail=True)
     else:
         info = fs.info(name)
         if info["type"] != "directory":
             return [_shard(fs, name, info)]
-        found = {each["name"]: each for each in fs.ls(name, detail=True)}
+        entries = {each["name"]: each for each in fs.ls(name, detail=True)}
     return [
         _shard(fs, path if web else fs.unstrip_protocol(path), info)
-        for path, info in sorted(found.items())
+        for path, info in sorted(entries.items())
         if info["type"] != "directory" and SHARD.search(path.partition("?")[0])
     ]
 
@@ -255,7 +255,7 @@ class _Reader:
             images.close()  # type: ignore[attr-defined]
 
     def _put(self, what: Item | Exception | None, unused: Counter[str]) -> bool:
-        """Waits until there is room for another one; whether one is wanted."""
+        """Adds an image and waits for room for the next one; returns whether one is wanted."""
         with self._changed:
             self._ready.append((what, Counter(unused)))
             self._bytes += _weight(what)
@@ -279,14 +279,14 @@ class _Reader:
                 self._changed.wait(0.2)
             if stop.is_set():
                 return None
-            found, passed_over = self._ready.popleft()
-            self._bytes -= _weight(found)
+            what, passed_over = self._ready.popleft()
+            self._bytes -= _weight(what)
             self._changed.notify_all()
         for kind, number in passed_over.items():
             count(unused, kind, number)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(what, Exception):
+            raise what
+        return what
 
     def close(self) -> None:
         """Ends the thread at its next image."""

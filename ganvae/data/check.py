@@ -66,8 +66,8 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether there are no problems, defects, copies or leaks, whatever a training does."""
-        found = self.defects or self.duplicates or self.near_duplicates or self.leaks
-        return not (self.problems or found) and (self.sources is None or self.sources.ok)
+        faults = self.defects or self.duplicates or self.near_duplicates or self.leaks
+        return not (self.problems or faults) and (self.sources is None or self.sources.ok)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary."""
@@ -138,24 +138,23 @@ def _check_sets(chosen: config.Data, progress: Progress | None, workers: int | N
         packed(setting, progress=progress, workers=workers) for setting in pairs.settings(chosen)
     )
     match = pairs.compare(chosen.path, source.index.names, target.index.names)
+    sides: tuple[Sides | None, Sides | None] = None, None
     problems: list[str] = []
     if match.paired and len(source.store) and len(target.store):
-        (of_source, of_target), problems = _tried(
+        sides, problems = _tried(
             lambda: pairs.split_together(source.store, target.store, chosen.test_share, match),
             (_everything(source.store), _everything(target.store)),
         )
-        sources, found = _examine(source, of_source), _examine(target, of_target)
-    else:
-        sources, found = _examine(source), _examine(target)
-        if match.problem and source.index.names and target.index.names:
-            problems = [match.problem]
+    elif match.problem and source.index.names and target.index.names:
+        problems = [match.problem]
+    sources, targets = map(_examine, (source, target), sides)
     return replace(
-        found,
+        targets,
         sources=sources,
         paired=match.paired,
         unmatched=match.unmatched,
-        problems=[*(f"sources: {p}" for p in sources.problems), *found.problems, *problems],
-        notes=[*(f"sources: {note}" for note in sources.notes), *found.notes],
+        problems=[*(f"sources: {p}" for p in sources.problems), *targets.problems, *problems],
+        notes=[*(f"sources: {note}" for note in sources.notes), *targets.notes],
     )
 
 
@@ -228,10 +227,9 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
 
 
 def _classes(store: Store) -> dict[str, int]:
-    if not len(store) or (store.labels < 0).all():
-        return {}
-    counts = np.bincount(store.labels[store.labels >= 0], minlength=len(store.classes))
-    return dict(zip(store.classes, counts.tolist(), strict=True))
+    labels = store.labels[store.labels >= 0]
+    counts = np.bincount(labels, minlength=len(store.classes)).tolist()
+    return dict(zip(store.classes, counts, strict=True)) if len(labels) else {}
 
 
 def _leaks(
@@ -239,15 +237,15 @@ def _leaks(
 ) -> list[tuple[str, str, str]]:
     held_out = np.zeros(len(names), np.bool_)
     held_out[test] = True
-    found = []
+    leaks = []
     for group in groups:
         inside = group[~held_out[group]]
         if len(inside):
             other = names[inside[0]]
-            found += [(names[row], other, "equal") for row in group[held_out[group]]]
+            leaks += [(names[row], other, "equal") for row in group[held_out[group]]]
     for pair in pairs:
         if held_out[pair.first] != held_out[pair.second]:
             one, other = pair.first, pair.second
             one, other = (one, other) if held_out[one] else (other, one)
-            found.append((names[one], names[other], "near"))
-    return found
+            leaks.append((names[one], names[other], "near"))
+    return leaks

@@ -134,10 +134,9 @@ def judged_by(
     if chosen.stream:
         return chosen
     try:
-        divided = open_data(chosen, paired=paired, progress=progress)
+        own = open_data(chosen, paired=paired, progress=progress).fingerprint == trained
     except DataError:  # nothing can have been trained on it; what else is wrong is said later
-        divided = None
-    own = divided is not None and divided.fingerprint == trained
+        own = False
     return chosen if own else replace(chosen, test_share=1.0)
 
 

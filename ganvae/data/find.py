@@ -41,7 +41,7 @@ def find(path: str) -> Source:
         )
     if "://" in path or path.startswith("pipe:") or SHARD.search(path):
         return Shards(path)
-    if _HUB.fullmatch(path) and not path.lower().endswith(EXTENSIONS):
+    if _is_hub_name(path):
         return Dataset(path)
     raise DataError(
         f'{path} does not exist; {_MEND}, {_FILES}, a Hub name (owner/name) or "{DIGITS}"'
@@ -52,8 +52,12 @@ def is_remote(path: str) -> bool:
     """Whether others are asked for what a path or name stands for: an address, or the Hub."""
     if path == DIGITS or os.path.exists(os.path.expanduser(whole(path))):
         return False
-    named = _HUB.fullmatch(path) and not SHARD.search(path)
-    return "://" in path or (named is not None and not path.lower().endswith(EXTENSIONS))
+    return "://" in path or _is_hub_name(path)
+
+
+def _is_hub_name(path: str) -> bool:
+    name = path.lower()
+    return bool(_HUB.fullmatch(path) and not SHARD.search(name) and not name.endswith(EXTENSIONS))
 
 
 def _folder(path: str, local: Path) -> Source:

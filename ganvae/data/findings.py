@@ -31,12 +31,14 @@ def report(one: PackedSet, sides: Sides, leaked: np.ndarray) -> dict[str, Any]:
     chosen, store, listed = one.chosen, one.store, one.index.listed
     train, test = sides
     bad = store.meta["bad"]
+    by_content = f"by content, {chosen.test_share:.0%} held out"
+    split = "the source's own" if has_own_split(store) else by_content
     return {
         "source": {"kind": store.meta["source"]["kind"], "path": chosen.path},
         "images": len(store),
         "train": len(train),
         "test": len(test),
-        "split": _split_in_words(one),
+        "split": "all held out" if chosen.test_share == 1 else split,
         "shape": list(store.shape),
         "resize": chosen.resize,
         "background": chosen.background,
@@ -51,13 +53,6 @@ def report(one: PackedSet, sides: Sides, leaked: np.ndarray) -> dict[str, Any]:
         "duplicates": len(store) - store.meta["distinct"],
         "leaks": len(leaked),
     }
-
-
-def _split_in_words(one: PackedSet) -> str:
-    if one.chosen.test_share == 1:
-        return "all held out"
-    own = has_own_split(one.store)
-    return "the source's own" if own else f"by content, {one.chosen.test_share:.0%} held out"
 
 
 def notes(report: dict[str, Any], chosen: config.Data) -> list[str]:

@@ -45,18 +45,12 @@ class Match:
     marks: tuple[str, str] = ("", "")
 
 
-def paired(path: str) -> bool:
-    """Whether DIR/source and DIR/target are pairs, by their names alone; nothing is decoded.
-
-    Raises DataError where there are no such folders, or some files have a partner and some not.
-    """
-    return match(path).paired
-
-
 def match(path: str, paired: bool | None = None) -> Match:
-    """How DIR/source and DIR/target match by name. Raises DataError where they are not as wanted.
+    """How DIR/source and DIR/target match, by their names alone: nothing is decoded.
 
     paired: whether they must be in pairs (True), or are taken as they are (False)
+
+    Raises DataError where there are no such folders, or where they do not match as they have to.
     """
     names = [Folder(str(folder), folder).index().names for folder in folders(path)]
     match = compare(path, *names)

@@ -141,14 +141,12 @@ def class_name(value: Any, names: Sequence[str] | None) -> str | None:
     return name
 
 
-# --------------------------------------------------------------------------------------- pages
-#
-# What a file says of its sizes may be wrong, and a reader believes every page what it unpacks to:
-# so pages are looked at before they are unpacked.
-
-
 class Checked:
-    """A Parquet file to read from, with what :meth:`load` has read of it, which is once enough."""
+    """A Parquet file to read from, with what :meth:`load` has read of it, which is once enough.
+
+    What a file says of its sizes may be wrong, and a reader believes every page what it unpacks
+    to: so pages are looked at before they are unpacked.
+    """
 
     closed = False
 

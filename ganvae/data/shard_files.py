@@ -98,14 +98,12 @@ def _open(shard: Shard, start: int, unused: Counter[str]) -> Iterator[Item]:
         if shard.is_parquet:
             rows = parquet.rows(file, shard.path, start, unused)
             yield from starmap(partial(_item, shard), rows)
+        elif shard.name.lower().endswith("gz"):
+            with gzip.open(file) as inner:
+                yield from islice(_tar(inner, shard, unused), start, None)
         else:
-            packed = shard.name.lower().endswith("gz")
-            tar = (
-                gzip.GzipFile(fileobj=file, mode="rb")
-                if packed
-                else io.BufferedReader(file, 2**18)
-            )
-            yield from islice(_tar(tar, shard, unused), start, None)
+            buffered = io.BufferedReader(file, 2**18)
+            yield from islice(_tar(buffered, shard, unused), start, None)
 
 
 def _item(shard: Shard, row: int, image: Image, label: str | None) -> Item:
@@ -202,7 +200,7 @@ class _Sample:
         """Yields the oldest pictures until there is room for one of so many bytes."""
         while self._images and (
             len(self._images) >= ASIDE
-            or size + sum(_size(image) for _, image in self._images.values()) > IMAGE_BYTES
+            or size + sum(stored_bytes(image) for _, image in self._images.values()) > IMAGE_BYTES
         ):
             yield self._take(next(iter(self._images)))
 
@@ -233,7 +231,8 @@ def _root(stem: str) -> str:
     return ".".join(parts)
 
 
-def _size(image: Any) -> int:
+def stored_bytes(image: Any) -> int:
+    """Bytes of an encoded image; 0 for what is none."""
     return len(image) if isinstance(image, bytes) else 0
 
 

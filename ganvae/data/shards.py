@@ -21,7 +21,7 @@ import numpy as np
 from ganvae.data import parquet
 from ganvae.data.draws import bits
 from ganvae.data.remote import explained, filesystem, is_passing, line, need
-from ganvae.data.shard_files import Shard, read
+from ganvae.data.shard_files import Shard, read, stored_bytes
 from ganvae.data.sources import SHARD, Index, Offline, Source, count, files_digest, own_split
 from ganvae.data.workers import Item
 from ganvae.errors import DataError
@@ -61,11 +61,8 @@ class Shards(Source):
     def index(self) -> Index:
         """Sizes and times, or what a store far away says in their place. Raises Offline."""
         self._unused.clear()
-        if self._remote:
-            self.shards = listed(self.path)
-        else:
-            here = [Shard(str(file), files_digest([file])) for file in self._files]
-            self.shards = with_splits(here)
+        here = [Shard(str(file), files_digest([file])) for file in self._files]
+        self.shards = listed(self.path) if self._remote else with_splits(here)
         digest = blake2b(digest_size=16)
         for shard in self.shards:
             digest.update(f"{shard.name}\0{shard.digest}\n".encode("utf-8", "surrogateescape"))
@@ -164,8 +161,7 @@ def expanded(pattern: str) -> list[str]:
 
 
 def with_splits(shards: Sequence[Shard]) -> list[Shard]:
-    """The same shards with the split that the first words of their names give them, those to
-    train on first."""
+    """The shards, each with the split by the first word of its name, those to train on first."""
     splits = own_split({s.name: re.split(r"[-_.]", s.name)[0] for s in shards})
     named = [replace(shard, split=splits.get(shard.name)) for shard in shards]
     return sorted(named, key=lambda shard: shard.split == "test")
@@ -297,5 +293,4 @@ class _Reader:
 
 
 def _weight(what: Item | Exception | None) -> int:
-    image = what.image if isinstance(what, Item) else None
-    return len(image) if isinstance(image, bytes) else 0
+    return stored_bytes(what.image) if isinstance(what, Item) else 0

@@ -108,7 +108,7 @@ SHARD = re.compile(r"\.(tar|tgz|tar\.gz|parquet)$", re.IGNORECASE)
 
 
 def own_split(words: Mapping[str, str]) -> dict[str, str]:
-    """ "train" or "test" for each name by its word; empty unless some are to be held out."""
+    """The split of each name by its word, "train" or "test"; empty where all are of one."""
     splits = {name: "test" if word.lower() in TEST else "train" for name, word in words.items()}
     return splits if len(set(splits.values())) == 2 else {}
 

@@ -121,7 +121,7 @@ def check(
     A folder of ``source`` and ``target`` alone is looked at as sets to translate between. Of
     shards to be read while training it is the sample that is packed and looked at.
 
-    progress: told how many images are packed, and of how many where that is known
+    progress: called with "images packed", how many are, and of how many where that is known
 
     Raises DataError where there is no such source.
     """

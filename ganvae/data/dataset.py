@@ -104,7 +104,7 @@ def open_data(
     paired: whether sets to translate between must be in pairs (True), or are taken as if they were
         not (False); None goes by the names. Where these match, source and target are held out
         together in either case
-    progress: told how many images are packed, and of how many where that is known
+    progress: called with "images packed", how many are, and of how many where that is known
     workers: decoding processes; 0 decodes in this one, None chooses
 
     Raises DataError where the images cannot be used, ConfigError for settings that cannot be.

@@ -14,7 +14,7 @@ from ganvae.data.check import check as check_images
 from ganvae.models import Model
 from ganvae.models import load as load_model
 from ganvae.pages import comparison
-from ganvae.progress import Display, Progress, packing
+from ganvae.progress import Display, Progress
 from ganvae.runs import judging
 from ganvae.runs import tournament as tournaments
 from ganvae.runs.run import Run, start
@@ -151,7 +151,7 @@ def check(
     settings: by dotted name, for example ``{"data.size": 64}``
     """
     chosen = override(Config(), {"data.path": str(data)} | dict(settings or {}))
-    return check_images(chosen.data, progress=packing(progress))
+    return check_images(chosen.data, progress=progress)
 
 
 def compare(

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much of it is done, and how much there is, if known."""
-
-
-def packing(progress: Progress | None) -> Callable[[int, int | None], None] | None:
-    """What the packing of images tells how many are done, of how many."""
-    return None if progress is None else partial(progress, "images packed")
 
 
 class Display:

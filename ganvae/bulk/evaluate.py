@@ -21,7 +21,8 @@ from ganvae.bulk.parts import need
 from ganvae.bulk.units import absolute
 from ganvae.config import Config
 from ganvae.data import Data, Images, open_data
-from ganvae.data.dataset import judged_by, refuse_untold
+from ganvae.data.dataset import judged_by
+from ganvae.data.packing import refuse_untold
 from ganvae.errors import ConfigError
 from ganvae.metrics import cache
 from ganvae.metrics import judge as judges

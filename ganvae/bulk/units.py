@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ganvae.bulk.parts import Part
-from ganvae.data import hub, shards, sources
+from ganvae.data import shard_files, sources
 from ganvae.data.decode import Bad, Preparation
 from ganvae.data.find import find
 from ganvae.data.workers import Item, prepare_all
@@ -102,13 +102,13 @@ def cut(
     """
     if size < 1:
         raise ConfigError(f"a part must have at least 1 image, got {size}")
-    if isinstance(source, sources.Folder):
+    if source.shares == "images":
         return list(_listed(source, index, size, done))
-    if isinstance(source, hub.Shards):
-        files = [absolute(shard.path) for shard in source.shards]
+    if source.shares == "files":
+        files = map(absolute, source.files())
         return [unit for i, path in enumerate(files) if (unit := _file(i, path, done))]
     found = [int(name.removeprefix("part-")) for name in done]
-    step = streams if source.kind == "array" else 1
+    step = streams if source.shares == "rows" else 1
     return [
         Unit(0, path=absolute(source.path), step=step, first=i, done=found) for i in range(step)
     ]
@@ -171,7 +171,7 @@ def _emptied(items: list[Item]) -> Iterator[Item]:
 def _stream(unit: Unit, start: int) -> Iterator[Item]:
     """The items of a file from a number on, or all of another stream."""
     if unit.file:
-        return shards.read(shards.Shard(Address(unit.path), ""), start)
+        return shard_files.read(shard_files.Shard(Address(unit.path), ""), start)
     source, index = listed(unit.path)
     return source.items(index)
 

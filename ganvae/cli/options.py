@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 MODEL = "A run's directory, a model's directory, or a Hub id"
+SOURCES = "a folder, an array file, tar shards, Parquet, or a Hub name"
 Model = Annotated[str, Parameter(help=f"{MODEL}.")]
 Images = Annotated[
     str, Parameter(help="An image file, a folder, or anything else that can be trained on.")

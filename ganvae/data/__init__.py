@@ -1,4 +1,4 @@
-"""Images: sources, the packed store, the split, the stream of batches."""
+"""Images: sources, the packed store, the split, batches."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganvae.data.batches import Batches
-    from ganvae.data.dataset import Data, Difference, Manifest, difference, open_data
+    from ganvae.data.dataset import Data, open_data
     from ganvae.data.images import Images
+    from ganvae.data.manifest import Difference, Manifest, difference
 
 _HOMES = {
     "Batches": "batches",
     "Data": "dataset",
-    "Difference": "dataset",
+    "Difference": "manifest",
     "Images": "images",
-    "Manifest": "dataset",
-    "difference": "dataset",
+    "Manifest": "manifest",
+    "difference": "manifest",
     "open_data": "dataset",
 }
 

@@ -115,6 +115,7 @@ class Arrays(Source):
     """Images as arrays (N, H, W), (N, H, W, C) or (N, C, H, W) of 8 or 16 bits or floats."""
 
     kind = "array"
+    shares = "rows"
 
     def __init__(
         self,

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ganvae.data.draws import bits
-from ganvae.data.images import Images
-from ganvae.data.transforms import to_float
+from ganvae.data.images import Images, to_float
 from ganvae.errors import ConfigError
 from ganvae.types import Batch, Noise
 

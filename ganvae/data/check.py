@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ganvae import config
 from ganvae.data import near, pairs
-from ganvae.data.dataset import (
-    PackedSet,
-    Sides,
-    beside,
-    of_sets,
-    packed,
-    printable,
-    together,
-    unused,
-    with_classes,
-)
-from ganvae.data.split import as_keys, duplicates, split
-from ganvae.data.store import Progress, Store
-from ganvae.data.stream import SAMPLE
+from ganvae.data.findings import beside, printable, unused, with_classes
+from ganvae.data.packing import PackedSet, packed
+from ganvae.data.sample import SAMPLE
+from ganvae.data.split import Sides, as_keys, duplicates, split
+from ganvae.data.store import Store
 from ganvae.errors import DataError
+from ganvae.progress import Progress
+from ganvae.task import TASKS
 
 _T = TypeVar("_T")
 
@@ -72,8 +66,8 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether there are no problems, defects, copies or leaks, whatever a training does."""
-        found = self.defects or self.duplicates or self.near_duplicates or self.leaks
-        return not (self.problems or found) and (self.sources is None or self.sources.ok)
+        faults = self.defects or self.duplicates or self.near_duplicates or self.leaks
+        return not (self.problems or faults) and (self.sources is None or self.sources.ok)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary."""
@@ -81,14 +75,14 @@ class Report:
 
     def lines(self, most: int = 10) -> list[str]:
         """The report as text, with at most so many names of each kind."""
-        text = self._found(most)
+        text = self._of_set(most)
         if self.sources is not None:
             few = "" if self.paired else "not all " if self.unmatched else "not "
-            text += [*self.sources._found(most), f"sources and targets are {few}in pairs"]
+            text += [*self.sources._of_set(most), f"sources and targets are {few}in pairs"]
             text += _listing("without a partner", list(map(printable, self.unmatched)), most)
         return text + self.problems + self.notes
 
-    def _found(self, most: int) -> list[str]:
+    def _of_set(self, most: int) -> list[str]:
         """The lines of this set alone."""
         channels, height, width = self.shape
         text = [
@@ -127,41 +121,40 @@ def check(
     A folder of ``source`` and ``target`` alone is looked at as sets to translate between. Of
     shards to be read while training it is the sample that is packed and looked at.
 
-    progress: called with the number of images packed so far and their total or None
+    progress: called with "images packed", how many are, and of how many where that is known
 
     Raises DataError where there is no such source.
     """
-    between = chosen.task == "translate" and chosen.origin == "given"
-    between = between or (chosen.task == "generate" and pairs.are_here(chosen.path))
+    origin = TASKS[chosen.task].starts_from(chosen.origin)
+    between = origin == "given" or (origin is None and pairs.are_here(chosen.path))
     if between and not chosen.stream:
         return _check_sets(chosen, progress, workers)
-    return _examine(PackedSet(chosen, *packed(chosen, progress=progress, workers=workers)))
+    return _examine(packed(chosen, progress=progress, workers=workers))
 
 
 def _check_sets(chosen: config.Data, progress: Progress | None, workers: int | None) -> Report:
     """The report of the targets, with that of the sources inside."""
     source, target = (
-        PackedSet(its, *packed(its, progress=progress, workers=workers)) for its in of_sets(chosen)
+        packed(setting, progress=progress, workers=workers) for setting in pairs.settings(chosen)
     )
     match = pairs.compare(chosen.path, source.index.names, target.index.names)
+    sides: tuple[Sides | None, Sides | None] = None, None
     problems: list[str] = []
     if match.paired and len(source.store) and len(target.store):
-        (of_source, of_target), problems = _tried(
-            lambda: together(source.store, target.store, chosen.test_share, match),
+        sides, problems = _tried(
+            lambda: pairs.split_together(source.store, target.store, chosen.test_share, match),
             (_everything(source.store), _everything(target.store)),
         )
-        sources, found = _examine(source, of_source), _examine(target, of_target)
-    else:
-        sources, found = _examine(source), _examine(target)
-        if match.problem and source.index.names and target.index.names:
-            problems = [match.problem]
+    elif match.problem and source.index.names and target.index.names:
+        problems = [match.problem]
+    sources, targets = map(_examine, (source, target), sides)
     return replace(
-        found,
+        targets,
         sources=sources,
         paired=match.paired,
         unmatched=match.unmatched,
-        problems=[*(f"sources: {p}" for p in sources.problems), *found.problems, *problems],
-        notes=[*(f"sources: {note}" for note in sources.notes), *found.notes],
+        problems=[*(f"sources: {p}" for p in sources.problems), *targets.problems, *problems],
+        notes=[*(f"sources: {note}" for note in sources.notes), *targets.notes],
     )
 
 
@@ -169,10 +162,10 @@ def _everything(store: Store) -> Sides:
     return np.arange(len(store)), np.zeros(0, np.int64)
 
 
-def _tried(divide: Callable[[], _T], otherwise: _T) -> tuple[_T, list[str]]:
-    """What ``divide`` says, or else what is wrong."""
+def _tried(work: Callable[[], _T], otherwise: _T) -> tuple[_T, list[str]]:
+    """A result and no problems, or what to go on with and why there is none."""
     try:
-        return divide(), []
+        return work(), []
     except DataError as error:
         return otherwise, [str(error)]
 
@@ -191,13 +184,14 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         sides, wrong = _tried(lambda: split(store, chosen.test_share), _everything(store))
         problems += wrong
         given = bool(wrong)
-    train, test = sides or _everything(store)
-    about: list[str] = []
+    rows = sides or _everything(store)
+    class_notes: list[str] = []
     if chosen.labels:
-        (train, test, about), wrong = _tried(
-            lambda: with_classes(one, train, test, given=given), (train, test, about)
+        (rows, class_notes), wrong = _tried(
+            partial(with_classes, one, rows, given=given), (rows, class_notes)
         )
         problems += wrong
+    train, test = rows
     if not len(store):
         problems.append(f"no images in {chosen.path}")
     names = store.names()
@@ -221,22 +215,21 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         classes=_classes(store),
         defects=[(name, why) for name, why in bad],
         listed=index.listed,
-        ignored=beside(store, index),
+        ignored=beside(one),
         policies=store.meta["policies"],
         duplicates=[[names[row] for row in group] for group in groups],
         near_duplicates=[(names[p.first], names[p.second], p.similarity) for p in pairs],
         leaks=_leaks(names, test, groups, pairs),
         problems=problems,
-        notes=[*index.notes, *about, *notes],
+        notes=[*index.notes, *class_notes, *notes],
         packed=(str(store.folder), sum(f.stat().st_size for f in store.folder.iterdir())),
     )
 
 
 def _classes(store: Store) -> dict[str, int]:
-    if not len(store) or (store.labels < 0).all():
-        return {}
-    counts = np.bincount(store.labels[store.labels >= 0], minlength=len(store.classes))
-    return dict(zip(store.classes, counts.tolist(), strict=True))
+    labels = store.labels[store.labels >= 0]
+    counts = np.bincount(labels, minlength=len(store.classes)).tolist()
+    return dict(zip(store.classes, counts, strict=True)) if len(labels) else {}
 
 
 def _leaks(
@@ -244,15 +237,15 @@ def _leaks(
 ) -> list[tuple[str, str, str]]:
     held_out = np.zeros(len(names), np.bool_)
     held_out[test] = True
-    found = []
+    leaks = []
     for group in groups:
         inside = group[~held_out[group]]
         if len(inside):
             other = names[inside[0]]
-            found += [(names[row], other, "equal") for row in group[held_out[group]]]
+            leaks += [(names[row], other, "equal") for row in group[held_out[group]]]
     for pair in pairs:
         if held_out[pair.first] != held_out[pair.second]:
             one, other = pair.first, pair.second
             one, other = (one, other) if held_out[one] else (other, one)
-            found.append((names[one], names[other], "near"))
-    return found
+            leaks.append((names[one], names[other], "near"))
+    return leaks

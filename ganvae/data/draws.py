@@ -15,13 +15,13 @@ def bits(numbers: np.ndarray, *seed: int) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def uniform(seeds: np.ndarray, count: int, *stream: int) -> np.ndarray:
+def uniform(seeds: np.ndarray, count: int, *salt: int) -> np.ndarray:
     """For each seed so many numbers uniform in [0, 1): float64 (B, count).
 
     seeds: whole numbers, shape (B,)
-    stream: any whole numbers; each stream of a seed is another one
+    salt: any whole numbers; other ones give other numbers
     """
-    places = bits(seeds, *stream)[:, None] + np.arange(count, dtype=np.uint64)
+    places = bits(seeds, *salt)[:, None] + np.arange(count, dtype=np.uint64)
     return (bits(places) >> np.uint64(11)) * 2.0**-53
 
 

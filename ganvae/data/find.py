@@ -1,4 +1,4 @@
-"""Which source a path or a name stands for."""
+"""The door to the sources: which one a path or a name stands for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import os
 import re
 from pathlib import Path
 
-from ganvae.data import arrays, hub
+from ganvae.data import arrays
+from ganvae.data.folder import Folder
 from ganvae.data.formats import EXTENSIONS
-from ganvae.data.sources import DIGITS, SHARD, Folder, Source
+from ganvae.data.hub import Dataset
+from ganvae.data.shards import Shards
+from ganvae.data.sources import DIGITS, SHARD, Source
 from ganvae.errors import DataError
 from ganvae.foreign import gate
 from ganvae.telling import HIDDEN, Address, whole
 
+_FILES = "an .npz, .npy, idx, .parquet or .tar file"
+_MEND = "give a folder of images"
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(:[\w.-]+)?")
 
 
@@ -22,8 +27,8 @@ def find(path: str) -> Source:
     if path == DIGITS:
         return arrays.digits()
     if "\0" in path or not path:
-        raise DataError("the data path is empty or has a null character; give a folder of images")
-    with gate(path, mend="give a folder of images"):
+        raise DataError(f"the data path is empty or has a null character; {_MEND}")
+    with gate(path, mend=_MEND):
         local = Path(os.path.expanduser(whole(path)))
         if os.path.isdir(local):  # where Path's raises for a name that is too long
             return _folder(path, local)
@@ -35,12 +40,11 @@ def find(path: str) -> Source:
             " the whole address again"
         )
     if "://" in path or path.startswith("pipe:") or SHARD.search(path):
-        return hub.Shards(path)
-    if _HUB.fullmatch(path) and not path.lower().endswith(EXTENSIONS):
-        return hub.Dataset(path)
+        return Shards(path)
+    if _is_hub_name(path):
+        return Dataset(path)
     raise DataError(
-        f"{path} does not exist; give a folder of images, an .npz, .npy, idx, .parquet or .tar"
-        ' file, a Hub name (owner/name) or "digits"'
+        f'{path} does not exist; {_MEND}, {_FILES}, a Hub name (owner/name) or "{DIGITS}"'
     )
 
 
@@ -48,8 +52,12 @@ def is_remote(path: str) -> bool:
     """Whether others are asked for what a path or name stands for: an address, or the Hub."""
     if path == DIGITS or os.path.exists(os.path.expanduser(whole(path))):
         return False
-    named = _HUB.fullmatch(path) and not SHARD.search(path)
-    return "://" in path or (named is not None and not path.lower().endswith(EXTENSIONS))
+    return "://" in path or _is_hub_name(path)
+
+
+def _is_hub_name(path: str) -> bool:
+    name = path.lower()
+    return bool(_HUB.fullmatch(path) and not SHARD.search(name) and not name.endswith(EXTENSIONS))
 
 
 def _folder(path: str, local: Path) -> Source:
@@ -61,9 +69,9 @@ def _folder(path: str, local: Path) -> Source:
         raise DataError(f"cannot list {path}: {error.strerror}; check its permissions") from None
     plain = not any(e.suffix.lower() in EXTENSIONS or e.is_dir() for e in entries)
     for kind in (r"\.parquet$", SHARD.pattern):
-        found = [entry for entry in entries if re.search(kind, entry.name, re.IGNORECASE)]
-        if plain and found:
-            return hub.Shards(path, found)
+        shards = [entry for entry in entries if re.search(kind, entry.name, re.IGNORECASE)]
+        if plain and shards:
+            return Shards(path, shards)
     return Folder(path, local)
 
 
@@ -72,10 +80,9 @@ def _file(path: str, local: Path) -> Source:
     if name.endswith(EXTENSIONS):
         raise DataError(f"{path} is a single file; give the folder of images it is in")
     if SHARD.search(name):
-        return hub.Shards(path, [local])
+        return Shards(path, [local])
     if source := arrays.file(path, local):
         return source
     raise DataError(
-        f"{path} is of no kind that can be read; give a folder of images, or an .npz, .npy, idx,"
-        " .parquet or .tar file (unpack archives first)"
+        f"{path} is of no kind that can be read; {_MEND}, or {_FILES} (unpack archives first)"
     )

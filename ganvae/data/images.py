@@ -1,4 +1,4 @@
-"""Some of the rows of a packed store, as tensors."""
+"""Rows of a packed store, as tensors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from torch import Tensor
 from ganvae.data.draws import bits
 from ganvae.data.origins import Origin
 from ganvae.data.store import Store
-from ganvae.data.transforms import to_float
 
 _HELD_OUT = 3
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 (B, H, W, C) to float32 (B, C, H, W) in [-1, 1], channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
 
 
 class Images:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ Entry = tuple[str, Any]
 class Labels:
     """What label files say of a folder's pictures.
 
-    of: the class of each picture, None for those that no file tells
-    origin: what told them, for sentences
+    of: the class of each picture, None for those of which no file says it
+    origin: which files these are, for sentences
     notes: what a user who asked for classes should be told
     """
 
@@ -42,20 +43,18 @@ class Labels:
 
 
 def beside(root: Path, tables: Sequence[str], names: Sequence[str]) -> Labels | None:
-    """What files of the names :data:`BESIDE` say; None where none of them tells classes.
+    """What files of the names :data:`BESIDE` say; None where none of them says classes.
 
     tables, names: paths of these files and of the pictures below ``root``
 
     Raises DataError for a file that cannot be understood.
     """
-    told = {}
+    by_table = {}
     for table in sorted(tables):
         entries = _entries(root / table, names=None)
         if entries is not None:
-            told[table] = entries
-    if not told:
-        return None
-    return _matched(told, names)
+            by_table[table] = entries
+    return _matched(by_table, names) if by_table else None
 
 
 def chosen(root: Path, table: Path, names: Sequence[str]) -> Labels:
@@ -69,12 +68,12 @@ def chosen(root: Path, table: Path, names: Sequence[str]) -> Labels:
     return _matched({where: entries}, names)
 
 
-def _matched(told: dict[str, Iterator[Entry]], names: Sequence[str]) -> Labels:
+def _matched(by_table: dict[str, Iterator[Entry]], names: Sequence[str]) -> Labels:
     """The class of each picture, found by its path below the file's folder or below the root."""
     places = _places(names)
     of: list[str | None] = [None] * len(names)
     notes = []
-    for table, entries in told.items():
+    for table, entries in by_table.items():
         folder = table.rpartition("/")[0]
         total, missing, example = 0, 0, ""
         with foreign.gate(table):
@@ -88,8 +87,8 @@ def _matched(told: dict[str, Iterator[Entry]], names: Sequence[str]) -> Labels:
                 if label is not None and of[row] not in (None, label):
                     raise DataError(
                         f"{plain(names[row])} is of class {short(plain(str(of[row])), 60)} and of"
-                        f" class {short(plain(label), 60)} in {plain(', '.join(told))}; give it"
-                        " one class"
+                        f" class {short(plain(label), 60)} in {plain(', '.join(by_table))}; give"
+                        " it one class"
                     )
                 of[row] = of[row] if label is None else label
         if missing:
@@ -97,13 +96,13 @@ def _matched(told: dict[str, Iterator[Entry]], names: Sequence[str]) -> Labels:
                 f"{missing:,} of {total:,} entries in {plain(table)} name no picture that is here,"
                 f" for example {short(plain(example), 80)}"
             )
-    return Labels(of, plain(", ".join(told)), notes)
+    return Labels(of, plain(", ".join(by_table)), notes)
 
 
 def _places(names: Sequence[str]) -> dict[str, int]:
-    """Rows by path, and by every shorter way to say it that stands for one picture only.
+    """The row of each picture by its path, and by every shorter name that fits no other picture.
 
-    These leave out the suffix, the folders, or both.
+    Shorter names leave out the suffix, the folders, or both.
     """
     shorter: dict[str, int] = {}
     for row, name in enumerate(names):
@@ -132,9 +131,6 @@ def _class(value: Any, table: str) -> str | None:
         f"{plain(table)} has labels such as {short(plain(str(value)), 60)}; give each picture one"
         " class, a name or a whole number"
     )
-
-
-# -------------------------------------------------------------------------------- three formats
 
 
 def _entries(path: Path, names: Sequence[str] | None) -> Iterator[Entry] | None:
@@ -184,7 +180,7 @@ def _of_lines(text: io.TextIOWrapper, path: Path, asked: bool) -> Iterator[Entry
         if asked:
             raise DataError(_unclear(path, list(first)))
         return None
-    return ((str(row.get(file, "")), row.get(label)) for row in _again(first, rows))
+    return ((str(row.get(file, "")), row.get(label)) for row in chain([first], rows))
 
 
 def _objects(text: io.TextIOWrapper, path: Path) -> Iterator[dict[str, Any]]:
@@ -192,10 +188,10 @@ def _objects(text: io.TextIOWrapper, path: Path) -> Iterator[dict[str, Any]]:
         if not line.strip():
             continue
         with foreign.gate(f"line {number:,} of {path}"):
-            found = json.loads(line)
-        if not isinstance(found, dict):
+            row = json.loads(line)
+        if not isinstance(row, dict):
             raise DataError(f"line {number:,} of {plain(str(path))} is no JSON object")
-        yield found
+        yield row
 
 
 def _of_table(
@@ -213,16 +209,11 @@ def _of_table(
     elif len(head) == 2 and (file is None or label is None):  # whatever they are called
         file, label = (head[1], head[0]) if file == head[1] or label == head[0] else head
         if _row(_places(names), "", head[0]) is not None:  # no head, but a first picture
-            return ((row[0], row[1]) for row in _again(head, rows) if len(row) == 2)
+            return ((row[0], row[1]) for row in chain([head], rows) if len(row) == 2)
     if file is None or label is None:
         raise DataError(_unclear(path, head))
     at = head.index(file), head.index(label)
     return ((row[at[0]].strip(), row[at[1]]) for row in rows if len(row) > max(at))
-
-
-def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def _column(head: Sequence[str], known: Sequence[str]) -> str | None:

@@ -30,9 +30,8 @@ mean square of colours that counts as none."""
 FLAT, NOISE = 0.004, 0.0015
 """Standard deviation below which an image shows nothing, and that of compression noise."""
 CROWD = 12
-"""Beyond so many partners an image is of a kind where alignment makes anything alike (digits)."""
+"""An image with more partners is so simple that alignment makes it like any other (a digit)."""
 MOST_IMAGES, MOST_PAIRS = 100_000, 1_000_000
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,7 @@ class Likeness(NamedTuple):
     apart: Tensor
 
 
-def near_duplicates(
-    store: Store, rows: np.ndarray, progress: Progress | None = None
-) -> tuple[list[Pair], list[str]]:
+def near_duplicates(store: Store, rows: np.ndarray) -> tuple[list[Pair], list[str]]:
     """Pairs of near-duplicates among some rows, and notes on what was left out.
 
     rows: of different content each (equal ones are found by their hashes)
@@ -88,7 +85,7 @@ def near_duplicates(
     if len(lively) < 2:
         return [], notes
     thumbs, rows = thumbs.take(lively), rows[lively.numpy()]
-    pairs, complete = _candidates(thumbs.grey, progress)
+    pairs, complete = _candidates(thumbs.grey)
     if not complete:
         notes.append("so many images are alike that only the likeliest near-duplicates are listed")
     partners = torch.bincount(pairs.flatten(), minlength=len(rows))
@@ -165,7 +162,7 @@ def _apart(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).flatten(1).square().sum(1) / (both + TINGE**2 * a[0].numel())
 
 
-def _candidates(thumbs: Tensor, progress: Progress | None) -> tuple[Tensor, bool]:
+def _candidates(thumbs: Tensor) -> tuple[Tensor, bool]:
     """Pairs of similar hashes (n, 2), the likeliest first where there are too many."""
     whole = _hash(thumbs)
     views = [_hash(_crop(thumbs, view)) for view in _views((0.92,))]
@@ -183,8 +180,6 @@ def _candidates(thumbs: Tensor, progress: Progress | None) -> tuple[Tensor, bool
         if len(keys) > 2 * MOST_PAIRS:
             top = values.topk(MOST_PAIRS).indices
             keys, values, complete = keys[top], values[top], False
-        if progress:
-            progress(min(start + tile, count), count)
     order = values.argsort(descending=True)
     keys = torch.from_numpy(_unique_in_order(keys[order].numpy()))
     complete = complete and len(keys) <= MOST_PAIRS
@@ -230,7 +225,7 @@ def _detail(thumbs: Tensor) -> Tensor:
 
 
 def _clarity(thumbs: Tensor) -> Tensor:
-    """What correlation of detail the noise of compression leaves, 1 but for nearly flat images."""
+    """Share of detail's correlation that compression leaves: near 1 unless nearly flat, (n,)."""
     energy = _detail(thumbs).flatten(1).pow(2).mean(1)
     return energy / (energy + NOISE**2)
 

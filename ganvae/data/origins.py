@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ganvae import config
 from ganvae.data import draws, masks
+from ganvae.errors import ConfigError
+from ganvae.task import TASKS
 
 Kind = Literal["masked", "low_resolution", "grey", "noise", "edges"]
 REDUCTION = 4
@@ -31,6 +34,26 @@ class Origin:
 
     kind: Kind
     holes: masks.Kind = "mixed"
+
+    @staticmethod
+    def of(chosen: config.Data, shape: tuple[int, int, int]) -> Origin | None:
+        """What makes the source images of a single set; None where it has none.
+
+        shape: (H, W, C) of its images. Raises ConfigError for images that allow none.
+        """
+        height, width, channels = shape
+        kind = TASKS[chosen.task].starts_from(chosen.origin)
+        assert kind != "given"
+        if kind is None:
+            return None
+        if kind == "masked" and min(height, width) < 2:
+            raise ConfigError(f"images of {height}x{width} pixels are too small to complete")
+        if kind == "grey" and channels == 1:
+            raise ConfigError(
+                f"the images in {chosen.path} are grey, so there is no colour to learn; choose"
+                " another data.origin, or coloured images"
+            )
+        return Origin(cast(Kind, kind), chosen.masks)
 
     def channels(self, image: int) -> int:
         """How many channels the source of an image of so many has."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from ganvae import config
+from ganvae.data.folder import Folder
 from ganvae.data.formats import opened
-from ganvae.data.sources import Folder
+from ganvae.data.split import Sides, split
+from ganvae.data.store import Store
 from ganvae.errors import DataError
 
 SOURCE, TARGET = "source", "target"
@@ -31,7 +36,7 @@ class Match:
     paired: whether every file has a partner
     unmatched: files of a set without one, ``source/`` or ``target/`` in front
     problem: what is wrong where the sets are neither in pairs nor without any
-    marks: what the names of sources and targets are without to be those of partners
+    marks: what is cut off the names of sources and of targets, so that those of partners are equal
     """
 
     paired: bool
@@ -40,29 +45,87 @@ class Match:
     marks: tuple[str, str] = ("", "")
 
 
-def paired(path: str) -> bool:
-    """Whether DIR/source and DIR/target are pairs, by their names alone; nothing is decoded.
+def match(path: str, paired: bool | None = None) -> Match:
+    """How DIR/source and DIR/target match, by their names alone: nothing is decoded.
 
-    Raises DataError where there are no such folders, or some files have a partner and some not.
+    paired: whether they must be in pairs (True), or are taken as they are (False)
+
+    Raises DataError where there are no such folders, or where they do not match as they have to.
     """
     names = [Folder(str(folder), folder).index().names for folder in folders(path)]
     match = compare(path, *names)
-    if match.problem:
+    if match.problem and paired is not False:
         raise DataError(match.problem)
-    return match.paired
+    if paired and not match.paired:
+        raise DataError(
+            f"hardly any image in {path}/{SOURCE} has the name of one in {path}/{TARGET}, but"
+            " pairs are needed; name both of a pair alike, or choose an objective for unpaired"
+            " sets, such as unit"
+        )
+    return match
+
+
+def settings(chosen: config.Data) -> tuple[config.Data, config.Data]:
+    """The settings of the sources and of the targets; grey sources stay grey, without classes."""
+    source, target = folders(chosen.path)
+    return (
+        replace(chosen, path=str(source), channels=None, labels=False),
+        replace(chosen, path=str(target)),
+    )
+
+
+def split_together(
+    source: Store, target: Store, share: float, match: Match
+) -> tuple[Sides, Sides]:
+    """Rows (training, held out) of the sources and of the targets, each at its partner's place.
+
+    The target says what is held out, and pairs of equal sources stay together. A pair of which one
+    could not be read is left out. Raises DataError where too few are left.
+    """
+    sources, targets = (
+        [key(name, mark) for name in store.names()]
+        for store, mark in zip((source, target), match.marks, strict=True)
+    )
+    place = {key: row for row, key in enumerate(sources)}
+    partner = np.array([place.get(key, -1) for key in targets], np.int64)
+    hashes = target.hashes()
+    hashes[partner >= 0] = source.hashes()[partner[partner >= 0]]
+    train, test = (rows[partner[rows] >= 0] for rows in split(target, share, hashes))
+    if not len(test) or (share < 1 and not len(train)):
+        raise DataError(
+            f"too few pairs with {target.meta['source']['path']} can be read: one is needed to"
+            " learn from, and another one to hold out"
+        )
+    return (partner[train], partner[test]), (train, test)
+
+
+def notes(path: str, match: Match) -> list[str]:
+    """What a user should know of how two sets go together."""
+    if any(match.marks):
+        first, second = match.marks
+        return [
+            f"the images in {path} are pairs by their names, where {first} among the sources is"
+            f" {second} among the targets"
+        ]
+    if match.paired:
+        return []
+    return [
+        f"no image in {path}/{SOURCE} has the name of one in {path}/{TARGET}: they are"
+        " taken as sets without pairs; name both of a pair alike if there are some"
+    ]
 
 
 def folders(path: str) -> tuple[Path, Path]:
     """DIR/source and DIR/target. Raises DataError where one of them is missing."""
-    found = Path(path).expanduser() / SOURCE, Path(path).expanduser() / TARGET
-    for folder in found:
+    both = Path(path).expanduser() / SOURCE, Path(path).expanduser() / TARGET
+    for folder in both:
         if not folder.is_dir():
             raise DataError(
                 f"there is no folder {folder}; a translation learns from {path}/{SOURCE} and"
                 f" {path}/{TARGET}, or from a single set whose sources data.origin makes"
                 f"{_mend(Path(path).expanduser())}"
             )
-    return found
+    return both
 
 
 def are_here(path: str) -> bool:
@@ -76,7 +139,7 @@ def are_here(path: str) -> bool:
 
 
 def _mend(folder: Path) -> str:
-    """How to make ``source/`` and ``target/`` of what other tools keep pairs in, if it is that."""
+    """How pairs as other tools keep them become ``source/`` and ``target/``; empty for others."""
     if is_cycle(folder):
         return (
             f"; trainA and trainB are such sets: make them {SOURCE}/train and {TARGET}/train, and"
@@ -131,8 +194,8 @@ def key(name: str, mark: str = "") -> str:
 
 def _bare(base: str, mark: str) -> str:
     """A name without a mark at its end or beginning; empty where it has none."""
-    found = re.fullmatch(rf"(.+)[ _.-]{mark}|{mark}[ _.-](.+)", base, re.IGNORECASE | re.DOTALL)
-    return "" if found is None else found[1] or found[2]
+    match = re.fullmatch(rf"(.+)[ _.-]{mark}|{mark}[ _.-](.+)", base, re.IGNORECASE | re.DOTALL)
+    return "" if match is None else match[1] or match[2]
 
 
 def _marked(name: str, mark: str) -> bool:
@@ -177,14 +240,14 @@ def compare(path: str, sources: list[str], targets: list[str]) -> Match:
 
 
 def _lonely(path: str, sources: list[str], targets: list[str], common: int) -> str:
-    told = []
+    parts = []
     for where, names in ((SOURCE, sources), (TARGET, targets)):
         if names:
             more = ", …" if len(names) > 3 else ""
-            told.append(f"{len(names):,} in {where} ({', '.join(map(repr, names[:3]))}{more})")
+            parts.append(f"{len(names):,} in {where} ({', '.join(map(repr, names[:3]))}{more})")
     return (
         f"{common:,} files of {path} have a partner of the same name in the other folder, but"
-        f" {' and '.join(told)} have none; add or remove these, or for sets that are no pairs"
+        f" {' and '.join(parts)} have none; add or remove these, or for sets that are no pairs"
         " give all of them different names"
     )
 

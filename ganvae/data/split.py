@@ -8,10 +8,11 @@ from ganvae.data.draws import bits
 from ganvae.data.store import Store
 from ganvae.errors import ConfigError, DataError
 
+Sides = tuple[np.ndarray, np.ndarray]
+"""Rows to train on and rows held out."""
 
-def split(
-    store: Store, share: float, partners: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+
+def split(store: Store, share: float, partners: np.ndarray | None = None) -> Sides:
     """Rows to train on and rows held out: the source's own split, else by content.
 
     share: of what is held out by content; 1 holds everything out, whatever the source says
@@ -24,9 +25,8 @@ def split(
         everything = np.arange(len(store))
         return everything[:0], everything
     check_share(share)
-    own = store.splits
-    if len(own) and (own >= 0).all():
-        held_out = own == 1
+    if has_own_split(store):
+        held_out = store.splits == 1
         if held_out.all() or not held_out.any():
             which = "train" if held_out.all() else "test"
             raise DataError(
@@ -39,6 +39,11 @@ def split(
             hashes = hashes[heads(hashes, partners)]
         held_out = by_content(hashes, share)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def has_own_split(store: Store) -> bool:
+    """Whether the source itself says of every image if it is held out."""
+    return len(store) > 0 and bool((store.splits >= 0).all())
 
 
 def check_share(share: float) -> None:
@@ -87,11 +92,12 @@ def key_of(hash_: bytes) -> int:
 
 
 def heads(images: np.ndarray, partners: np.ndarray) -> np.ndarray:
-    """For every pair the one that decides its side: the same for all that hang together, (N,).
+    """For every pair the row of the pair that stands for its group: int64 (N,).
 
-    Pairs of one image or of one partner hang together, directly or through others.
+    Pairs with an image or a partner in common are in one group, and so is what is in a group with
+    either. One hash then puts a whole group on the same side of the split.
 
-    images, partners: content hashes, uint8 (N, 16)
+    images, partners: content hashes of each pair's two images, uint8 (N, 16)
     """
     keys = np.ascontiguousarray(images[:, :8]).view(np.uint64)[:, 0]
     first, rank = np.unique(bits(keys), return_index=True, return_inverse=True)[1:]

@@ -17,7 +17,7 @@ import struct
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -31,6 +31,7 @@ from ganvae.data.sources import Index, Offline, Source
 from ganvae.data.workers import Item, prepare_all
 from ganvae.errors import DataError
 from ganvae.files import clean, free, scratch, sync
+from ganvae.progress import Progress
 
 try:
     import fcntl
@@ -43,8 +44,6 @@ VERIFIED = 2**31
 """Bytes of pixels that are compared with their hashes when a store is opened: all of most
 stores, of a larger one so many spread evenly over it."""
 SPLITS = {None: -1, "train": 0, "test": 1}
-Progress = Callable[[int, int | None], None]
-"""Told how many images are packed, and of how many where that is known."""
 
 
 class Damaged(Exception):
@@ -462,7 +461,7 @@ def _build(
         for number, (item, outcome) in enumerate(prepare_all(items, how, workers), 1):
             writer.add(item, outcome)
             if progress and (number % 256 == 0 or number == total):
-                progress(number, total)
+                progress("images packed", number, total)
         facts = {"source": {"kind": source.kind, "path": source.path}, "unused": source.unused()}
         writer.finish(source.classes(), facts)
         final = home / index.digest

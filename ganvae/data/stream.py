@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -19,88 +19,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganvae.data import shards as files
 from ganvae.data.batches import Agree, Drawn, mirrored
 from ganvae.data.decode import Bad, Preparation
-from ganvae.data.draws import bits
-from ganvae.data.hub import Shards
+from ganvae.data.images import to_float
 from ganvae.data.origins import Origin
-from ganvae.data.shards import Shard
-from ganvae.data.sources import Index, Source
-from ganvae.data.split import check_share, key_of, limit
-from ganvae.data.store import SPLITS, content_hash
-from ganvae.data.transforms import to_float
+from ganvae.data.shard_files import Shard
+from ganvae.data.shards import shuffled, together
+from ganvae.data.split import key_of
+from ganvae.data.store import content_hash
 from ganvae.data.workers import Item, cores, prepare_all
 from ganvae.errors import ConfigError, DataError
 from ganvae.foreign import from_environment
 from ganvae.types import Batch, Noise
 
-SAMPLE = 5_000
-"""Held-out images, and training images, that are packed to judge by and to fit priors to."""
-LOOKED_AT = 100
-"""How many times as many images are looked at to find them."""
-AT_ONCE, SAMPLED_AT_ONCE = 4, 16
-"""Shards that a process reads at once, to train and to sample."""
+AT_ONCE = 4
+"""Shards that a process reads at once."""
 BLOCK, BLOCK_BYTES = 8192, 2**28
 """Images that are shuffled with each other, unless they take more than so many bytes."""
 PATIENCE = 20
 """Epochs that one of several processes goes on for without an image among its shards."""
-_SHARDS, _ORDER, _FLIP, _SOURCE = 11, 12, 13, 14
+_ORDER, _FLIP, _SOURCE = 12, 13, 14
 
 Mark = tuple[int, int, int]
 """A place in what a process reads: the epoch, the group of shards, the image within the group."""
-
-
-class Sample(Source):
-    """The first images of shards, some of them held out and some not: what is packed of them."""
-
-    kind = "sample"
-
-    def __init__(self, shards: Shards, how: Preparation, share: float, workers: int | None):
-        check_share(share)
-        self.shards, self.path, self.identity = shards, shards.path, shards.identity
-        self._how, self._share, self._workers = how, share, workers
-
-    def index(self) -> Index:
-        """That of the shards."""
-        index = self.shards.index()
-        size = f"{SAMPLE}-{LOOKED_AT}-{limit(self._share):x}"
-        return replace(index, digest=f"{index.digest}-{size}")
-
-    def items(self, index: Index) -> Iterator[Item]:
-        """Prepared images, until there are enough on both sides or no more."""
-        counts, dropped = {True: 0, False: 0}, False
-        parts = [[s for s in self.shards.shards if s.split == kind] for kind in SPLITS]
-        for part in filter(None, parts):
-            sides = {True, False} if part[0].split is None else {part[0].split == "test"}
-            some = islice(self._spread(part), SAMPLE * LOOKED_AT)
-            for item, made in prepare_all(some, self._how, self._workers):
-                if isinstance(made, Bad):
-                    if not dropped:  # or their share would not be that of what is kept
-                        yield replace(item, image=made)
-                    continue
-                held = item.split == "test"
-                if item.split is None:
-                    held = key_of(content_hash(made.pixels)) < limit(self._share)
-                dropped = dropped or counts[held] == SAMPLE
-                if counts[held] < SAMPLE:
-                    counts[held] += 1
-                    yield replace(item, image=made)
-                if all(counts[side] == SAMPLE for side in sides):
-                    break
-
-    def _spread(self, some: list[Shard]) -> Iterator[Item]:
-        """Images from many shards, wherever in the set these are."""
-        order = np.argsort(bits(np.arange(len(some)), 0, _SHARDS), kind="stable").tolist()
-        return self.shards.read([some[place] for place in order], SAMPLED_AT_ONCE)
-
-    def classes(self) -> list[str] | None:
-        """Their names where Parquet files have them."""
-        return self.shards.classes()
-
-    def unused(self) -> dict[str, int]:
-        """What was passed over beside the images that were looked at."""
-        return self.shards.unused()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +221,7 @@ class StreamBatches:
             self.close()
             known = max(block for block in self._marks if block <= number)
             mark = self._marks[known][self.rank]
-            self._reader = _Ahead(_Shuffled(self, self.steps * self.own).blocks(mark), known)
+            self._reader = _Ahead(_Shuffled(self, self.steps * self.own), mark, known)
         while self._reader.next <= number:
             self._blocks.clear()
             at = self._reader.next
@@ -331,11 +272,8 @@ class _Shuffled:
         self._patience = 1 if self._world == 1 else PATIENCE
         self.stop = threading.Event()
 
-    def blocks(self, mark: Mark) -> _Blocks:
-        """Blocks from a place on, without end, and what stops them."""
-        return _Blocks(self._fill(mark), self.stop)
-
-    def _fill(self, mark: Mark) -> Generator[_Block, None, None]:
+    def blocks(self, mark: Mark) -> Generator[_Block, None, None]:
+        """Blocks from a place on, without end unless they are stopped. Raises DataError."""
         how = self._data.how
         images = self._images(mark)
         while True:
@@ -403,7 +341,7 @@ class _Shuffled:
             places = self._own(epoch)
             for group in range(first, -(-len(places) // AT_ONCE)):
                 mine = places[group * AT_ONCE : (group + 1) * AT_ONCE]
-                readers = files.together([self._data.shards[n] for n in mine], self.stop)
+                readers = together([self._data.shards[n] for n in mine], self.stop)
                 for number, (which, index, item) in enumerate(readers):
                     seen = True
                     if number >= skip:
@@ -421,17 +359,8 @@ class _Shuffled:
 
     def _own(self, epoch: int) -> list[int]:
         """Places of this process's shards in an epoch."""
-        drawn = bits(np.arange(len(self._data.shards)), self._seed, epoch, _SHARDS)
-        own: list[int] = np.argsort(drawn, kind="stable")[self._rank :: self._world].tolist()
-        return own
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """Blocks without end, and what ends them."""
-
-    all: Generator[_Block, None, None]
-    stop: threading.Event
+        order = shuffled(len(self._data.shards), self._seed, epoch)
+        return order[self._rank :: self._world]
 
 
 class _Ahead:
@@ -440,20 +369,20 @@ class _Ahead:
     next: number of the block that :meth:`take` returns
     """
 
-    def __init__(self, blocks: _Blocks, number: int):
-        self.next, self._blocks = number, blocks
+    def __init__(self, images: _Shuffled, mark: Mark, number: int):
+        self.next, self._stop, self._blocks = number, images.stop, images.blocks(mark)
         self._thread = ThreadPoolExecutor(1)
-        self._coming: Future[_Block] = self._thread.submit(next, blocks.all)
+        self._coming: Future[_Block] = self._thread.submit(next, self._blocks)
 
     def take(self) -> _Block:
         """The next block. Raises DataError."""
         block = self._coming.result()
-        self._coming = self._thread.submit(next, self._blocks.all)
+        self._coming = self._thread.submit(next, self._blocks)
         self.next += 1
         return block
 
     def close(self) -> None:
         """Stops at the next image, and ends the decoding processes."""
-        self._blocks.stop.set()
+        self._stop.set()
         self._thread.shutdown()
-        self._blocks.all.close()
+        self._blocks.close()

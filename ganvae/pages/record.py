@@ -12,7 +12,7 @@ import torch
 from ganvae import config
 from ganvae.config import Config
 from ganvae.data import Data, open_data
-from ganvae.data.dataset import refuse_untold
+from ganvae.data.packing import refuse_untold
 from ganvae.errors import ConfigError, DataError, GanvaeError
 from ganvae.models import Model, load
 from ganvae.pages import scores

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from ganvae import config, files, metrics, tasks
 from ganvae.config import Config
 from ganvae.data import Data, Manifest, open_data
-from ganvae.data.dataset import judged_by, refuse_untold
+from ganvae.data.dataset import judged_by
+from ganvae.data.packing import refuse_untold
 from ganvae.errors import ConfigError
 from ganvae.foreign import from_environment
 from ganvae.metrics import judge as judges
@@ -25,7 +26,7 @@ from ganvae.metrics.sampling import made_of_sources, read_with_labels, spread
 from ganvae.models import Model
 from ganvae.models.images import enlarged, grid, save_png, sheet_of_sources
 from ganvae.pages import report
-from ganvae.progress import Progress, packing
+from ganvae.progress import Progress
 from ganvae.runs import pace as paces
 from ganvae.runs import priors as fitted
 from ganvae.runs.folder import SETTINGS
@@ -108,12 +109,11 @@ def evaluate(
     run = folder if folder is not None and (folder / SETTINGS).exists() else None
     chosen = _settings(model, run, data, given)
     judge = judges.load(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
-    paired, packed = model.info.paired, packing(progress)
-    trained = model.info.trained.fingerprint
+    paired, trained = model.info.paired, model.info.trained.fingerprint
     if data is not None and "data.test_share" not in given:
-        wanted = judged_by(chosen.data, trained, paired=paired, progress=packed)
+        wanted = judged_by(chosen.data, trained, paired=paired, progress=progress)
         chosen = replace(chosen, data=wanted)
-    opened = open_data(chosen.data, paired=paired, progress=packed)
+    opened = open_data(chosen.data, paired=paired, progress=progress)
     _refuse_images(model, opened)
     seconds = judging_seconds(chosen.evaluation)
     if run is not None and opened.fingerprint == trained:

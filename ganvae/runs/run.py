@@ -15,7 +15,7 @@ from ganvae.data import Data, open_data
 from ganvae.foreign import from_environment
 from ganvae.metrics.judge import Judge
 from ganvae.models import Model
-from ganvae.progress import Display, Progress, packing
+from ganvae.progress import Display, Progress
 from ganvae.runs import judging
 from ganvae.runs.folder import SETTINGS, is_begun, refuse_occupied
 from ganvae.runs.settings import refuse
@@ -66,7 +66,7 @@ def rehearse(
 def images(chosen: Config, progress: Progress | None = None) -> Data:
     """The images of a run, packed where they are not yet."""
     paired = objectives.get(chosen.objective).paired
-    return open_data(chosen.data, paired=paired, progress=packing(progress))
+    return open_data(chosen.data, paired=paired, progress=progress)
 
 
 def refuse_images(chosen: Config, data: Data) -> None:

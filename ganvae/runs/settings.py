@@ -9,8 +9,8 @@ from typing import Any
 
 from ganvae import config, objectives
 from ganvae.config import Config
-from ganvae.data.dataset import refuse_contradictions
-from ganvae.data.pairs import paired as are_paired
+from ganvae.data.packing import refuse_contradictions
+from ganvae.data.pairs import match
 from ganvae.errors import ConfigError
 from ganvae.runs.folder import SETTINGS, is_run, kept_settings, latest_run, new_run, refuse_resume
 from ganvae.task import TASKS
@@ -86,7 +86,7 @@ def _for_task(chosen: Config, given: Mapping[str, Any]) -> Config:
     if not wanted.from_sources:
         return chosen
     name = wanted.objective
-    if wanted.unpaired and chosen.data.origin == "given" and not are_paired(chosen.data.path):
+    if wanted.unpaired and chosen.data.origin == "given" and not match(chosen.data.path).paired:
         name = wanted.unpaired
     return replace(chosen, objective=name, objective_options={})
 

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae.data.decode import colour
+from ganvae.data.folder import Folder
 from ganvae.data.pairs import key
-from ganvae.data.sources import Folder
 from ganvae.errors import ConfigError, DataError, RangeError
 from ganvae.models import Model, checks
 from ganvae.models.images import enlarged, grid, save_png

@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 
 from ganvae import config
 from ganvae.data import formats, open_data
-from ganvae.data.dataset import unused
 from ganvae.data.decode import Bad, Policy, Preparation, prepare
+from ganvae.data.findings import unused
 from ganvae.errors import DataError
 from ganvae.tasks import exact
 
@@ -181,7 +181,7 @@ def test_few_files_are_looked_into(
     root = make(4)
     for number in range(9):
         (root / f"plain{number}").write_bytes((root / "0.png").read_bytes())
-    monkeypatch.setattr("ganvae.data.sources.LOOKED_INTO", 5)
+    monkeypatch.setattr("ganvae.data.folder.LOOKED_INTO", 5)
     found = open_data(setting(root)).report["ignored"]
     assert found == {".png inside": 5, "no extension": 4}
 

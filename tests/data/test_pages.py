@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from ganvae.data.pages import Checked, unpacked_size
+from ganvae.data.parquet import Checked, unpacked_size
 
 parquet = pytest.importorskip("pyarrow.parquet")
 

@@ -185,7 +185,7 @@ def test_a_file_without_a_partner_is_named(root: Path, opened: Opened) -> None:
     assert "59 files" in said and "5 in source ('100.bmp', '101.bmp', '102.bmp', …)" in said
     assert "1 in target ('7.png') have none" in said
     with pytest.raises(DataError, match=r"7\.png"):
-        pairs.paired(str(root))
+        pairs.match(str(root))
     report = check(config.Data(path=str(root), size=16, cache=str(root.parent / "cache")))
     assert report.unmatched == [*(f"source/{n}.bmp" for n in range(100, 105)), "target/7.png"]
     assert any("'7.png'" in problem for problem in report.problems)
@@ -292,7 +292,7 @@ def test_paired_decodes_nothing(
 ) -> None:
     monkeypatch.setattr(decode, "prepare", None)
     monkeypatch.setattr(Image, "open", None)
-    assert pairs.paired(str(root)) is True and pairs.paired(str(unpaired)) is False
+    assert pairs.match(str(root)).paired is True and pairs.match(str(unpaired)).paired is False
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ def test_names_with_marks_are_pairs_and_said_to_be(
     for number in range(20):
         save(tmp_path / "set" / "source" / f"{number:03d}{marks[0]}.png", grey(number))
         save(tmp_path / "set" / "target" / f"{number:03d}{marks[1]}.png", coloured(number))
-    assert pairs.paired(str(tmp_path / "set"))
+    assert pairs.match(str(tmp_path / "set")).paired
     data = opened(tmp_path / "set")
     assert data.paired is True and any("are pairs by their names" in note for note in data.notes)
     rows = np.arange(len(data.train))

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from ganvae import config
-from ganvae.data import Data, difference, open_data, shards
+from ganvae.data import Data, difference, open_data, remote, shard_files, shards
 from ganvae.data.check import check
 from ganvae.data.decode import Bad
 from ganvae.data.find import find
-from ganvae.data.shards import Shard
+from ganvae.data.shard_files import Shard
 from ganvae.errors import DataError
 
 from .conftest import Bucket, encoded, parquet, tar
@@ -105,7 +105,7 @@ def test_shards_on_the_web(tmp_path: Path) -> None:
         site = f"http://127.0.0.1:{web.server_port}"
         for name in ("a-{0..1}.tar", "a-*.tar", "a.parquet", "a.parquet?signature=a*b[c"):
             found = shards.listed(f"{site}/{name}")
-            images = [item.image for shard in found for item in shards.read(shard)]
+            images = [item.image for shard in found for item in shard_files.read(shard)]
             assert images == [encoded(number) for number in range(20)]
         with pytest.raises(DataError, match=r"b\.tar does not exist") as refused:
             shards.listed(f"{site}/b.tar?signature=secret")
@@ -191,10 +191,10 @@ def test_reading_begins_anywhere(name: str, tmp_path: Path) -> None:
     whole = parquet(range(25)) if name.endswith("parquet") else tar(range(25))
     (tmp_path / name).write_bytes(gzip.compress(whole) if name.endswith("gz") else whole)
     shard = Shard(str(tmp_path / name), "")
-    images = [item.image for item in shards.read(shard)]
+    images = [item.image for item in shard_files.read(shard)]
     assert images == [encoded(number) for number in range(25)]
     for start in (0, 1, 10, 13, 24, 25):
-        assert [item.image for item in shards.read(shard, start)] == images[start:]
+        assert [item.image for item in shard_files.read(shard, start)] == images[start:]
 
 
 def test_rows_before_the_start_are_not_fetched(
@@ -210,11 +210,11 @@ def test_rows_before_the_start_are_not_fetched(
             fetched += len(found)
             return found
 
-    monkeypatch.setattr(shards, "opened", lambda path: Counting(path))
+    monkeypatch.setattr(shard_files, "opened", lambda path: Counting(path))
     shard = Shard(str(tmp_path / "a.parquet"), "")
-    list(shards.read(shard))
+    list(shard_files.read(shard))
     whole, fetched = fetched, 0
-    list(shards.read(shard, 90))
+    list(shard_files.read(shard, 90))
     assert fetched < whole / 3
 
 
@@ -246,9 +246,9 @@ def test_a_lost_connection_is_made_again(
         file.left = next(reads)
         return file
 
-    monkeypatch.setattr(shards, "opened", opened)
-    monkeypatch.setattr(shards.time, "sleep", lambda seconds: None)
-    found = [item.image for item in shards.read(Shard(str(tmp_path / name), ""))]
+    monkeypatch.setattr(shard_files, "opened", opened)
+    monkeypatch.setattr(shard_files.time, "sleep", lambda seconds: None)
+    found = [item.image for item in shard_files.read(Shard(str(tmp_path / name), ""))]
     size = 32 if name == "a.tar" else 8
     assert found == [encoded(number, size) for number in range(300)]
     assert next(reads, None) is None
@@ -256,9 +256,9 @@ def test_a_lost_connection_is_made_again(
     def dead(path: str) -> Failing:
         raise ConnectionResetError("the line is dead")
 
-    monkeypatch.setattr(shards, "opened", dead)
+    monkeypatch.setattr(shard_files, "opened", dead)
     with pytest.raises(DataError, match="cannot be reached any more"):
-        list(shards.read(Shard(str(tmp_path / name), "")))
+        list(shard_files.read(Shard(str(tmp_path / name), "")))
 
 
 def test_which_errors_may_pass() -> None:
@@ -276,8 +276,8 @@ def test_which_errors_may_pass() -> None:
     passing += [OSError(121, "InternalError"), answered(502)]
     lasting = [FileExpired(errno.EBUSY, "replaced"), FileNotFoundError(), OSError(errno.EIO, "")]
     lasting += [answered(400)]
-    assert all(map(shards.is_passing, passing))
-    assert not any(map(shards.is_passing, lasting))
+    assert all(map(remote.is_passing, passing))
+    assert not any(map(remote.is_passing, lasting))
 
 
 def test_several_shards_take_turns(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def taken(path: Path, names: list[str], **options: bytes) -> tuple[dict[str, str
     unused = Counter[str]()
     files = dict.fromkeys(names) | {name: b"cat\n" for name in names if name.endswith(".cls")}
     shard = write_tar(path / "a.tar", files)
-    items = list(shards.read(shard, unused=unused))
+    items = list(shard_files.read(shard, unused=unused))
     for item in items:
         assert item.image == encoded(names.index(item.name.removeprefix("a.tar/")))
     return {item.name.removeprefix("a.tar/"): item.label or "" for item in items}, dict(unused)
@@ -371,14 +371,14 @@ def test_links_and_folders_are_no_pictures(tmp_path: Path) -> None:
             member.type, member.linkname = kind, "/etc/passwd"
             archive.addfile(member)
     unused = Counter[str]()
-    assert not list(shards.read(Shard(str(tmp_path / "a.tar"), ""), unused=unused))
+    assert not list(shard_files.read(Shard(str(tmp_path / "a.tar"), ""), unused=unused))
     assert unused == {"links": 2, "no regular files": 1}
 
 
 def test_kinds_of_what_is_not_taken_are_few(tmp_path: Path) -> None:
     unused = Counter[str]()
     shard = write_tar(tmp_path / "a.tar", {f"x.a{n}": b"" for n in range(500)})
-    assert not list(shards.read(shard, unused=unused))
+    assert not list(shard_files.read(shard, unused=unused))
     assert unused.total() == 500 and len(unused) <= 31
 
 
@@ -412,7 +412,7 @@ def test_other_columns_are_told(tmp_path: Path) -> None:
     files.write_table(pyarrow.table(columns), tmp_path / "a.parquet", row_group_size=4)
     for start in (0, 5):
         unused = Counter[str]()
-        items = shards.read(Shard(str(tmp_path / "a.parquet"), ""), start, unused)
+        items = shard_files.read(Shard(str(tmp_path / "a.parquet"), ""), start, unused)
         assert len(list(items)) == 9 - start
         assert unused == {"cells of mask": 9, "cells of text": 9}
 
@@ -432,7 +432,7 @@ def test_s7_rows_name_no_file_outside_their_folder(tmp_path: Path, setting: Sett
     others = [str(secret), "../secret.png", "link.png", "up/secret.png", "a\0b"]
     rows = [{"bytes": None, "path": path} for path in own + others]
     files.write_table(pyarrow.table({"image": rows}), tmp_path / "set" / "a.parquet")
-    items = list(shards.read(Shard(str(tmp_path / "set" / "a.parquet"), "")))
+    items = list(shard_files.read(Shard(str(tmp_path / "set" / "a.parquet"), "")))
     assert [Path(str(item.image)).name for item in items[:3]] == ["2.png", "3.png", "3.png"]
     for item in items[3:]:
         assert isinstance(item.image, Bad) and "path" in str(item.image)

@@ -19,8 +19,8 @@ from PIL import Image
 
 from ganvae import config
 from ganvae.data import Data, arrays, hub, open_data
-from ganvae.data.dataset import packed
 from ganvae.data.find import find
+from ganvae.data.packing import packed
 from ganvae.errors import ConfigError, DataError
 
 from .conftest import photo
@@ -194,8 +194,9 @@ def as_nobody(chosen: config.Data, answer: Path) -> str:
                 os.setgroups([])
                 os.setgid(65534)
                 os.setuid(65534)
-            store, index = packed(chosen, workers=0)
-            answer.write_text(json.dumps([len(store), store.meta["bad"], index.listed]))
+            one = packed(chosen, workers=0)
+            bad, listed = one.store.meta["bad"], one.index.listed
+            answer.write_text(json.dumps([len(one.store), bad, listed]))
         except BaseException as error:
             answer.write_text(repr(error))
         finally:

@@ -345,7 +345,7 @@ def test_many_files_are_shared_out(
     monkeypatch.setattr(workers, "cores", lambda: 2)
     root = make(60)
     told: list[tuple[int, int | None]] = []
-    data = open_data(setting(root), progress=lambda *at: told.append(at))
+    data = open_data(setting(root), progress=lambda what, *at: told.append(at))
     assert told[-1] == (60, 60)
     fresh = open_data(setting(root, cache=str(root.parent / "other")), workers=0)
     assert fresh.fingerprint == data.fingerprint

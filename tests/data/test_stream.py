@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from ganvae import config
-from ganvae.data import Data, difference, open_data, stream
+from ganvae.data import Data, difference, open_data, sample, stream
 from ganvae.data.check import check
 from ganvae.data.stream import StreamBatches
 from ganvae.errors import ConfigError, DataError
@@ -373,11 +373,11 @@ def test_changed_shards_are_told_apart(folder: Path, open_stream: Open) -> None:
 
 
 def test_the_sample_is_bounded(open_stream: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "SAMPLE", 5)
+    monkeypatch.setattr(sample, "SAMPLE", 5)
     data = open_stream(test_share=0.3)
     assert (len(data.train), len(data.test)) == (5, 5)
     assert any("sample of 5 held-out and 5 training images" in note for note in data.notes)
-    monkeypatch.setattr(stream, "LOOKED_AT", 2)
+    monkeypatch.setattr(sample, "LOOKED_AT", 2)
     data = open_stream(test_share=0.3)
     assert len(data.train) == 5 and 0 < len(data.test) < 5
 
@@ -386,7 +386,7 @@ def test_the_sample_is_bounded(open_stream: Open, monkeypatch: pytest.MonkeyPatc
 def test_a_check_looks_at_the_sample_that_a_training_packs(
     folder: Path, open_stream: Open, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "SAMPLE", 5)
+    monkeypatch.setattr(sample, "SAMPLE", 5)
     given: dict[str, Any] = {"size": 8, "stream": True, "max_bad": 0.1, "test_share": 0.3}
     report = check(setting(folder, **given), workers=0)
     data = open_stream(**given)

@@ -6,14 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ganvae.cli.options import Overrides
+from ganvae.cli.options import SOURCES, Overrides
 from ganvae.cli.telling import tell, tell_json
 from ganvae.errors import DataError
 
-Data = Annotated[
-    str,
-    Parameter(help="Images: a folder, an array file, tar shards, Parquet, or a Hub name."),
-]
+Data = Annotated[str, Parameter(help=f"Images: {SOURCES}.")]
 Size = Annotated[int | None, Parameter(help="Height and width in pixels (data.size).")]
 Json = Annotated[
     bool,

@@ -11,20 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from ganvae.cli import Terminated
-from ganvae.cli.options import Group, Overrides, Threads
+from ganvae.cli.options import SOURCES, Group, Overrides, Threads
 from ganvae.cli.telling import tell
 
 if TYPE_CHECKING:
     from ganvae.cli.live import Tracker
     from ganvae.progress import Display
 
-Data = Annotated[
-    str | None,
-    Parameter(
-        help="Images: a folder, an array file, tar shards, Parquet, or a Hub name; unset: "
-        "5,000 digits."
-    ),
-]
+Data = Annotated[str | None, Parameter(help=f"Images: {SOURCES}; unset: 5,000 digits.")]
 
 
 @dataclass(frozen=True, kw_only=True)

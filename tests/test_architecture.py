@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,17 @@ def test_imports_run_one_way(path: Path) -> None:
 def test_rooms_lean_on_lower_rooms_alone() -> None:
     for number, room in enumerate(ORDER):
         assert {rule.split(".")[0] for rule in ROOMS[room]} <= set(ORDER[:number]), room
+
+
+def test_the_map_of_the_house_is_true() -> None:
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)(?:\.py|/)` \| (.+?) \| (.*?) ?\|$", text, re.MULTILINE)
+    found = {room: set(filter(None, imports.split(", "))) for room, _, imports in rows}
+    assert list(found) == ORDER and found == ROOMS
+    inside = {
+        path.name.removesuffix(".py") for path in ROOT.iterdir() if path.name[-4:] != ".typed"
+    }
+    assert inside - {"__pycache__"} == set(ROOMS)
 
 
 def test_no_file_imports_itself_in_a_circle() -> None:

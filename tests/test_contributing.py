@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md adds, an objective and a metric: as printed, in a copy of the package."""
+"""What CONTRIBUTING.md adds, of every kind: as printed, in a copy of the package."""
 
 import json
 import os
@@ -10,25 +10,69 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 GENERIC = ["moves_the_networks_it_names", "micro_batches", "engine_changes_moved"]
 
 
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+STEP = re.compile(
+    r"(?:`(?P<new>ganvae/[\w/]+\.py)`|"
+    r"(?:In `(?P<old>[\w/.]+)`, |and )after `(?P<anchor>[^\n]+)`):\n\n"
+    r"```python\n(?P<code>.*?)```",
+    re.DOTALL,
+)
+
+
+def added(folder: Path, section: str) -> set[str]:
+    """Does what a section says, and returns the files that it touched."""
+    touched: list[str] = []
+    for step in STEP.finditer(section):
+        code, path = step["code"], step["new"] or step["old"] or touched[-1]
+        touched.append(path)
+        if step["new"]:
+            assert not (folder / path).exists(), path
+            (folder / path).write_text(code, encoding="utf-8")
+            continue
+        text = (folder / path).read_text(encoding="utf-8")
+        before, anchor, after = text.partition(step["anchor"])
+        assert anchor and step["anchor"] not in after, f"{step['anchor']} in {path}"
+        inside = not after.startswith("\n")
+        more = code.strip() if inside else "\n" + code.rstrip("\n")
+        (folder / path).write_text(before + anchor + more + after, encoding="utf-8")
+    return set(touched)
+
+
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with two more files, and some images."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    added = re.findall(r"`(ganvae/[\w/]+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL)
-    assert len(added) == 2
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """A copy of the package with everything added; how many files each addition touched."""
     folder = tmp_path_factory.mktemp("copy")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "ganvae", folder / "ganvae", ignore=ignored)
-    for path, code in added:
-        (folder / path).write_text(code, encoding="utf-8")
-    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), np.uint8)
-    np.savez(folder / "images.npz", images=images)
-    return folder
+    counts = {}
+    for section in TEXT.split("\n## ")[1:]:
+        title = section.partition("\n")[0]
+        if title.startswith("Add a"):
+            counts[title.removeprefix("Add ")] = len(added(folder, section))
+    random = np.random.default_rng(0)
+    np.savez(folder / "images.npz", images=random.integers(0, 256, (40, 16, 16), np.uint8))
+    np.savez(folder / "coloured.npz", images=random.integers(0, 256, (40, 16, 16, 3), np.uint8))
+    return folder, counts
+
+
+@pytest.fixture(scope="module")
+def copy(built: tuple[Path, dict[str, int]]) -> Path:
+    return built[0]
+
+
+def test_the_table_counts_the_files(built: tuple[Path, dict[str, int]]) -> None:
+    rows = dict(re.findall(r"^\| (an? [\w ]+) \| (\d) \|", TEXT, re.MULTILINE))
+    wanted = {name: int(count) for name, count in rows.items() if name != "a benchmark"}
+    found = {name: count for name, count in built[1].items() if name != "a benchmark"}
+    assert found == {("a task to train for" if name == "a trained task" else name): count
+                     for name, count in wanted.items()}  # fmt: skip
+    assert len(found) == 7
 
 
 def python(folder: Path, *arguments: str) -> str:
@@ -100,6 +144,62 @@ def test_the_metric_is_in_the_evaluation_the_table_and_the_report(copy: Path) ->
     assert keys[keys.index("diversity") + 1] == "shift" == list(found["reference"])[-1]
     assert found["figures"]["shift"]["value"] > 0
     assert "Shift-EffLite0" in table and "Shift-EffLite0" in report
+
+
+USE = """
+from pathlib import Path
+import numpy as np, torch
+from PIL import Image
+import ganvae
+from ganvae import cli, config, exports
+from ganvae.data import open_data
+from ganvae.networks import zoo
+from ganvae.types import Shape
+
+shape = Shape(channels=3, height=16, width=16, latent=4)
+D = zoo.build("colour_discriminator", config.Networks(), shape)
+x = torch.rand(5, 3, 16, 16)
+assert D(x).shape == (5,) and torch.allclose(D(x), D(x.flip(3)), atol=1e-6)
+
+for name in "abcd":
+    Image.new("RGB", (16, 16), (ord(name), 0, 0)).save(f"{name}.png")
+Path("some.paths").write_text("b.png\\nd.png\\na.png\\n")
+data = open_data(config.Data(path="some.paths", size=16, test_share=1, cache="cache"))
+assert data.test.names() == ["b.png", "d.png", "a.png"]
+reds = ((data.test.images([0, 1, 2])[:, 0, 0, 0] + 1) * 127.5).round().tolist()
+assert reds == [98, 100, 97]
+
+run = ganvae.train("coloured.npz", task="colour", budget="2steps", out="colours", settings={
+    "networks.width": 8, "networks.latent": 4, "training.batch": 8, "data.test_share": 0.4,
+    "training.tensorboard": False, "training.evaluations": 1, "training.previews": 1,
+    "evaluation.size": 16, "data.cache": "cache",
+})
+assert run.config.objective == "colouring" and run.model.info.from_sources
+assert run.model.translate(torch.zeros(2, 1, 16, 16), 3).shape == (2, 3, 3, 16, 16)
+assert run.evaluation["figures"]["kid"]["value"] is not None
+assert "A row each: a held-out image" in run.report.read_text()
+assert "colours grey images" in (run.path / "model" / "README.md").read_text()
+
+(weights,) = exports.write(run.model, "npz", "weights")
+name, value = next(iter(run.model.networks["generator"].state_dict().items()))
+assert np.array_equal(np.load(weights)[f"generator.{name}"], value.numpy())
+"""
+
+
+def test_what_else_is_added_is_used(copy: Path) -> None:
+    python(copy, "-c", USE)
+
+
+def test_the_verb_is_a_command(copy: Path) -> None:
+    """Of the objective's model: the mean of images is a picture of their size, enlarged."""
+    if not (copy / "run").exists():
+        python(copy, "-c", TRAIN)
+    told = python(
+        copy, "-m", "ganvae", "average", "run", "--n", "3", "--out", "mean.png", "--json"
+    )
+    assert "mean.png" in told
+    assert Image.open(copy / "mean.png").size == (4 * (16 + 2 * 2), 4 * (16 + 2 * 2))
+    assert "average" in python(copy, "-m", "ganvae", "--help")
 
 
 def test_the_generic_tests_pick_it_up(copy: Path) -> None:

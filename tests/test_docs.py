@@ -52,7 +52,8 @@ def test_commands_are_real(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     commands = {name for name in cli.app if not name.startswith("-")}
     named = set(re.findall(r"(?:^|`|bin/|-m )ganvae ([a-z]+)", text, re.MULTILINE))
-    assert named <= commands
+    added = set(re.findall(r"`ganvae/cli/commands/([a-z]+)\.py`:\n\n```python", text))
+    assert named <= commands | added
 
 
 def test_every_objective_has_a_page() -> None:

@@ -410,10 +410,10 @@ class Model(hub.HubMixin):
 
         It is a copy in evaluation mode, whose weights keep no gradients.
 
-        ``encoder``: images (B, C, H, W) in [-1, 1] to the mean and the log-variance of q(z|x),
-            each (B, latent). Where z is made of codes: to z, (B, latent), and the codes' numbers,
-            int64 of shape (B, cells)
-        ``decoder``, ``generator``: z, (B, latent), to images (B, C, H, W) in [-1, 1]
+        * ``encoder``: images (B, C, H, W) in [-1, 1] to the mean and the log-variance of q(z|x),
+          each (B, latent). Where z is made of codes: to z, (B, latent), and the codes' numbers,
+          int64 of shape (B, cells)
+        * ``decoder``, ``generator``: z, (B, latent), to images (B, C, H, W) in [-1, 1]
 
         Of a class-conditional model each has a second argument, the classes, int64 of shape (B,).
         The generator of a model that learnt from pairs or completes has another: the source images

@@ -22,7 +22,7 @@ from benchmarks.race import Args, Race, Result, goal
 from benchmarks.sections import figures, show
 from ganvae import config
 from ganvae.data import open_data
-from ganvae.metrics.likelihood import bounds
+from ganvae.metrics.bound import bounds
 from ganvae.metrics.sampling import read, rows
 from ganvae.networks import mlp
 from ganvae.types import Shape

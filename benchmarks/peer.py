@@ -27,7 +27,7 @@ from pythae.trainers import (
 from pythae.trainers.training_callbacks import CallbackHandler, TrainingCallback
 from torch import Tensor, nn
 
-from ganvae.data.images import to_float
+from ganvae.data.subset import to_float
 from ganvae.types import Posterior, Shape, mix
 
 for _name in [n for n in logging.root.manager.loggerDict if n.startswith("pythae")]:

@@ -55,7 +55,7 @@ def encode(
     if batch < 1:
         raise ConfigError(f"a batch must have at least 1 image, got {batch}")
     place = place_of(model)
-    how = _checked(place, label)
+    how = _preparation_for(place, label)
     source, index = units.listed(data)
     job = Encode(
         model=place, digest=digest_of(place), how=how, spread=spread, label=label,
@@ -76,12 +76,12 @@ def encode(
     )
 
 
-def _checked(place: str, label: str | int | None) -> Preparation:
+def _preparation_for(place: str, label: str | int | None) -> Preparation:
     """How images are prepared for a model. Raises ConfigError where it cannot encode them, or
     does not know the class."""
     model = load(place)
-    told = torch.zeros(0).long() if label is None and model.info.classes else label
-    model.encode(torch.zeros(0, *model.shape), told)
+    classes = torch.zeros(0).long() if label is None and model.info.classes else label
+    model.encode(torch.zeros(0, *model.shape), classes)
     return preparation(model)
 
 
@@ -108,13 +108,13 @@ class Encode(Job):
             names, kinds = piece.head["names"], piece.head["kinds"]
             shape = (len(names), self.how.height, self.how.width, model.shape[0])
             pixels = np.frombuffer(piece.pixels, np.uint8).reshape(shape)
-            found = [torch.zeros(2, 0, model.latent)]
+            parts = [torch.zeros(2, 0, model.latent)]
             for at in range(0, len(names), self.batch):
                 rows = slice(at, at + self.batch)
                 labels = reader._labels(names[rows], kinds[rows], at)
                 q = model.encode(to_tensor(pixels[rows].copy()), labels, batch=self.batch)
-                found.append(torch.stack([q.mean, q.logvar]).cpu())
-            mean, logvar = (vectors(x.numpy()) for x in torch.cat(found, 1))
+                parts.append(torch.stack([q.mean, q.logvar]).cpu())
+            mean, logvar = (vectors(x.numpy()) for x in torch.cat(parts, 1))
             columns = {
                 "name": arrow.array([_text(name) for name in names], arrow.string()),
                 "label": arrow.array([k and _text(k) for k in kinds], arrow.string()),

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae import config, metrics
-from ganvae.bulk import farm, features
-from ganvae.bulk.generate import Generate, drawn
+from ganvae.bulk import extract, farm
+from ganvae.bulk.generate import Generate, make_parts
 from ganvae.bulk.parts import need
 from ganvae.bulk.units import absolute
 from ganvae.config import Config
@@ -70,83 +70,83 @@ def evaluate(
     actors, gpus: see :class:`ganvae.bulk.farm.Crew`
     """
     place, out = farm.place_of(model), Path(out).expanduser().resolve()
-    loaded = load(place)
-    if loaded.info.from_sources:
+    trained_model = load(place)
+    if trained_model.info.from_sources:
         raise ConfigError(
-            f"this model was trained to {loaded.info.task} images, and in bulk only models that "
-            f"generate are judged; use ganvae evaluate"
+            f"this model was trained to {trained_model.info.task} images, and in bulk only models "
+            f"that generate are judged; use ganvae evaluate"
         )
-    chosen = _settled(place, loaded, data, dict(settings or {}), samples, seed)
-    opened = open_data(chosen.data)
-    _refuse(loaded, opened, chosen)
+    conf = _resolve(place, trained_model, data, dict(settings or {}), samples, seed)
+    images = open_data(conf.data)
+    _refuse(trained_model, images, conf)
     if training is None:
-        training = opened.fingerprint == loaded.info.trained.fingerprint
-    task = _Task(place, chosen, opened, out, part, farm.Crew(actors=actors, gpus=gpus), progress)
-    made = task.samples()
-    known = metrics.Samples(features.read(made), _thumbnails(made))
+        training = images.fingerprint == trained_model.info.trained.fingerprint
+    task = _Task(place, conf, images, out, part, farm.Crew(actors=actors, gpus=gpus), progress)
+    sample_parts = task.samples()
+    sample_features = metrics.Samples(extract.read(sample_parts), _thumbnails(sample_parts))
     judge = judges.load(*task.judge)
     for side, name in {"test": "heldout", "train": "training"}.items():
         if training or side == "test":
             task.real(judge, side, name)
-    found = metrics.evaluate(
-        loaded, opened, chosen.evaluation, training=training, flip=chosen.data.flip,
-        progress=progress, seed=chosen.training.seed, judge=judge, samples=known,
-        name=name_of(chosen.data.path),
+    scores = metrics.evaluate(
+        trained_model, images, conf.evaluation, training=training, flip=conf.data.flip,
+        progress=progress, seed=conf.training.seed, judge=judge, samples=sample_features,
+        name=name_of(conf.data.path),
     )  # fmt: skip
-    write_json(out / "evaluation.json", found)
-    return found
+    write_json(out / "evaluation.json", scores)
+    return scores
 
 
-def _settled(
+def _resolve(
     place: str,
     model: Model,
     data: str | Path | None,
-    given: dict[str, Any],
+    overrides: dict[str, Any],
     samples: int | None,
     seed: int | None,
 ) -> Config:
-    """The settings of the run, or else the model's preparation, with those that were given."""
-    kept = Path(place) / "config.yaml"
-    if data is None and not kept.exists():
+    """The settings of the run, or else the model's preparation, changed by ``overrides``."""
+    run_file = Path(place) / "config.yaml"
+    if data is None and not run_file.exists():
         raise ConfigError("name the images to judge the model on: only a run knows its own")
-    prepared = model.info.data_settings()
-    base = config.load(kept) if kept.exists() else config.override(Config(), prepared)
-    if data is not None:  # what was said of the run's own files says nothing of others
-        other = {"data.labels_file": None, "data.depth": model.info.data_depth}
-        base = config.override(base, other)
-    also = {
+    defaults = model.info.data_settings()
+    base = config.load(run_file) if run_file.exists() else config.override(Config(), defaults)
+    if data is not None:  # these belong to the run's own files
+        unset = {"data.labels_file": None, "data.depth": model.info.data_depth}
+        base = config.override(base, unset)
+    arguments = {
         "data.path": None if data is None else str(data),
         "evaluation.samples": samples,
         "training.seed": seed,
     }
-    given |= {k: v for k, v in also.items() if v is not None}
-    refuse_untold(base.data, given, place)
-    chosen = config.override(base, given)
-    places = {"data.path": absolute(chosen.data.path)}
-    if chosen.data.labels_file is not None:
-        places["data.labels_file"] = absolute(chosen.data.labels_file)
-    chosen = config.override(chosen, places)
-    if data is None or "data.test_share" in given:
-        return chosen
-    return replace(chosen, data=judged_by(chosen.data, model.info.trained.fingerprint))
+    overrides |= {k: v for k, v in arguments.items() if v is not None}
+    refuse_untold(base.data, overrides, place)
+    settings = config.override(base, overrides)
+    places = {"data.path": absolute(settings.data.path)}
+    if settings.data.labels_file is not None:
+        places["data.labels_file"] = absolute(settings.data.labels_file)
+    settings = config.override(settings, places)
+    if data is None or "data.test_share" in overrides:
+        return settings
+    return replace(settings, data=judged_by(settings.data, model.info.trained.fingerprint))
 
 
-def _refuse(model: Model, data: Data, chosen: Config) -> None:
+def _refuse(model: Model, data: Data, settings: Config) -> None:
     if data.shape != model.shape:
         raise ConfigError(
             f"the images have shape {data.shape}, the model's {model.shape}: set data.size and "
             f"data.channels to the model's"
         )
     model.refuse_other_classes(data.classes)
-    refuse_none(data, chosen.evaluation)
+    refuse_none(data, settings.evaluation)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What the bulk tasks of an evaluation share."""
+    """Settings and places that the bulk tasks of an evaluation share."""
 
     place: str
-    chosen: Config
+    config: Config
     data: Data
     out: Path
     part: int
@@ -156,33 +156,33 @@ class _Task:
     @property
     def judge(self) -> tuple[str, int]:
         """The judge's name and size."""
-        return self.chosen.evaluation.judge, self.chosen.evaluation.size
+        return self.config.evaluation.judge, self.config.evaluation.size
 
     @property
     def n(self) -> int:
         """Images on each side."""
-        return min(self.chosen.evaluation.samples, len(self.data.test))
+        return min(self.config.evaluation.samples, len(self.data.test))
 
     def settings(self, **more: int) -> dict[str, Any]:
         """The settings that a folder's manifest keeps."""
-        known = {"n": self.n, "seed": self.chosen.training.seed, **more}
-        return {**known, "part": self.part, "judge": list(self.judge)}
+        settings = {"n": self.n, "seed": self.config.training.seed, **more}
+        return {**settings, "part": self.part, "judge": list(self.judge)}
 
     def samples(self) -> list[Path]:
         """Parts of the model's samples, with their features."""
         job = Generate(
-            model=self.place, digest=farm.digest_of(self.place), seed=self.chosen.training.seed,
+            model=self.place, digest=farm.digest_of(self.place), seed=self.config.training.seed,
             batch=CHUNK, judge=self.judge,
         )  # fmt: skip
-        told = self.settings(start=0)
-        return drawn(job, self.n, self.out / "samples", told, self.crew, self.progress).parts
+        out, settings = self.out / "samples", self.settings(start=0)
+        return make_parts(job, self.n, out, settings, self.crew, self.progress).parts
 
     def real(self, judge: Judge, side: str, name: str) -> None:
         """Gives the judge the features of some held-out or training images."""
         images: Images = getattr(self.data, side)
-        numbers = rows(len(images), self.n, self.chosen.training.seed)
-        job = features.Features(
-            model=self.place, digest=farm.digest_of(self.place), data=self.chosen.data, side=side,
+        numbers = rows(len(images), self.n, self.config.training.seed)
+        job = extract.Features(
+            model=self.place, digest=farm.digest_of(self.place), data=self.config.data, side=side,
             fingerprint=images.fingerprint, judge=self.judge,
         )  # fmt: skip
         spans = [
@@ -194,10 +194,10 @@ class _Task:
             "settings": self.settings(),
         }  # fmt: skip
         tell = farm.ticker(self.progress, f"{name} images", len(numbers))
-        done = farm.carry_out(
+        result = farm.carry_out(
             job, self.out / name, manifest, farm.unfinished(spans), self.crew, tell
         )
-        judge.memory[cache.key(images, judge, numbers)] = features.read(done.parts)
+        judge.memory[cache.key(images, judge, numbers)] = extract.read(result.parts)
 
 
 def _thumbnails(parts: Sequence[Path]) -> Tensor:
@@ -206,8 +206,8 @@ def _thumbnails(parts: Sequence[Path]) -> Tensor:
     small: list[Tensor] = []
     tables = (parquet.read_table(path, columns=["image"])["image"] for path in parts)
     images = (_pixels(file.as_py()) for table in tables for file in table)
-    while sum(len(x) for x in small) < DETAILED and (some := list(islice(images, CHUNK))):
-        small.append(thumbnails(levels(to_tensor(np.stack(some)))))
+    while sum(len(x) for x in small) < DETAILED and (chunk := list(islice(images, CHUNK))):
+        small.append(thumbnails(levels(to_tensor(np.stack(chunk)))))
     return torch.cat(small)[:DETAILED]
 
 

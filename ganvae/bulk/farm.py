@@ -16,16 +16,7 @@ from typing import Any
 import torch
 
 from ganvae import errors
-from ganvae.bulk.parts import (
-    Done,
-    Part,
-    begin,
-    conclude,
-    is_concluded,
-    need,
-    refuse_foreign,
-    save,
-)
+from ganvae.bulk.parts import Done, Part, begin, conclude, is_concluded, need, refuse_foreign, save
 from ganvae.bulk.units import Piece
 from ganvae.errors import ConfigError, DataError, GanvaeError
 from ganvae.models import Model, load
@@ -103,7 +94,7 @@ def carry_out(
 ) -> Done:
     """Makes the parts of a task that are missing.
 
-    units: what is still to be done, when some parts are finished
+    units: a function of the finished parts: the units still to be done
     tell: called with the images so far
     Raises BusyError where another process works in the folder, DataError for no images at all,
     and whatever goes wrong in a worker; finished parts stay.
@@ -116,8 +107,8 @@ def carry_out(
         if not is_concluded(out, parts):
             todo = units(parts)
             images = sum(part.rows for part in parts.values())
-            with closing(_parts(job, todo, out, crew)) as made:
-                for part in made:
+            with closing(_parts(job, todo, out, crew)) as finished:
+                for part in finished:
                     images += part.rows
                     parts[part.name] = part
                     tell(images)
@@ -132,11 +123,9 @@ def cut(n: int, part: int) -> Iterator[tuple[str, int]]:
     return ((f"part-{i:06d}", at) for i, at in enumerate(range(0, n, part)))
 
 
-def unfinished(
-    spans: Sequence[Mapping[str, Any]],
-) -> Callable[[Mapping[str, Part]], list[bytes]]:
-    """Given the finished parts, those of the spans whose "part" is not among them, as units."""
-    return lambda done: [json.dumps(s).encode() for s in spans if s["part"] not in done]
+def unfinished(spans: Sequence[Mapping[str, Any]]) -> Callable[[Mapping[str, Part]], list[bytes]]:
+    """A function of the finished parts: the spans of the other parts, as units."""
+    return lambda parts: [json.dumps(s).encode() for s in spans if s["part"] not in parts]
 
 
 def ticker(progress: Progress | None, what: str, total: int | None) -> Callable[[int], None]:
@@ -146,10 +135,10 @@ def ticker(progress: Progress | None, what: str, total: int | None) -> Callable[
 
 def _parts(job: Job, units: Sequence[bytes], out: Path, crew: Crew) -> Generator[Part, None, None]:
     if units:
-        yield from (_here if crew.actors == 0 else _by_actors)(job, units, out, crew)
+        yield from (_in_process if crew.actors == 0 else _by_actors)(job, units, out, crew)
 
 
-def _here(job: Job, units: Sequence[bytes], out: Path, crew: Crew) -> Iterator[Part]:
+def _in_process(job: Job, units: Sequence[bytes], out: Path, crew: Crew) -> Iterator[Part]:
     work = replace(job, device="cuda" if crew.gpus else job.device).begin()
     for unit in units:
         for piece in job.read(unit):
@@ -174,22 +163,22 @@ class Actor:
     def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[bytes]]]:
         """Finishes the pieces of a batch and reports their parts, or what went wrong."""
         try:
-            for told in batch["told"]:
-                if "error" in json.loads(told):
-                    yield {"report": [told]}
+            for message in batch["told"]:
+                if "error" in json.loads(message):
+                    yield {"report": [message]}
                     return
             if self._work is None:
                 torch.set_num_threads(1)
                 self._work = self.job.begin()
             for piece in Piece.unpack(batch):
-                done = asdict(_finish(piece, self._work, self.out))
-                yield {"report": [json.dumps(done).encode("ascii")]}
+                part = asdict(_finish(piece, self._work, self.out))
+                yield {"report": [json.dumps(part).encode("ascii")]}
         except GanvaeError as error:
             yield {"report": [_wrong(error)]}
 
 
 def _pieces(batch: Mapping[str, Any], job: Job) -> Iterator[dict[str, list[bytes]]]:
-    """What Ray Data does before the actors: tasks on CPUs, or in an actor that has no GPU."""
+    """Reads units into pieces for the actors; Ray Data runs it on CPUs."""
     torch.set_num_threads(1)
     try:
         for unit in batch["unit"]:
@@ -200,7 +189,7 @@ def _pieces(batch: Mapping[str, Any], job: Job) -> Iterator[dict[str, list[bytes
 
 
 def _wrong(error: GanvaeError) -> bytes:
-    """An error as a report; raised in an actor, Ray would add to its text and not end the rest."""
+    """An error as a report: Ray would extend the text of one that an actor raises, and go on."""
     return json.dumps({"error": [type(error).__name__, str(error)]}).encode("ascii")
 
 
@@ -217,15 +206,15 @@ def _by_actors(job: Job, units: Sequence[bytes], out: Path, crew: Crew) -> Itera
                 Actor, fn_constructor_args=(job, str(out)), batch_size=1, compute=pool, **options
             )
         )
-        told: dict[str, Any] = {}
+        report: dict[str, Any] = {}
         with closing(iter(plan.iter_batches(batch_size=1, prefetch_batches=0))) as reports:
             for batch in reports:
-                told = json.loads(batch["report"][0])
-                if "error" in told:
+                report = json.loads(batch["report"][0])
+                if "error" in report:
                     break
-                yield Part(**told | {"skipped": [(n, w) for n, w in told["skipped"]]})
-        if "error" in told:
-            kind, words = told["error"]
+                yield Part(**report | {"skipped": [(n, w) for n, w in report["skipped"]]})
+        if "error" in report:
+            kind, words = report["error"]
             raise getattr(errors, kind)(words)
 
 
@@ -241,7 +230,7 @@ def _pool(ray: Any, data: Any, crew: Crew) -> tuple[Any, dict[str, float], str]:
     actors = crew.actors if crew.actors is not None else max(1, room)
     if actors < 1:
         raise ConfigError(f"the number of actors must be 0 or more, got {actors}")
-    # no more at the start than there is room for; a cluster that grows takes up the rest
+    # at the start as many as there is room for; the rest when the cluster grows
     first = max(1, min(actors, room))
     pool = data.ActorPoolStrategy(
         min_size=1, initial_size=first, max_size=actors, max_tasks_in_flight_per_actor=2
@@ -255,7 +244,7 @@ def _connected(ray: Any) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield

@@ -70,8 +70,8 @@ def generate(
     if not 0 <= seed < 2**63:
         raise RangeError(f"the seed must be from 0 to 2**63 - 1, got {seed}")
     place = place_of(model)
-    loaded = load(place)
-    batch = at_once(loaded) if batch is None else batch
+    loaded_model = load(place)
+    batch = at_once(loaded_model) if batch is None else batch
     part = max(1, PART // max(1, batch)) * batch if part is None else part
     options: dict[str, Any] = {
         "seed": seed, "label": label, "temperature": temperature, "prior": prior,
@@ -79,11 +79,11 @@ def generate(
     }  # fmt: skip
     settings = {"n": n, **options, "start": start, "part": part, "batch": batch}
     job = Generate(model=place, digest=digest_of(place), batch=batch, **options)
-    loaded.generate(0, label, **job.options())  # refuses what the model cannot do
-    return drawn(job, n, Path(out), settings, Crew(actors=actors, gpus=gpus), progress)
+    loaded_model.generate(0, label, **job.options())  # refuses what the model cannot do
+    return make_parts(job, n, Path(out), settings, Crew(actors=actors, gpus=gpus), progress)
 
 
-def drawn(
+def make_parts(
     job: Generate,
     n: int,
     out: Path,
@@ -149,11 +149,11 @@ class Generate(Job):
                 files += [_png(image) for image in pixels]
                 if judge:
                     features.append(judge(to_tensor(pixels)).cpu().numpy())
-            told = [None] * n if classes is None else [names[c] for c in classes.tolist()]
+            labels = [None] * n if classes is None else [names[c] for c in classes.tolist()]
             columns = {
                 "seed": arrow.array(np.full(n, self.seed, np.int64)),
                 "index": arrow.array(np.arange(first, first + n)),
-                "label": arrow.array(told, arrow.string()),
+                "label": arrow.array(labels, arrow.string()),
                 "image": arrow.array(files, arrow.binary()),
             } | ({"feature": vectors(np.concatenate(features))} if judge else {})
             return arrow.table(columns), []

@@ -1,4 +1,4 @@
-"""The folder of a bulk task: parts that are written whole, and what all of them agree on.
+"""The folder of a bulk task: parts, each written whole, and the manifest of the task.
 
 Beside each part stands its digest, by which a damaged one is noticed and made again.
 """
@@ -21,10 +21,10 @@ from ganvae.tasks.output import write_json
 from ganvae.training import lock
 
 MANIFEST, INDEX = "_manifest.json", "_index.json"
-"""What reads a folder of Parquet files passes over names that begin so."""
+"""Readers of a folder of Parquet files skip names that begin with an underscore."""
 FORMAT = 1
 _NOTES = b"ganvae"
-_SAID = {"verb": "for another task", "model": "with another model", "data": "with other images"}
+_CAUSES = {"verb": "for another task", "model": "with another model", "data": "with other images"}
 
 
 @dataclass(frozen=True)
@@ -76,26 +76,26 @@ def begin(out: Path, manifest: Mapping[str, Any]) -> dict[str, Part]:
     Raises ConfigError for a folder that was begun otherwise or holds something else,
     CheckpointError for a damaged one.
     """
-    told = json.loads(json.dumps({"format": FORMAT, **manifest}))
+    record = json.loads(json.dumps({"format": FORMAT, **manifest}))
     path = out / MANIFEST
     if path.exists():
-        _compare(out, _read(path), told)
+        _compare(out, _read(path), record)
     else:
         refuse_foreign(out)
-        write_json(path, told)
+        write_json(path, record)
     files.clean(out)
-    found = (_finished(path) for path in out.glob("part-*.parquet"))
-    return {part.name: part for part in found if part}
+    parts = (_read_part(path) for path in out.glob("part-*.parquet"))
+    return {part.name: part for part in parts if part}
 
 
 def refuse_foreign(out: Path) -> None:
     """Raises ConfigError where a folder holds something else than a bulk task; writes nothing."""
     if not out.is_dir() or (out / MANIFEST).exists():
         return
-    other = [p.name for p in out.iterdir() if p.name != lock.NAME and not files.is_scratch(p)]
-    if other:
+    foreign = [p.name for p in out.iterdir() if p.name != lock.NAME and not files.is_scratch(p)]
+    if foreign:
         raise ConfigError(
-            f"{out} holds something else ({min(other)}) and no bulk task; choose another folder"
+            f"{out} holds something else ({min(foreign)}) and no bulk task; choose another folder"
         )
 
 
@@ -103,10 +103,10 @@ def save(out: Path, part: Part, table: Any) -> Part:
     """Write a part, whole or not at all. Raises CheckpointError where the disk refuses."""
     parquet = need("pyarrow.parquet")
     notes = json.dumps({"skipped": part.skipped, "last": part.last})
-    whole = table.replace_schema_metadata({_NOTES: notes.encode("ascii")})
+    annotated = table.replace_schema_metadata({_NOTES: notes.encode("ascii")})
     path = out / f"{part.name}.parquet"
     _digest_file(path).unlink(missing_ok=True)
-    write(path, lambda scratch: parquet.write_table(whole, scratch))
+    write(path, lambda scratch: parquet.write_table(annotated, scratch))
     files.write_text(_digest_file(path), _digest(path))
     return part
 
@@ -130,21 +130,21 @@ def conclude(out: Path, manifest: Mapping[str, Any], parts: Mapping[str, Part], 
     """
     ordered = [parts[name] for name in sorted(parts)]
     paths = [out / f"{part.name}.parquet" for part in ordered]
-    gone = [path.name for path in paths if not path.exists()]
-    if gone:
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
         raise ConfigError(
-            f"{gone[0]} was written on another machine and is not in {out} here; choose a folder "
-            f"that all machines share"
+            f"{missing[0]} was written on another machine and is not in {out} here; choose a "
+            f"folder that all machines share"
         )
     skipped = [tuple(entry) for part in ordered for entry in part.skipped]
     images = sum(part.rows for part in ordered)
-    told = {
+    index = {
         **manifest,
         "images": images,
         "parts": [[part.name, part.rows] for part in ordered],
         "skipped": skipped,
     }
-    write_json(out / INDEX, told)
+    write_json(out / INDEX, index)
     return Done(paths, images, [(name, why) for name, why in skipped], new)
 
 
@@ -157,42 +157,42 @@ def is_concluded(out: Path, parts: Mapping[str, Part]) -> bool:
     return False
 
 
-def _finished(path: Path) -> Part | None:
+def _read_part(path: Path) -> Part | None:
     """The part in a file, by its footer; None for a file that is not as it was written."""
     parquet = need("pyarrow.parquet")
     with contextlib.suppress(Exception):  # whatever is wrong with it, it is made again
         if _digest_file(path).read_text("ascii") != _digest(path):
             return None
-        found = parquet.read_metadata(path)
-        notes = json.loads(found.metadata[_NOTES])
+        metadata = parquet.read_metadata(path)
+        notes = json.loads(metadata.metadata[_NOTES])
         skipped = [(str(name), str(why)) for name, why in notes["skipped"]]
-        return Part(path.stem, found.num_rows, skipped, bool(notes["last"]))
+        return Part(path.stem, metadata.num_rows, skipped, bool(notes["last"]))
     return None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("ascii"))
+        content = json.loads(path.read_text("ascii"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); choose another folder") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise CheckpointError(f"{path} describes no bulk task; choose another folder")
-    return found
+    return content
 
 
-def _compare(out: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+def _compare(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raises ConfigError where a folder was begun with something else."""
-    found = [said for key, said in _SAID.items() if was.get(key) != now[key]]
-    before, after = was.get("settings"), now["settings"]
+    differences = [text for key, text in _CAUSES.items() if old.get(key) != new[key]]
+    before, after = old.get("settings"), new["settings"]
     before = before if isinstance(before, dict) else {}
-    found += [
+    differences += [
         f"with {key} {json.dumps(before.get(key))}, not {json.dumps(after.get(key))}"
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
     ]
-    if not found and was.get("format") != now["format"]:
-        found = ["by another version of ganvae"]
-    if found:
+    if not differences and old.get("format") != new["format"]:
+        differences = ["by another version of ganvae"]
+    if differences:
         raise ConfigError(
-            f"{out} was begun {found[0]}; choose another folder, or go on as it was begun"
+            f"{out} was begun {differences[0]}; choose another folder, or go on as it was begun"
         )

@@ -23,10 +23,10 @@ from ganvae.telling import Address, whole
 
 @dataclass(frozen=True)
 class Piece:
-    """What becomes one part.
+    """The input of one part: decoded images, or a range of numbers.
 
     part: its name
-    head: what is known of it, JSON-able
+    head: names, labels and the like, JSON-able
     pixels: of its images, uint8 of shape (n, H, W, C), as bytes
     last: whether it is the last one of a stream
     """
@@ -38,14 +38,14 @@ class Piece:
 
     def pack(self) -> dict[str, list[bytes]]:
         """As a batch of one row, which any Arrow table can hold."""
-        told = {"part": self.part, "head": self.head, "last": self.last}
-        return {"told": [json.dumps(told).encode("ascii")], "pixels": [self.pixels]}
+        message = {"part": self.part, "head": self.head, "last": self.last}
+        return {"told": [json.dumps(message).encode("ascii")], "pixels": [self.pixels]}
 
     @staticmethod
     def unpack(batch: Mapping[str, Any]) -> Iterator[Piece]:
         """The pieces of a batch."""
-        for told, pixels in zip(batch["told"], batch["pixels"], strict=True):
-            yield Piece(**json.loads(told), pixels=pixels)
+        for message, pixels in zip(batch["told"], batch["pixels"], strict=True):
+            yield Piece(**json.loads(message), pixels=pixels)
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,18 @@ def cut(
     if size < 1:
         raise ConfigError(f"a part must have at least 1 image, got {size}")
     if source.shares == "images":
-        return list(_listed(source, index, size, done))
+        return list(_image_units(source, index, size, done))
     if source.shares == "files":
         files = map(absolute, source.files())
-        return [unit for i, path in enumerate(files) if (unit := _file(i, path, done))]
-    found = [int(name.removeprefix("part-")) for name in done]
+        return [unit for i, path in enumerate(files) if (unit := _file_unit(i, path, done))]
+    numbers = [int(name.removeprefix("part-")) for name in done]
     step = streams if source.shares == "rows" else 1
     return [
-        Unit(0, path=absolute(source.path), step=step, first=i, done=found) for i in range(step)
+        Unit(0, path=absolute(source.path), step=step, first=i, done=numbers) for i in range(step)
     ]
 
 
-def _listed(
+def _image_units(
     source: sources.Source, index: sources.Index, size: int, done: Mapping[str, Part]
 ) -> Iterator[Unit]:
     """Parts of the files of a folder."""
@@ -130,13 +130,15 @@ def absolute(path: str) -> str:
     return str(local.resolve()) if path != sources.DIGITS and local.exists() else path
 
 
-def _file(number: int, path: str, done: Mapping[str, Part]) -> Unit | None:
+def _file_unit(number: int, path: str, done: Mapping[str, Part]) -> Unit | None:
     """A file of shards or rows; None where all its parts are finished."""
     prefix = f"part-{number:06d}-"
-    own = {int(name.removeprefix(prefix)): done[name] for name in done if name.startswith(prefix)}
-    if any(part.last and len(own) == at + 1 for at, part in own.items()):
+    parts = {
+        int(name.removeprefix(prefix)): done[name] for name in done if name.startswith(prefix)
+    }
+    if any(part.last and len(parts) == at + 1 for at, part in parts.items()):
         return None
-    return Unit(number, path=path, file=True, done=sorted(own))
+    return Unit(number, path=path, file=True, done=sorted(parts))
 
 
 def read(unit: Unit, how: Preparation, size: int) -> Iterator[Piece]:
@@ -149,21 +151,21 @@ def read(unit: Unit, how: Preparation, size: int) -> Iterator[Piece]:
     while unit.file and number in unit.done:
         number += 1
     stream = _stream(unit, number * size)
-    waiting = list(islice(stream, 1))  # images are decoded as they come: encoded they may be large
+    waiting = list(islice(stream, 1))  # one ahead only: encoded images may be large
     while waiting:
-        some = chain(_emptied(waiting), islice(stream, size - 1))
+        some = chain(_drain(waiting), islice(stream, size - 1))
         piece = None
         if number % unit.step == unit.first and number not in unit.done:
             name = f"part-{unit.number:06d}-{number:06d}" if unit.file else f"part-{number:06d}"
             piece = _piece(name, some, how)
-        deque(some, 0)  # those of a part that is not wanted
+        deque(some, 0)  # skips the images of a part that is not due
         waiting = list(islice(stream, 1))
         if piece:
             yield replace(piece, last=not waiting)
         number += 1
 
 
-def _emptied(items: list[Item]) -> Iterator[Item]:
+def _drain(items: list[Item]) -> Iterator[Item]:
     while items:
         yield items.pop()
 
@@ -181,19 +183,19 @@ def _piece(part: str, items: Iterable[Item], how: Preparation) -> Piece:
     kinds: list[str | None] = []
     skipped: list[tuple[str, str]] = []
     pixels: list[np.ndarray] = []
-    for item, made in prepare_all(items, how, 0):
-        if isinstance(made, Bad):
-            skipped.append((item.name, str(made)))
+    for item, outcome in prepare_all(items, how, 0):
+        if isinstance(outcome, Bad):
+            skipped.append((item.name, str(outcome)))
             continue
         names.append(item.name)
         kinds.append(item.label)
-        same = made.pixels.shape[2] == how.channels
-        pixels.append(made.pixels if same else made.pixels.repeat(how.channels or 1, 2))
+        same = outcome.pixels.shape[2] == how.channels
+        pixels.append(outcome.pixels if same else outcome.pixels.repeat(how.channels or 1, 2))
     head = {"names": names, "kinds": kinds, "skipped": skipped}
     return Piece(part, head, np.stack(pixels).tobytes() if pixels else b"")
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    it = iter(items)
-    while chunk := list(islice(it, size)):
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
         yield chunk

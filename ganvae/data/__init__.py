@@ -7,28 +7,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganvae.data.batches import Batches
     from ganvae.data.dataset import Data, open_data
-    from ganvae.data.images import Images
     from ganvae.data.manifest import Difference, Manifest, difference
+    from ganvae.data.subset import Images
 
 _HOMES = {
     "Batches": "batches",
     "Data": "dataset",
     "Difference": "manifest",
-    "Images": "images",
+    "Images": "subset",
     "Manifest": "manifest",
     "difference": "manifest",
     "open_data": "dataset",
 }
 
-__all__ = [
-    "Batches",
-    "Data",
-    "Difference",
-    "Images",
-    "Manifest",
-    "difference",
-    "open_data",
-]
+__all__ = ["Batches", "Data", "Difference", "Images", "Manifest", "difference", "open_data"]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ from ganvae.telling import plain, short, words
 ROWS, CHUNK_BYTES = 256, 2**23
 """Rows of an array that are read at once, unless they take more bytes."""
 HEADER_BYTES, DIRECTORY_BYTES = 2**16, 2**21
-"""What tells shape and type of an array takes at most, and the list of arrays of an .npz."""
+"""Bytes at most of an array's header, and of the list of arrays in an .npz."""
 _IDX = re.compile(r"(?:(.+)-)?(images|labels)[.-]idx(\d)-ubyte(?:\.gz)?", re.IGNORECASE)
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _IMAGES = {"images", "image", "imgs", "img", "x", "data"}
@@ -35,7 +35,7 @@ _LABELS = {"labels", "label", "y", "targets", "target"}
 
 
 Head = tuple[tuple[int, ...], np.dtype]
-"""The shape of an array, and of what."""
+"""Shape and dtype of an array."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Table:
         if not shape:
             raise DataError(f"{self.name} is a single number, not an array of images")
         if not 0 <= min(shape) <= max(shape) < 2**48 or len(shape) > 8 or not dtype.itemsize:
-            what = short(f"shape {shape} of {dtype}", 200)
-            raise DataError(f"{self.name} has {what}, which cannot be")
+            layout = short(f"shape {shape} of {dtype}", 200)
+            raise DataError(f"{self.name} has {layout}, which cannot be")
         size = math.prod(shape[1:]) * dtype.itemsize
         if size > IMAGE_BYTES:
             raise DataError(
@@ -77,28 +77,28 @@ class Table:
         with self.open() as file:
             shape, dtype = self._head(file)
             size = math.prod(shape[1:]) * dtype.itemsize
-            most = max(1, min(ROWS, CHUNK_BYTES // max(1, size)))
-            for start in range(0, shape[0], most):
-                rows = min(most, shape[0] - start)
-                data = bytearray(rows * size)
+            at_once = max(1, min(ROWS, CHUNK_BYTES // max(1, size)))
+            for start in range(0, shape[0], at_once):
+                count = min(at_once, shape[0] - start)
+                data = bytearray(count * size)
                 with gate(self.name):
-                    whole = _fill(file, data)
-                if not whole:
+                    complete = _fill(file, data)
+                if not complete:
                     raise DataError(f"{self.name} is cut off: {shape[0]} rows were promised")
-                made = np.frombuffer(data, dtype).reshape(rows, *shape[1:])
+                chunk = np.frombuffer(data, dtype).reshape(count, *shape[1:])
                 del data  # or it would stay while the next ones are read
-                yield made
-                del made
+                yield chunk
+                del chunk
 
 
 def _fill(file: IO[bytes], data: bytearray) -> bool:
-    """Whether there was enough. What unpacks at once what it is asked for is asked for little."""
-    left = memoryview(data)
-    while left:
-        read = file.readinto(left[: 2**18])  # type: ignore[attr-defined]
-        if not read:
+    """Fills ``data`` by small reads, to save memory; False where the file ends first."""
+    rest = memoryview(data)
+    while rest:
+        count = file.readinto(rest[: 2**18])  # type: ignore[attr-defined]
+        if not count:
             return False
-        left = left[read:]
+        rest = rest[count:]
     return True
 
 
@@ -163,8 +163,8 @@ def _images(table: Table) -> Iterator[np.ndarray]:
     scale, channels_first = _scale(table), _layout(table)[2]
 
     def pixels(chunk: np.ndarray) -> np.ndarray:
-        made = _scaled(chunk, scale)
-        return np.ascontiguousarray(made.transpose(0, 2, 3, 1) if channels_first else made)
+        scaled = _rescale(chunk, scale)
+        return np.ascontiguousarray(scaled.transpose(0, 2, 3, 1) if channels_first else scaled)
 
     return chain.from_iterable(map(pixels, table.chunks()))
 
@@ -172,12 +172,11 @@ def _images(table: Table) -> Iterator[np.ndarray]:
 def _layout(table: Table) -> tuple[int, int, bool]:
     """Height, width, and whether the channels come first. Raises DataError."""
     shape, _ = table.describe()
-    if len(shape) == 3 and min(shape[1:]) > 0:
-        return shape[1], shape[2], False
-    if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:]) > 0:
-        return shape[1], shape[2], False
-    if len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[1:]) > 0:
-        return shape[2], shape[3], True
+    if len(shape) in (3, 4) and min(shape[1:]) > 0:
+        if len(shape) == 3 or shape[3] in (1, 3, 4):
+            return shape[1], shape[2], False
+        if shape[1] in (1, 3, 4):
+            return shape[2], shape[3], True
     raise DataError(
         f"{table.name} has shape {shape}; images must be (N, H, W), (N, H, W, C) or (N, C, H, W)"
         " with 1, 3 or 4 channels"
@@ -216,14 +215,14 @@ Scale = Callable[[np.ndarray], np.ndarray]
 
 
 def _scale(table: Table) -> Scale:
-    """What takes the array's numbers to 0 … 255, or to native 16 bits. Raises DataError."""
+    """The function that scales the array's numbers to 0 … 255. 16 bits stay. Raises DataError."""
     _, dtype = table.describe()
     if dtype == np.uint8:
         return lambda x: x
     if dtype == np.bool_:
         return lambda x: x.astype(np.uint8) * np.uint8(255)
     if _is_deep(dtype):
-        return lambda x: x  # how many of its bits are used is told later
+        return lambda x: x  # scaled when the highest value of all images is known
     if dtype.kind not in "iuf":
         raise DataError(f"{table.name} holds {dtype}; images must be numbers, best uint8")
     low, high = _range(table)
@@ -239,16 +238,16 @@ def _scale(table: Table) -> Scale:
     )
 
 
-def _scaled(chunk: np.ndarray, scale: Scale) -> np.ndarray:
-    """All numbers of a chunk scaled, some at a time: on the way they take a multiple."""
+def _rescale(chunk: np.ndarray, scale: Scale) -> np.ndarray:
+    """A chunk scaled in slices, because intermediate floats take several times its memory."""
     if _is_deep(chunk.dtype):
         return chunk.astype(np.uint16)
     if chunk.dtype == np.uint8:
         return chunk
-    numbers, made = chunk.reshape(-1), np.empty(chunk.size, np.uint8)
+    numbers, pixels = chunk.reshape(-1), np.empty(chunk.size, np.uint8)
     for start in range(0, chunk.size, 2**20):
-        made[start : start + 2**20] = scale(numbers[start : start + 2**20])
-    return made.reshape(chunk.shape)
+        pixels[start : start + 2**20] = scale(numbers[start : start + 2**20])
+    return pixels.reshape(chunk.shape)
 
 
 def _range(table: Table) -> tuple[float, float]:
@@ -275,7 +274,7 @@ def _npy_head(file: IO[bytes], name: str) -> Head:
         shape, fortran, dtype = read(file)
     except DataError:
         raise
-    except Exception as error:  # the header is Python, which breaks in every way
+    except Exception as error:  # the header is a Python literal: parsing may raise anything
         raise DataError(f"{plain(name)} is no .npy array: {words(error)}") from None
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects (pickle), which are never loaded")
@@ -325,7 +324,7 @@ def _array(archive: zipfile.ZipFile, member: str, name: str) -> Iterator[IO[byte
     with gate(name):
         info = archive.getinfo(member)
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # others are unpacked without a limit
+            # zipfile unpacks other methods without a limit
             raise DataError(f"{name} is packed as numpy does not; save it with numpy.savez")
         file = archive.open(info)
     with file:
@@ -346,15 +345,15 @@ def load(path: Path, limit: int) -> dict[str, np.ndarray]:
 
     limit: bytes that they may have together
     """
-    found: dict[str, np.ndarray] = {}
+    contents: dict[str, np.ndarray] = {}
     with _archive(path, str(path)) as archive, gate(str(path)):
         for member in archive.namelist():
             with _array(archive, member, str(path)) as file:
                 limited: Any = Limited(file, limit, str(path))
                 array = np.lib.format.read_array(limited, allow_pickle=False)
             limit -= array.nbytes
-            found[member.removesuffix(".npy")] = array
-    return found
+            contents[member.removesuffix(".npy")] = array
+    return contents
 
 
 def file(path: str, local: Path) -> Arrays | None:
@@ -383,10 +382,10 @@ def _idx_table(path: Path) -> Table:
     return Table(str(path), _opener(path), _idx_head)
 
 
-def _find_idx(folder: Path, split: str | None, what: str) -> Path | None:
+def _find_idx(folder: Path, split: str | None, kind: str) -> Path | None:
     for entry in sorted(folder.iterdir()):
         match = _IDX.fullmatch(entry.name)
-        if match and match[1] == split and match[2].lower() == what:
+        if match and match[1] == split and match[2].lower() == kind:
             return entry
     return None
 
@@ -394,19 +393,19 @@ def _find_idx(folder: Path, split: str | None, what: str) -> Path | None:
 def idx_folder(path: str, folder: Path) -> Arrays | None:
     """The source in a folder of idx files as MNIST comes; None where there are none."""
     try:
-        found = [match for entry in folder.iterdir() if (match := _IDX.fullmatch(entry.name))]
+        matches = [match for entry in folder.iterdir() if (match := _IDX.fullmatch(entry.name))]
     except OSError:
-        return None  # told where the folder is listed
-    splits = sorted({match[1] or "" for match in found if match[2].lower() == "images"})
+        return None  # find.py reports it when it lists the folder
+    splits = sorted({match[1] or "" for match in matches if match[2].lower() == "images"})
     parts, files = [], []
     for split in splits:
-        own = {"train": "train", "t10k": "test", "test": "test"}.get(split.lower())
-        if own is None:
+        side = {"train": "train", "t10k": "test", "test": "test"}.get(split.lower())
+        if side is None:
             continue
         images = _find_idx(folder, split, "images")
         labels = _find_idx(folder, split, "labels")
         assert images
-        parts.append(Part(_idx_table(images), _idx_table(labels) if labels else None, own))
+        parts.append(Part(_idx_table(images), _idx_table(labels) if labels else None, side))
         files += [images, *([labels] if labels else [])]
     if not parts:
         return None
@@ -443,15 +442,15 @@ def _npz_parts(path: str, local: Path) -> tuple[list[Part], list[str]]:
         return Table(name, _member(local, key, name), _npy_head)
 
     split_names = {split.rstrip("+") for split in images} - {""}
-    own = split_names == {"train", "test"}
-    if own:
+    has_split = split_names == {"train", "test"}
+    if has_split:
         images.pop("", None)
     used = {*images.values(), *(labels[split] for split in images if split in labels)}
     return [
         Part(
             table(key),
             table(labels[split]) if split in labels else None,
-            split.rstrip("+") or None if own else None,
+            split.rstrip("+") or None if has_split else None,
         )
         for split, key in sorted(images.items(), key=lambda item: "train" not in item[0])
     ], [key for key in keys if key not in used]

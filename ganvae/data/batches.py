@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae.data.draws import bits
-from ganvae.data.images import Images, to_float
+from ganvae.data.rng import bits
+from ganvae.data.subset import Images, to_float
 from ganvae.errors import ConfigError
 from ganvae.types import Batch, Noise
 
@@ -31,7 +31,7 @@ class Feed(Protocol):
     notes: list[str]
 
     def meet(self, step: int, agree: Agree) -> None:
-        """What processes tell each other; all of them call this before each step."""
+        """Exchanges what processes must know of each other; all call this before each step."""
 
     def at(
         self, step: int, *, rank: int = 0, world: int = 1, micro: int = 0, micros: int = 1
@@ -39,7 +39,7 @@ class Feed(Protocol):
         """This process's part of a step's batch, or one micro-batch of it."""
 
     def state(self) -> dict[str, Any] | None:
-        """What :meth:`restore` needs beside the step, JSON-able."""
+        """The state for :meth:`restore` beside the step, JSON-able."""
 
     def restore(self, state: Mapping[str, Any] | None, step: int, agree: Agree) -> bool:
         """Goes on before a step; returns whether the order of the images does, on all processes.
@@ -48,7 +48,7 @@ class Feed(Protocol):
         """
 
     def close(self) -> None:
-        """Ends what reads ahead."""
+        """Ends reading ahead."""
 
 
 class Batches:
@@ -94,10 +94,10 @@ class Batches:
                 " images"
             )
         self._order = _Order(len(images), seed, flip, (_ORDER, _FLIP))
-        self._others = None
+        self._source_order = None
         if isinstance(images.origin, Images) and not images.paired:
             uses = _SOURCE_ORDER, _SOURCE_FLIP
-            self._others = _Order(len(images.origin), seed, flip, uses)
+            self._source_order = _Order(len(images.origin), seed, flip, uses)
 
     def at(
         self, step: int, *, rank: int = 0, world: int = 1, micro: int = 0, micros: int = 1
@@ -116,16 +116,16 @@ class Batches:
         size = self.batch // parts
         rows = slice(part * size, (part + 1) * size)
         places = step * self.batch + np.arange(rows.start, rows.stop)
-        drawn = self._order.at(places)
-        image = to_float(_pixels(self.images, drawn).to(self.device))
+        selection = self._order.at(places)
+        image = to_float(_pixels(self.images, selection).to(self.device))
         labels = self.images.labels
         return Batch(
             image=image,
             noise=Noise(self.seed, step, total=self.batch, rows=rows, device=self.device),
             label=None
             if labels is None
-            else torch.from_numpy(labels[drawn.positions].astype(np.int64)).to(self.device),
-            source=self._source(image, places, drawn),
+            else torch.from_numpy(labels[selection.positions].astype(np.int64)).to(self.device),
+            source=self._source(image, places, selection),
         )
 
     def meet(self, step: int, agree: Agree) -> None:
@@ -139,56 +139,58 @@ class Batches:
         return True
 
     def close(self) -> None:
-        """Nothing reads ahead."""
+        """Nothing to end."""
 
-    def _source(self, image: Tensor, places: np.ndarray, drawn: Drawn) -> Tensor | None:
-        """What the images are to be made from; of pairs mirrored as they are."""
+    def _source(self, image: Tensor, places: np.ndarray, selection: Selection) -> Tensor | None:
+        """The source images; those of pairs are mirrored as their images are."""
         origin = self.images.origin
         if origin is None:
             return None
         if isinstance(origin, Images):
-            drawn = drawn if self._others is None else self._others.at(places)
-            return to_float(_pixels(origin, drawn).to(self.device))
-        source = origin(image, drawn.numbers(self.seed, _SOURCE))
+            selection = selection if self._source_order is None else self._source_order.at(places)
+            return to_float(_pixels(origin, selection).to(self.device))
+        source = origin(image, selection.numbers(self.seed, _SOURCE))
         return source.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Which images some places hold, in which epoch, and which are mirrored: shape (B,) each."""
+class Selection:
+    """Positions of images, the epoch of each, and whether it is mirrored: shape (B,) each."""
 
     positions: np.ndarray
     epochs: np.ndarray
     mirrored: np.ndarray
 
     def numbers(self, seed: int, use: int) -> np.ndarray:
-        """64 random bits for each image of its epoch."""
-        drawn = np.empty(len(self.positions), np.uint64)
+        """64 random bits for each image, others in each epoch."""
+        values = np.empty(len(self.positions), np.uint64)
         for epoch in np.unique(self.epochs).tolist():
-            here = self.epochs == epoch
-            drawn[here] = bits(self.positions[here], seed, epoch, use)
-        return drawn
+            in_epoch = self.epochs == epoch
+            values[in_epoch] = bits(self.positions[in_epoch], seed, epoch, use)
+        return values
 
 
 class _Order:
-    """Every epoch all of ``count`` images once, in an order of its own, without end."""
+    """An endless sequence of ``count`` images: each epoch all of them once, shuffled anew."""
 
     def __init__(self, count: int, seed: int, flip: bool, uses: tuple[int, int]):
         self.count, self.seed, self.flip = count, seed, flip
         self._use, self._flip_use = uses
         self._orders: dict[int, np.ndarray] = {}
 
-    def at(self, places: np.ndarray) -> Drawn:
-        """What is at some places, counted from the first epoch on."""
+    def at(self, places: np.ndarray) -> Selection:
+        """The images at some places of the endless sequence."""
         epochs, offsets = np.divmod(places, self.count)
         positions = np.empty(len(places), np.int64)
         for epoch in np.unique(epochs).tolist():
-            here = epochs == epoch
-            positions[here] = self._of(epoch)[offsets[here]]
-        drawn = Drawn(positions, epochs, np.zeros(len(places), np.bool_))
+            in_epoch = epochs == epoch
+            positions[in_epoch] = self._of(epoch)[offsets[in_epoch]]
+        selection = Selection(positions, epochs, np.zeros(len(places), np.bool_))
         if self.flip:
-            drawn.mirrored[:] = drawn.numbers(self.seed, self._flip_use) >> np.uint64(63) == 1
-        return drawn
+            selection.mirrored[:] = (
+                selection.numbers(self.seed, self._flip_use) >> np.uint64(63) == 1
+            )
+        return selection
 
     def _of(self, epoch: int) -> np.ndarray:
         """The epoch's permutation of the positions."""
@@ -200,14 +202,14 @@ class _Order:
         return self._orders[epoch]
 
 
-def _pixels(images: Images, drawn: Drawn) -> Tensor:
-    """Pixels as stored, some of them mirrored."""
-    return torch.from_numpy(mirrored(images.take(drawn.positions).numpy(), drawn))
+def _pixels(images: Images, selection: Selection) -> Tensor:
+    """The selected pixels as uint8, mirrored where the selection says so."""
+    return torch.from_numpy(mirror(images.take(selection.positions).numpy(), selection))
 
 
-def mirrored(raw: np.ndarray, drawn: Drawn) -> np.ndarray:
-    """The same pixels (B, H, W, C), in place, those mirrored that are to be."""
-    which = np.flatnonzero(drawn.mirrored)
+def mirror(raw: np.ndarray, selection: Selection) -> np.ndarray:
+    """Mirrors the selected ones of pixels (B, H, W, C), in place; returns them."""
+    which = np.flatnonzero(selection.mirrored)
     if len(which):
         lines = raw.reshape(*raw.shape[:2], -1)
         backwards = np.arange(lines.shape[2]).reshape(raw.shape[2:])[::-1].reshape(-1)

@@ -12,7 +12,7 @@ import numpy as np
 from ganvae import config
 from ganvae.data import near, pairs
 from ganvae.data.findings import beside, printable, unused, with_classes
-from ganvae.data.packing import PackedSet, packed
+from ganvae.data.packing import PackedSet, pack
 from ganvae.data.sample import SAMPLE
 from ganvae.data.split import Sides, as_keys, duplicates, split
 from ganvae.data.store import Store
@@ -77,8 +77,8 @@ class Report:
         """The report as text, with at most so many names of each kind."""
         text = self._of_set(most)
         if self.sources is not None:
-            few = "" if self.paired else "not all " if self.unmatched else "not "
-            text += [*self.sources._of_set(most), f"sources and targets are {few}in pairs"]
+            extent = "" if self.paired else "not all " if self.unmatched else "not "
+            text += [*self.sources._of_set(most), f"sources and targets are {extent}in pairs"]
             text += _listing("without a partner", list(map(printable, self.unmatched)), most)
         return text + self.problems + self.notes
 
@@ -91,7 +91,7 @@ class Report:
             f" {self.test:,} held out"
         ]
         text += [f"  class {printable(name)}: {count:,}" for name, count in self.classes.items()]
-        text += [f"  {count:,} {said}" for said, count in self.policies.items()]
+        text += [f"  {count:,} {meaning}" for meaning, count in self.policies.items()]
         if self.packed is not None:
             place, size = self.packed
             text.append(f"  packed in {place}, {size / 1e6:,.1f} MB, which may be deleted")
@@ -102,7 +102,7 @@ class Report:
         text += _listing("groups of equal images", groups, most)
         pairs = [f"{printable(a)} ~ {printable(b)} ({s:.3f})" for a, b, s in self.near_duplicates]
         text += _listing("pairs of near-duplicates", pairs, most)
-        leaks = [f"{printable(a)} is also {printable(b)} ({how})" for a, b, how in self.leaks]
+        leaks = [f"{printable(a)} is also {printable(b)} ({kind})" for a, b, kind in self.leaks]
         return text + _listing("held-out images that leak into training", leaks, most)
 
 
@@ -114,7 +114,7 @@ def _listing(title: str, entries: list[str], most: int) -> list[str]:
 
 
 def check(
-    chosen: config.Data, *, progress: Progress | None = None, workers: int | None = None
+    settings: config.Data, *, progress: Progress | None = None, workers: int | None = None
 ) -> Report:
     """Packs the images if need be and looks for every defect, copy and leak.
 
@@ -125,24 +125,24 @@ def check(
 
     Raises DataError where there is no such source.
     """
-    origin = TASKS[chosen.task].starts_from(chosen.origin)
-    between = origin == "given" or (origin is None and pairs.are_here(chosen.path))
-    if between and not chosen.stream:
-        return _check_sets(chosen, progress, workers)
-    return _examine(packed(chosen, progress=progress, workers=workers))
+    origin = TASKS[settings.task].starts_from(settings.origin)
+    between = origin == "given" or (origin is None and pairs.are_here(settings.path))
+    if between and not settings.stream:
+        return _check_sets(settings, progress, workers)
+    return _examine(pack(settings, progress=progress, workers=workers))
 
 
-def _check_sets(chosen: config.Data, progress: Progress | None, workers: int | None) -> Report:
+def _check_sets(settings: config.Data, progress: Progress | None, workers: int | None) -> Report:
     """The report of the targets, with that of the sources inside."""
     source, target = (
-        packed(setting, progress=progress, workers=workers) for setting in pairs.settings(chosen)
+        pack(setting, progress=progress, workers=workers) for setting in pairs.settings(settings)
     )
-    match = pairs.compare(chosen.path, source.index.names, target.index.names)
+    match = pairs.compare(settings.path, source.index.names, target.index.names)
     sides: tuple[Sides | None, Sides | None] = None, None
     problems: list[str] = []
     if match.paired and len(source.store) and len(target.store):
-        sides, problems = _tried(
-            lambda: pairs.split_together(source.store, target.store, chosen.test_share, match),
+        sides, problems = _attempt(
+            lambda: pairs.split_together(source.store, target.store, settings.test_share, match),
             (_everything(source.store), _everything(target.store)),
         )
     elif match.problem and source.index.names and target.index.names:
@@ -162,51 +162,52 @@ def _everything(store: Store) -> Sides:
     return np.arange(len(store)), np.zeros(0, np.int64)
 
 
-def _tried(work: Callable[[], _T], otherwise: _T) -> tuple[_T, list[str]]:
-    """A result and no problems, or what to go on with and why there is none."""
+def _attempt(work: Callable[[], _T], otherwise: _T) -> tuple[_T, list[str]]:
+    """The result of ``work`` and no problems; or, where it fails, ``otherwise`` and the reason."""
     try:
         return work(), []
     except DataError as error:
         return otherwise, [str(error)]
 
 
-def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
-    """The report of a set, split as it is unless ``sides`` say how."""
-    chosen, store, index = one.chosen, one.store, one.index
+def _examine(packed: PackedSet, sides: Sides | None = None) -> Report:
+    """The report of a set, split as training would split it, or by ``sides``."""
+    settings, store, index = packed.settings, packed.store, packed.index
     bad = store.meta["bad"]
     problems = []
-    if len(bad) > chosen.max_bad * (len(store) + len(bad)):
+    if len(bad) > settings.max_bad * (len(store) + len(bad)):
         problems.append(
-            f"{len(bad):,} unreadable images are more than data.max_bad={chosen.max_bad:g} allows"
+            f"{len(bad):,} unreadable images are more than"
+            f" data.max_bad={settings.max_bad:g} allows"
         )
-    given = sides is not None or not len(store)
-    if not given:
-        sides, wrong = _tried(lambda: split(store, chosen.test_share), _everything(store))
+    fixed = sides is not None or not len(store)
+    if not fixed:
+        sides, wrong = _attempt(lambda: split(store, settings.test_share), _everything(store))
         problems += wrong
-        given = bool(wrong)
+        fixed = bool(wrong)
     rows = sides or _everything(store)
     class_notes: list[str] = []
-    if chosen.labels:
-        (rows, class_notes), wrong = _tried(
-            partial(with_classes, one, rows, given=given), (rows, class_notes)
+    if settings.labels:
+        (rows, class_notes), wrong = _attempt(
+            partial(with_classes, packed, rows, fixed=fixed), (rows, class_notes)
         )
         problems += wrong
     train, test = rows
     if not len(store):
-        problems.append(f"no images in {chosen.path}")
+        problems.append(f"no images in {settings.path}")
     names = store.names()
     hashes = store.hashes()
     groups = duplicates(hashes)
     _, first = np.unique(as_keys(hashes), return_index=True)
     pairs, notes = near.near_duplicates(store, np.sort(first))
-    if chosen.stream:
+    if settings.stream:
         notes.append(
             f"this is a sample, up to {SAMPLE:,} images held out and {SAMPLE:,} to train on, as"
             " data.stream packs it; leave out data.stream to have all images packed and looked at"
         )
     height, width, channels = store.shape
     return Report(
-        source=chosen.path,
+        source=settings.path,
         kind=store.meta["source"]["kind"],
         images=len(store),
         train=len(train),
@@ -215,7 +216,7 @@ def _examine(one: PackedSet, sides: Sides | None = None) -> Report:
         classes=_classes(store),
         defects=[(name, why) for name, why in bad],
         listed=index.listed,
-        ignored=beside(one),
+        ignored=beside(packed),
         policies=store.meta["policies"],
         duplicates=[[names[row] for row in group] for group in groups],
         near_duplicates=[(names[p.first], names[p.second], p.similarity) for p in pairs],
@@ -241,11 +242,11 @@ def _leaks(
     for group in groups:
         inside = group[~held_out[group]]
         if len(inside):
-            other = names[inside[0]]
-            leaks += [(names[row], other, "equal") for row in group[held_out[group]]]
+            original = names[inside[0]]
+            leaks += [(names[row], original, "equal") for row in group[held_out[group]]]
     for pair in pairs:
         if held_out[pair.first] != held_out[pair.second]:
-            one, other = pair.first, pair.second
-            one, other = (one, other) if held_out[one] else (other, one)
-            leaks.append((names[one], names[other], "near"))
+            first, second = pair.first, pair.second
+            test_row, train_row = (first, second) if held_out[first] else (second, first)
+            leaks.append((names[test_row], names[train_row], "near"))
     return leaks

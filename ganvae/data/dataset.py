@@ -12,14 +12,14 @@ import numpy as np
 
 from ganvae import config
 from ganvae.data import findings, pairs
-from ganvae.data.images import Images
 from ganvae.data.manifest import Manifest, content_keys, name_keys
 from ganvae.data.origins import Origin
-from ganvae.data.packing import PackedSet, packed, refuse_contradictions
+from ganvae.data.packing import PackedSet, pack, refuse_contradictions
 from ganvae.data.shards import Shards
 from ganvae.data.split import Sides, bound, has_own_split, leaks, split
 from ganvae.data.store import Store
 from ganvae.data.stream import Streamed
+from ganvae.data.subset import Images
 from ganvae.errors import DataError
 from ganvae.progress import Progress
 from ganvae.task import TASKS
@@ -52,7 +52,7 @@ class Data:
     sources: Store | None = None
     """The sources, where they are images of their own."""
     stream: Streamed | None = None
-    """What is read while training; ``train`` and ``test`` are then samples of it."""
+    """The set that is read while training; ``train`` and ``test`` are then samples of it."""
 
     @property
     def source_channels(self) -> int:
@@ -77,7 +77,7 @@ class Data:
         return self.train.paired
 
     def manifest(self) -> Manifest:
-        """What :func:`difference` needs to say later how the images changed."""
+        """Digests by which :func:`difference` can say later how the images changed."""
         if self.stream is not None:
             shards = self.stream.shards
             contents = name_keys([shard.digest for shard in shards])
@@ -113,13 +113,13 @@ def open_data(
     labels = labels or chosen.labels
     if not chosen.stream and TASKS[chosen.task].starts_from(chosen.origin) == "given":
         return _between(chosen, labels, paired, progress, workers)
-    one = findings.usable(packed(chosen, progress=progress, workers=workers))
-    return _streamed(one, labels, workers) if chosen.stream else _single(one, labels)
+    packed = findings.usable(pack(chosen, progress=progress, workers=workers))
+    return _streamed(packed, labels, workers) if chosen.stream else _single(packed, labels)
 
 
 def judged_by(
-    chosen: config.Data,
-    trained: str,
+    settings: config.Data,
+    fingerprint: str,
     *,
     paired: bool | None = None,
     progress: Progress | None = None,
@@ -129,37 +129,39 @@ def judged_by(
     Those that the model was trained on are divided as they were; of others all are held out, but
     of shards that are read while training, of which there is but a sample.
 
-    trained: fingerprint of the images that the model was trained on
+    fingerprint: of the images that the model was trained on
     """
-    if chosen.stream:
-        return chosen
+    if settings.stream:
+        return settings
     try:
-        own = open_data(chosen, paired=paired, progress=progress).fingerprint == trained
-    except DataError:  # nothing can have been trained on it; what else is wrong is said later
-        own = False
-    return chosen if own else replace(chosen, test_share=1.0)
+        is_same = open_data(settings, paired=paired, progress=progress).fingerprint == fingerprint
+    except (
+        DataError
+    ):  # unusable, so not what was trained on; the error is raised when it is opened
+        is_same = False
+    return settings if is_same else replace(settings, test_share=1.0)
 
 
-def _single(one: PackedSet, labelled: bool) -> Data:
+def _single(packed: PackedSet, labelled: bool) -> Data:
     """One set, from whose images the sources are made, if the task has any."""
-    chosen = one.chosen
-    sides = split(one.store, chosen.test_share)
-    data = _data(one, sides, labelled, Origin.of(chosen, one.store.shape))
-    if pairs.are_here(chosen.path):
+    settings = packed.settings
+    sides = split(packed.store, settings.test_share)
+    data = _data(packed, sides, labelled, Origin.of(settings, packed.store.shape))
+    if pairs.are_here(settings.path):
         data.notes.append(
-            f"{chosen.path} holds {pairs.SOURCE}/ and {pairs.TARGET}/, and the images of both are"
-            " taken; to learn to translate between them, choose data.task translate alone"
+            f"{settings.path} holds {pairs.SOURCE}/ and {pairs.TARGET}/, and the images of both"
+            " are taken; to learn to translate between them, choose data.task translate alone"
         )
-    if pairs.is_cycle(Path(chosen.path).expanduser()):
+    if pairs.is_cycle(Path(settings.path).expanduser()):
         data.notes.append(
-            f"{chosen.path} holds trainA and trainB, and the images of all its folders are taken;"
-            " to learn to translate between them, choose data.task translate"
+            f"{settings.path} holds trainA and trainB, and the images of all its folders are"
+            " taken; to learn to translate between them, choose data.task translate"
         )
     return data
 
 
 def _data(
-    one: PackedSet,
+    packed: PackedSet,
     sides: Sides,
     labelled: bool,
     origin: Origin | tuple[Images, Images] | None = None,
@@ -170,10 +172,10 @@ def _data(
     origin: what makes the source images, or those to train with and those held out
     paired: whether source images that are given belong to the images
     """
-    store = one.store
+    store = packed.store
     class_notes: list[str] = []
     if labelled:
-        sides, class_notes = findings.with_classes(one, sides, given=isinstance(origin, tuple))
+        sides, class_notes = findings.with_classes(packed, sides, fixed=isinstance(origin, tuple))
     train, test = sides
     leaked = leaks(store.hashes(), train, test) if has_own_split(store) else test[:0]
     origins = origin if isinstance(origin, tuple) else (origin, origin)
@@ -189,7 +191,7 @@ def _data(
     elif origin is not None:
         identity.append([paired, *(its.fingerprint for its in origin)])
     height, width, channels = store.shape
-    report = findings.report(one, sides, leaked)
+    report = findings.report(packed, sides, leaked)
     return Data(
         train=parts[0],
         test=parts[1],
@@ -197,7 +199,7 @@ def _data(
         classes=classes,
         shape=(channels, height, width),
         report=report,
-        notes=[*findings.notes(report, one.chosen), *one.index.notes, *class_notes],
+        notes=[*findings.notes(report, packed.settings), *packed.index.notes, *class_notes],
         store=store,
         leaked=np.searchsorted(test, leaked),
     )
@@ -208,17 +210,17 @@ def _fingerprint(identity: list[Any]) -> str:
 
 
 def _between(
-    chosen: config.Data,
+    settings: config.Data,
     labelled: bool,
     paired: bool | None,
     progress: Progress | None,
     workers: int | None,
 ) -> Data:
     """The targets, with the sources as another set of images."""
-    match, share = pairs.match(chosen.path, paired), chosen.test_share
+    match, share = pairs.match(settings.path, paired), settings.test_share
     source, target = (
-        findings.usable(packed(setting, progress=progress, workers=workers))
-        for setting in pairs.settings(chosen)
+        findings.usable(pack(setting, progress=progress, workers=workers))
+        for setting in pairs.settings(settings)
     )
     if match.paired:
         of_source, of_target = pairs.split_together(source.store, target.store, share, match)
@@ -232,28 +234,30 @@ def _between(
         data,
         sources=source.store,
         report=data.report | {"paired": data.paired, "sources": aside.report},
-        notes=[*pairs.notes(chosen.path, match), *source_notes, *data.notes],
+        notes=[*pairs.notes(settings.path, match), *source_notes, *data.notes],
     )
 
 
-def _streamed(one: PackedSet, labelled: bool, workers: int | None) -> Data:
+def _streamed(packed: PackedSet, labelled: bool, workers: int | None) -> Data:
     """Shards to read while training, and a sample of them, packed to judge by."""
-    chosen, store, source = one.chosen, one.store, one.source
+    settings, store, source = packed.settings, packed.store, packed.source
     assert isinstance(source, Shards)
     if not source.shards:
-        raise DataError(f"{chosen.path} cannot be reached, and must be to be read while training")
-    sides = split(store, chosen.test_share)
-    origin = Origin.of(chosen, store.shape)
-    data = _data(one, sides, labelled, origin)
-    own = has_own_split(store)
+        raise DataError(
+            f"{settings.path} cannot be reached, and must be to be read while training"
+        )
+    sides = split(store, settings.test_share)
+    origin = Origin.of(settings, store.shape)
+    data = _data(packed, sides, labelled, origin)
+    has_split = has_own_split(store)
     stream = Streamed(
-        path=chosen.path,
+        path=settings.path,
         shards=[shard for shard in source.shards if shard.split != "test"],
-        how=replace(one.how, channels=store.shape[2], depth=store.depth),
-        held_out=0 if own else bound(store.hashes(), chosen.test_share),
+        how=replace(packed.how, channels=store.shape[2], depth=store.depth),
+        held_out=0 if has_split else bound(store.hashes(), settings.test_share),
         classes=data.classes,
         origin=origin,
-        max_bad=chosen.max_bad,
+        max_bad=settings.max_bad,
         workers=workers,
     )
     note = (
@@ -263,6 +267,6 @@ def _streamed(one: PackedSet, labelled: bool, workers: int | None) -> Data:
     return replace(
         data,
         stream=stream,
-        fingerprint=_fingerprint([one.index.digest, data.fingerprint, stream.held_out]),
+        fingerprint=_fingerprint([packed.index.digest, data.fingerprint, stream.held_out]),
         notes=[*data.notes, note],
     )

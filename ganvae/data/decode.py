@@ -143,9 +143,9 @@ def prepare(source: str | bytes, how: Preparation) -> Prepared:
 def prepare_array(image: np.ndarray, how: Preparation) -> Prepared:
     """Fits uint8 or uint16 pixels of shape (H, W) or (H, W, 1|3|4) to the size."""
     if image.dtype == np.uint16:
-        made = prepare_array(eight_bits(image, how.depth), how)
-        done = made.policies | Policy.DEEP | _cut_off(image, how)
-        return Prepared(made.pixels, done, int(image.max()))
+        prepared = prepare_array(eight_bits(image, how.depth), how)
+        policy = prepared.policies | Policy.DEEP | _cut_off(image, how)
+        return Prepared(prepared.pixels, policy, int(image.max()))
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.shape in ((how.height, how.width), (how.height, how.width, 3)):
@@ -174,25 +174,25 @@ def _open(source: str | bytes) -> IO[bytes]:
 def _prepare(file: IO[bytes], how: Preparation) -> Prepared:
     with opened(file) as image:
         width, height = image.size
-        done = Policy.NONE
+        policy = Policy.NONE
         if getattr(image, "is_animated", False):
-            done |= Policy.FIRST_FRAME
+            policy |= Policy.FIRST_FRAME
         turn = _orientation(image) if image.format != "PNG" else 1
         if image.format in ("JPEG", "MPO"):
             _draft(image, how, sideways=turn >= 5)
         image.load()
         image = with_16_bits(image)
         if image.format == "PNG":
-            turn = _orientation(image)  # may stand behind the pixels
+            turn = _orientation(image)  # a PNG may have EXIF data behind the pixels
         if turn > 1:
-            done |= Policy.TURNED
+            policy |= Policy.TURNED
         if image.format == "TIFF":  # turned by Pillow while loading
-            return _fit(image, how, done, *image.size)
+            return _fit(image, how, policy, *image.size)
         if turn >= 5:
             width, height = height, width
         upright = image.transpose(_TURNS[turn]) if turn > 1 else image
         upright.info.update(image.info)
-        return _fit(upright, how, done, width, height)
+        return _fit(upright, how, policy, width, height)
 
 
 _TURNS = {
@@ -227,39 +227,43 @@ def _draft(image: Image.Image, how: Preparation, sideways: bool) -> None:
     image.draft(None, want[::-1] if sideways else want)
 
 
-def _fit(image: Image.Image, how: Preparation, done: Policy, width: int, height: int) -> Prepared:
+def _fit(
+    image: Image.Image, how: Preparation, policy: Policy, width: int, height: int
+) -> Prepared:
     """``width`` and ``height`` are those of the upright image, before any draft."""
     if max(width, height) > 4 * min(width, height):
-        done |= Policy.THIN
+        policy |= Policy.THIN
     profile = image.info.get("icc_profile")
-    image, done, peak = _plain(image, how, done)
-    image, done = _resized(image, how, done, width, height)
-    image, done = _srgb(image, profile, done)
-    image, done = _opaque(image, how, done)
+    image, policy, peak = _plain(image, how, policy)
+    image, policy = _resized(image, how, policy, width, height)
+    image, policy = _srgb(image, profile, policy)
+    image, policy = _opaque(image, how, policy)
     if image.size != (how.width, how.height):
-        image, done = _bordered(image, how, done)
-    return replace(_finish(image, how, done), peak=peak)
+        image, policy = _bordered(image, how, policy)
+    return replace(_finish(image, how, policy), peak=peak)
 
 
-def _plain(image: Image.Image, how: Preparation, done: Policy) -> tuple[Image.Image, Policy, int]:
+def _plain(
+    image: Image.Image, how: Preparation, policy: Policy
+) -> tuple[Image.Image, Policy, int]:
     """The image as L, LA, RGB, RGBA or CMYK, and the highest value of 16-bit pixels, else 0."""
     mode = image.mode
     if mode in ("P", "PA", "1"):
-        done |= Policy.PALETTE
+        policy |= Policy.PALETTE
     if mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.uint16)
         scaled = Image.fromarray(eight_bits(deep, how.depth))
-        return scaled, done | Policy.DEEP | _cut_off(deep, how), int(deep.max())
+        return scaled, policy | Policy.DEEP | _cut_off(deep, how), int(deep.max())
     if mode == "F":
-        return Image.fromarray(_from_float(np.asarray(image))), done | Policy.FLOAT, 0
+        return Image.fromarray(_from_float(np.asarray(image))), policy | Policy.FLOAT, 0
     if mode == "CMYK":
-        return image, done | Policy.CMYK, 0
+        return image, policy | Policy.CMYK, 0
     if mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in image.info:
-        return image, done, 0
+        return image, policy, 0
     if mode in ("L", "1", "La", "LA"):
-        return image.convert("LA" if image.has_transparency_data else "L"), done, 0
+        return image.convert("LA" if image.has_transparency_data else "L"), policy, 0
     if mode in ("P", "PA", "RGB", "RGBX", "RGBa", "RGBA", "YCbCr", "HSV"):
-        return image.convert("RGBA" if image.has_transparency_data else "RGB"), done, 0
+        return image.convert("RGBA" if image.has_transparency_data else "RGB"), policy, 0
     raise Bad(f"pixels of mode {mode} are not supported; save it as 8-bit RGB or grey")
 
 
@@ -275,18 +279,18 @@ DEPTHS = (8, 10, 12, 14)
 
 
 def depth_of(peak: int) -> int | None:
-    """Which of :data:`DEPTHS` the highest value of a set fits into; None: into none, or no set."""
+    """The least of :data:`DEPTHS` that holds a set's highest value; None: none, or it is 0."""
     return next((bits for bits in DEPTHS if 0 < peak < 1 << bits), None)
 
 
 def eight_bits(deep: np.ndarray, depth: int | None) -> np.ndarray:
     """16-bit values as 8-bit ones, 2^depth - 1 and what is above it as 255."""
-    most = (1 << (depth or 16)) - 1
-    values, made = deep.reshape(-1), np.empty(deep.size, np.uint8)
-    for start in range(0, deep.size, 2**20):  # on the way they take a multiple
-        kept = np.minimum(values[start : start + 2**20], most).astype(np.uint32)
-        made[start : start + 2**20] = (kept * 255 + most // 2) // most
-    return made.reshape(deep.shape)
+    white = (1 << (depth or 16)) - 1
+    values, pixels = deep.reshape(-1), np.empty(deep.size, np.uint8)
+    for start in range(0, deep.size, 2**20):  # intermediate uint32 takes more
+        part = np.minimum(values[start : start + 2**20], white).astype(np.uint32)
+        pixels[start : start + 2**20] = (part * 255 + white // 2) // white
+    return pixels.reshape(deep.shape)
 
 
 def _cut_off(deep: np.ndarray, how: Preparation) -> Policy:
@@ -303,21 +307,21 @@ def _from_float(pixels: np.ndarray) -> np.ndarray:
 
 
 def _resized(
-    image: Image.Image, how: Preparation, done: Policy, width: int, height: int
+    image: Image.Image, how: Preparation, policy: Policy, width: int, height: int
 ) -> tuple[Image.Image, Policy]:
     """Scales, and for "cover" crops, or for "pad" crops only; borders come later."""
     if (width, height) == (how.width, how.height) == image.size:
-        return image, done
+        return image, policy
     across, down = how.width / width, how.height / height
     w, h = image.size
     if how.resize == "pad":
         left, top = max(0, (w - how.width) // 2), max(0, (h - how.height) // 2)
         box = left, top, left + min(w, how.width), top + min(h, how.height)
         cropped = (w, h) != (box[2] - left, box[3] - top)
-        return image.crop(box), done | (Policy.CROPPED if cropped else Policy.NONE)
+        return image.crop(box), policy | (Policy.CROPPED if cropped else Policy.NONE)
     if how.resize == "stretch":
         size, frame = (how.width, how.height), (0.0, 0.0, float(w), float(h))
-        done |= Policy.STRETCHED if across != down else Policy.NONE
+        policy |= Policy.STRETCHED if across != down else Policy.NONE
         scale = max(across, down)
     elif how.resize == "cover":
         scale = max(across, down)
@@ -325,17 +329,17 @@ def _resized(
         share_x, share_y = across / scale, down / scale
         x, y = w * (1 - share_x) / 2, h * (1 - share_y) / 2
         frame = x, y, w - x, h - y
-        done |= Policy.CROPPED if across != down else Policy.NONE
+        policy |= Policy.CROPPED if across != down else Policy.NONE
     else:
         scale = min(across, down)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         frame = 0.0, 0.0, float(w), float(h)
-    done |= Policy.ENLARGED if scale > 1 else Policy.REDUCED if scale < 1 else Policy.NONE
+    policy |= Policy.ENLARGED if scale > 1 else Policy.REDUCED if scale < 1 else Policy.NONE
     image = image.resize(size, Image.Resampling.LANCZOS, box=frame, reducing_gap=3.0)
-    return image, done
+    return image, policy
 
 
-def _srgb(image: Image.Image, profile: bytes | None, done: Policy) -> tuple[Image.Image, Policy]:
+def _srgb(image: Image.Image, profile: bytes | None, policy: Policy) -> tuple[Image.Image, Policy]:
     """Colours as sRGB: by the embedded profile, else by Pillow's plain conversion."""
     if profile:
         alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
@@ -343,23 +347,23 @@ def _srgb(image: Image.Image, profile: bytes | None, done: Policy) -> tuple[Imag
         try:
             transform = _transform(profile, base.mode)
         except Exception:
-            done |= Policy.PROFILE_IGNORED
+            policy |= Policy.PROFILE_IGNORED
         else:
             if transform is not None:
                 image = transform.apply(base)
-                done |= Policy.PROFILE
+                policy |= Policy.PROFILE
                 if alpha:
                     image.putalpha(alpha)
-    return (image.convert("RGB") if image.mode == "CMYK" else image), done
+    return (image.convert("RGB") if image.mode == "CMYK" else image), policy
 
 
 def as_srgb(image: Image.Image) -> Image.Image:
-    """An image of inks (CMYK) as RGB, without the inks' profile; whatever else is told stays."""
+    """A CMYK image as RGB without the CMYK profile; its other metadata stay."""
     profile = image.info.get("icc_profile")
-    made, _ = _srgb(image, profile, Policy.NONE)
-    told = image.info | made.info
-    made.info = {k: v for k, v in told.items() if k != "icc_profile" or v != profile}
-    return made
+    converted, _ = _srgb(image, profile, Policy.NONE)
+    info = image.info | converted.info
+    converted.info = {k: v for k, v in info.items() if k != "icc_profile" or v != profile}
+    return converted
 
 
 @lru_cache(maxsize=32)
@@ -373,35 +377,35 @@ def _transform(profile: bytes, mode: str) -> Any:
     return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
-def _opaque(image: Image.Image, how: Preparation, done: Policy) -> tuple[Image.Image, Policy]:
+def _opaque(image: Image.Image, how: Preparation, policy: Policy) -> tuple[Image.Image, Policy]:
     if image.mode not in ("LA", "RGBA"):
-        return image, done
+        return image, policy
     alpha = image.getchannel("A")
     if alpha.getextrema() == (255, 255):
-        return image.convert(image.mode[:-1]), done
+        return image.convert(image.mode[:-1]), policy
     grey = image.mode == "LA" and len(set(how.background)) == 1
     mode = "L" if grey else "RGB"
     under = Image.new(mode, image.size, how.background[0] if grey else how.background)
     under.paste(image.convert(mode), mask=alpha)
-    return under, done | Policy.TRANSPARENT
+    return under, policy | Policy.TRANSPARENT
 
 
-def _bordered(image: Image.Image, how: Preparation, done: Policy) -> tuple[Image.Image, Policy]:
+def _bordered(image: Image.Image, how: Preparation, policy: Policy) -> tuple[Image.Image, Policy]:
     grey = image.mode == "L" and len(set(how.background)) == 1
     mode = "L" if grey else "RGB"
     size = how.width, how.height
     under = Image.new(mode, size, how.background[0] if grey else how.background)
     corner = (how.width - image.width) // 2, (how.height - image.height) // 2
     under.paste(image.convert(mode), corner)
-    return under, done | Policy.BORDERED
+    return under, policy | Policy.BORDERED
 
 
-def _finish(image: Image.Image, how: Preparation, done: Policy) -> Prepared:
+def _finish(image: Image.Image, how: Preparation, policy: Policy) -> Prepared:
     pixels = _canonical(np.asarray(image))
     if how.channels == 1 and pixels.shape[2] == 3:
         pixels = np.asarray(image.convert("L"))[:, :, None]
-        done |= Policy.GREYED
-    return Prepared(pixels, done)
+        policy |= Policy.GREYED
+    return Prepared(pixels, policy)
 
 
 def _canonical(pixels: np.ndarray) -> np.ndarray:
@@ -414,6 +418,6 @@ def _canonical(pixels: np.ndarray) -> np.ndarray:
 def is_grey(pixels: np.ndarray) -> bool:
     """Whether the channels of (H, W, 3) are equal everywhere."""
     first, second, third = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
-    if (first[::8, ::8] != second[::8, ::8]).any():  # spares most coloured images the whole look
+    if (first[::8, ::8] != second[::8, ::8]).any():  # a sample settles most coloured images
         return False
     return bool((first == second).all() and (first == third).all())

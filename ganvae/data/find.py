@@ -9,7 +9,7 @@ from pathlib import Path
 from ganvae.data import arrays
 from ganvae.data.folder import Folder
 from ganvae.data.formats import EXTENSIONS
-from ganvae.data.hub import Dataset
+from ganvae.data.hub_dataset import Dataset
 from ganvae.data.shards import Shards
 from ganvae.data.sources import DIGITS, SHARD, Source
 from ganvae.errors import DataError
@@ -30,7 +30,7 @@ def find(path: str) -> Source:
         raise DataError(f"the data path is empty or has a null character; {_MEND}")
     with gate(path, mend=_MEND):
         local = Path(os.path.expanduser(whole(path)))
-        if os.path.isdir(local):  # where Path's raises for a name that is too long
+        if os.path.isdir(local):  # Path.is_dir raises for a name that is too long
             return _folder(path, local)
         if os.path.exists(local):
             return _file(path, local)
@@ -49,7 +49,7 @@ def find(path: str) -> Source:
 
 
 def is_remote(path: str) -> bool:
-    """Whether others are asked for what a path or name stands for: an address, or the Hub."""
+    """Whether a path or name is on the network: an address, or a data set of the Hub."""
     if path == DIGITS or os.path.exists(os.path.expanduser(whole(path))):
         return False
     return "://" in path or _is_hub_name(path)

@@ -82,9 +82,9 @@ class Folder(Source):
         return index
 
     def _read_labels(self, index: Index, tables: list[str]) -> None:
-        """What label files say. Raises DataError for the one that was named by the user."""
+        """Reads label files. Raises DataError for a bad one only where the user named it."""
         if self._table is not None:
-            index.labels = labels.chosen(self.root, self._table, index.names)
+            index.labels = labels.of_table(self.root, self._table, index.names)
             return
         try:
             index.labels = labels.beside(self.root, tables, index.names)
@@ -124,13 +124,13 @@ class Layout:
 
     @staticmethod
     def of(names: list[str]) -> Layout:
-        """Of the paths of all images."""
+        """The layout, from the paths of all images."""
         tops = list(dict.fromkeys(name.partition("/")[0] if "/" in name else "" for name in names))
-        train, test, without, others = _sorted_out(tops)
+        train, test, without, others = _by_purpose(tops)
         if others:
-            return Layout({}, without, _mixed(train, test, others) if train and test else "")
-        own = own_split({top: top for top in tops})
-        return Layout({top: own.get(top) for top in tops}, without)
+            return Layout({}, without, _mixed_split(train, test, others) if train and test else "")
+        splits = own_split({top: top for top in tops})
+        return Layout({top: splits.get(top) for top in tops}, without)
 
     @property
     def is_new(self) -> bool:
@@ -145,13 +145,13 @@ class Layout:
         return next(iter(folders[1:] if self.splits else folders), None)
 
 
-def _sorted_out(tops: list[str]) -> list[list[str]]:
-    """The folders named as training, held-out and unlabelled images are, and the other ones."""
-    known = [[t for t in tops if t.lower() in words] for words in (TRAIN, TEST, UNLABELLED)]
-    return [*known, [top for top in tops if not any(top in some for some in known)]]
+def _by_purpose(tops: list[str]) -> list[list[str]]:
+    """Top folders with names of training, held-out and unlabelled images, and all others."""
+    groups = [[t for t in tops if t.lower() in words] for words in (TRAIN, TEST, UNLABELLED)]
+    return [*groups, [top for top in tops if not any(top in group for group in groups)]]
 
 
-def _mixed(train: list[str], test: list[str], others: list[str]) -> str:
+def _mixed_split(train: list[str], test: list[str], others: list[str]) -> str:
     beside = [f"{short(plain(top), 40)}/" if top else "other images" for top in others[:3]]
     more = ", …" if len(others) > 3 else ""
     return (
@@ -209,8 +209,8 @@ class _Walk:
         target = os.path.realpath(entry.path)
         outside = os.path.commonpath([self.root, target]) != self.root
         if entry.is_dir():
-            where = "leads out of the folder" if outside else "its contents are taken in place"
-            self.listed.append((name, f"link to a folder, not followed: {where}"))
+            note = "leads out of the folder" if outside else "its contents are taken in place"
+            self.listed.append((name, f"link to a folder, not followed: {note}"))
         elif not Path(target).exists():
             self.listed.append((name, "link that leads nowhere"))
         else:
@@ -229,9 +229,9 @@ class _Walk:
         elif not entry.is_file():
             self.listed.append((name, "not a regular file"))
         else:
-            seen = entry.stat()
+            status = entry.stat()
             self.names.append(name)
-            self.stats.extend((seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+            self.stats.extend((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
     def _visit_other(self, entry: os.DirEntry[str], name: str) -> None:
         """Takes note of a file that is no image by its name."""
@@ -245,7 +245,7 @@ class _Walk:
             self.ignored[inside or suffix or "no extension"] += 1
 
     def _inside(self, entry: os.DirEntry[str]) -> str:
-        """What a file is by its first bytes, if it is a picture and not too many were opened."""
+        """The kind of picture by its first bytes; empty for others, and after many files."""
         if self._opened == LOOKED_INTO or not entry.is_file():
             return ""
         self._opened += 1

@@ -1,4 +1,4 @@
-"""Kinds of pictures: those that are read, and those that are named together with a mend."""
+"""Formats of pictures: those that can be read, and advice for those that cannot."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ MENDS = {
     for ending in endings.split()
     if ending not in EXTENSIONS
 }
-"""What to do about files that hold pictures and are not read, by their ending."""
+"""Advice on files that hold pictures and are not read, by their ending."""
 _ARCHIVES = {"unpack it", "name it itself as the source"}
 UNREAD = tuple(ending for ending, mend in MENDS.items() if mend not in _ARCHIVES)
 """Endings of pictures that are not read."""
@@ -177,7 +177,7 @@ def _refuse_large(width: int, height: int) -> None:
 
 
 def _jpeg_xl(file: IO[bytes]) -> Image.Image:
-    """Its plugin decodes all of a file to say how large it is: the header is read here before."""
+    """Reads the size off the header first, as the plugin decodes the whole file to find it."""
     import pillow_jxl
 
     size = jpeg_xl_size(file)
@@ -228,21 +228,21 @@ def jpeg_xl_size(file: IO[bytes]) -> tuple[int, int] | None:
 _RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
-def _to_codestream(file: IO[bytes], most: int = 64) -> bool:
+def _to_codestream(file: IO[bytes], boxes: int = 64) -> bool:
     """Reads up to the beginning of the pixels, behind the boxes that come before them."""
-    for _ in range(most):
+    for _ in range(boxes):
         head = file.read(8)
         if len(head) < 8:
             return False
         size, name = struct.unpack(">I4s", head)
-        begun = 8
+        header = 8
         if size == 1:
-            size, begun = int.from_bytes(file.read(8), "big"), 16
+            size, header = int.from_bytes(file.read(8), "big"), 16
         if name == b"jxlc":
             return True
         if name == b"jxlp":
             return len(file.read(4)) == 4  # its number
-        if size < begun:
+        if size < header:
             return False
-        file.seek(size - begun, 1)
+        file.seek(size - header, 1)
     return False

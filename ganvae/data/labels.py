@@ -25,7 +25,7 @@ CLASSES = ("label", "labels", "class", "class_name", "category", "target", "fine
 """Names of the columns of files and of classes, the first that is there."""
 
 Entry = tuple[str, Any]
-"""The name of a file, and its class as it is told."""
+"""The name of a file, and its class as the table has it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Labels:
 
 
 def beside(root: Path, tables: Sequence[str], names: Sequence[str]) -> Labels | None:
-    """What files of the names :data:`BESIDE` say; None where none of them says classes.
+    """The labels in files called as in :data:`BESIDE`; None where none of them has classes.
 
     tables, names: paths of these files and of the pictures below ``root``
 
@@ -54,21 +54,21 @@ def beside(root: Path, tables: Sequence[str], names: Sequence[str]) -> Labels | 
         entries = _entries(root / table, names=None)
         if entries is not None:
             by_table[table] = entries
-    return _matched(by_table, names) if by_table else None
+    return _match(by_table, names) if by_table else None
 
 
-def chosen(root: Path, table: Path, names: Sequence[str]) -> Labels:
-    """What a file that the user named says: CSV, JSON or JSON lines. Raises DataError."""
+def of_table(root: Path, table: Path, names: Sequence[str]) -> Labels:
+    """The labels in a file that the user named: CSV, JSON or JSON lines. Raises DataError."""
     entries = _entries(table, names=names)
     assert entries is not None
     try:
-        where = table.resolve().relative_to(root).as_posix()
+        name = table.resolve().relative_to(root).as_posix()
     except ValueError:  # it lies somewhere else
-        where = table.name
-    return _matched({where: entries}, names)
+        name = table.name
+    return _match({name: entries}, names)
 
 
-def _matched(by_table: dict[str, Iterator[Entry]], names: Sequence[str]) -> Labels:
+def _match(by_table: dict[str, Iterator[Entry]], names: Sequence[str]) -> Labels:
     """The class of each picture, found by its path below the file's folder or below the root."""
     places = _places(names)
     of: list[str | None] = [None] * len(names)
@@ -110,8 +110,8 @@ def _places(names: Sequence[str]) -> dict[str, int]:
         ways = {os.path.splitext(name)[0], base, os.path.splitext(base)[0]} - {name}
         for way in ways:
             shorter[way] = row if way not in shorter else -1
-    whole = {name: row for row, name in enumerate(names)}
-    return {way: row for way, row in shorter.items() if row >= 0} | whole
+    paths = {name: row for row, name in enumerate(names)}
+    return {way: row for way, row in shorter.items() if row >= 0} | paths
 
 
 def _row(places: dict[str, int], folder: str, name: str) -> int | None:
@@ -134,29 +134,29 @@ def _class(value: Any, table: str) -> str | None:
 
 
 def _entries(path: Path, names: Sequence[str] | None) -> Iterator[Entry] | None:
-    """What a file says; None where it says nothing about classes.
+    """The entries of a file; None where it has no classes.
 
-    names: the pictures, of a file that was named by the user: then it has to tell classes
+    names: the pictures, where the user named the file: then it must have classes
     """
-    asked = names is not None
+    required = names is not None
     content = foreign.read(path, MOST)
     suffix = path.suffix.lower()
     with foreign.gate(str(path)):
         if suffix == ".json":
-            return _of_json(json.loads(content), path, asked)
+            return _of_json(json.loads(content), path, required)
         text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "surrogateescape", newline="")
         if suffix == ".jsonl":
-            return _of_lines(text, path, asked)
+            return _of_lines(text, path, required)
         return _of_table(text, path, names)
 
 
-def _of_json(document: Any, path: Path, asked: bool) -> Iterator[Entry] | None:
-    """StyleGAN's ``{"labels": [[name, class], …]}``, or ``{name: class}`` where it was asked."""
+def _of_json(document: Any, path: Path, required: bool) -> Iterator[Entry] | None:
+    """StyleGAN's ``{"labels": [[name, class], …]}``, or ``{name: class}`` where it must be one."""
     if isinstance(document, dict) and "labels" in document:
         document = document["labels"]
         if document is None:
             return iter(())
-    elif not asked:
+    elif not required:
         return None
     if isinstance(document, dict):
         document = list(document.items())
@@ -172,12 +172,12 @@ def _of_json(document: Any, path: Path, asked: bool) -> Iterator[Entry] | None:
     return iter([(entry[0], entry[1]) for entry in document])
 
 
-def _of_lines(text: io.TextIOWrapper, path: Path, asked: bool) -> Iterator[Entry] | None:
+def _of_lines(text: io.TextIOWrapper, path: Path, required: bool) -> Iterator[Entry] | None:
     rows = _objects(text, path)
     first = next(rows, {})
     file, label = _column(list(first), FILES), _column(list(first), CLASSES)
     if file is None or label is None:
-        if asked:
+        if required:
             raise DataError(_unclear(path, list(first)))
         return None
     return ((str(row.get(file, "")), row.get(label)) for row in chain([first], rows))
@@ -206,9 +206,11 @@ def _of_table(
     if names is None:
         if file is None or label is None:
             return None
-    elif len(head) == 2 and (file is None or label is None):  # whatever they are called
+    elif len(head) == 2 and (file is None or label is None):  # unknown names of columns
         file, label = (head[1], head[0]) if file == head[1] or label == head[0] else head
-        if _row(_places(names), "", head[0]) is not None:  # no head, but a first picture
+        if (
+            _row(_places(names), "", head[0]) is not None
+        ):  # the first line is no header, but an entry
             return ((row[0], row[1]) for row in chain([head], rows) if len(row) == 2)
     if file is None or label is None:
         raise DataError(_unclear(path, head))
@@ -216,9 +218,9 @@ def _of_table(
     return ((row[at[0]].strip(), row[at[1]]) for row in rows if len(row) > max(at))
 
 
-def _column(head: Sequence[str], known: Sequence[str]) -> str | None:
+def _column(head: Sequence[str], usual: Sequence[str]) -> str | None:
     lower = {name.lower(): name for name in reversed(head)}
-    return next((lower[name] for name in known if name in lower), None)
+    return next((lower[name] for name in usual if name in lower), None)
 
 
 def _unclear(path: Path, head: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What images a training saw, in 16 bytes an image, and how others differ from them."""
+"""The images of a training in 16 bytes each, and how another set differs from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ganvae.data.images import Images
+from ganvae.data.subset import Images
 from ganvae.errors import DataError
 
 
@@ -57,17 +57,17 @@ class Difference:
 
 
 def difference(old: Manifest | Path, new: Manifest) -> Difference:
-    """What happened to the images between two manifests."""
+    """Compares two manifests."""
     before = old if isinstance(old, Manifest) else Manifest.load(old)
-    was = dict(zip(before.names.tolist(), before.contents.tolist(), strict=True))
-    now = dict(zip(new.names.tolist(), new.contents.tolist(), strict=True))
-    edited = sum(was[name] != content for name, content in now.items() if name in was)
-    gone = Counter(content for name, content in was.items() if name not in now)
-    come = Counter(content for name, content in now.items() if name not in was)
-    renamed = (gone & come).total()
+    earlier = dict(zip(before.names.tolist(), before.contents.tolist(), strict=True))
+    later = dict(zip(new.names.tolist(), new.contents.tolist(), strict=True))
+    edited = sum(earlier[name] != content for name, content in later.items() if name in earlier)
+    lost = Counter(content for name, content in earlier.items() if name not in later)
+    gained = Counter(content for name, content in later.items() if name not in earlier)
+    renamed = (lost & gained).total()
     return Difference(
-        added=come.total() - renamed,
-        removed=gone.total() - renamed,
+        added=gained.total() - renamed,
+        removed=lost.total() - renamed,
         edited=edited,
         renamed=renamed,
         of=new.of,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae.data.draws import uniform
+from ganvae.data.rng import uniform
 
 Kind = Literal["mixed", "box", "half", "brush", "centre"]
 STROKES, DISCS = 5, 16
@@ -32,12 +32,12 @@ def draw(kind: Kind, seeds: np.ndarray, height: int, width: int) -> Tensor:
         which = (uniform(seeds, 1, _WHICH)[:, 0] * len(_SHAPES)).astype(np.int64)
     else:
         which = np.full(len(seeds), list(_SHAPES).index(kind))
-    at_once = max(1, 2**17 // (height * width))  # what a core's cache takes
+    at_once = max(1, 2**17 // (height * width))  # fits into a core's cache
     for number, (shape, count) in enumerate(_SHAPES.values()):
         rows = np.flatnonzero(which == number)
-        for few in np.split(rows, range(at_once, len(rows), at_once)):
-            if len(few):
-                holes[few] = shape(uniform(seeds[few], count, _SHAPE), height, width)
+        for chunk in np.split(rows, range(at_once, len(rows), at_once)):
+            if len(chunk):
+                holes[chunk] = shape(uniform(seeds[chunk], count, _SHAPE), height, width)
     return torch.from_numpy(holes[:, None].astype(np.float32))
 
 
@@ -90,8 +90,8 @@ def brush(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
     # a smaller disc could lie between the pixels
     radius = np.maximum((0.05 + 0.08 * size) * min(height, width), 0.75)
     angle = 2 * np.pi * heading + np.cumsum(1.6 * (strokes[:, :, 5:] - 0.5), axis=2)
-    y = _folded(top * (height - 1) + np.cumsum(radius * np.sin(angle), axis=2), height - 1)
-    x = _folded(left * (width - 1) + np.cumsum(radius * np.cos(angle), axis=2), width - 1)
+    y = _reflect(top * (height - 1) + np.cumsum(radius * np.sin(angle), axis=2), height - 1)
+    x = _reflect(left * (width - 1) + np.cumsum(radius * np.cos(angle), axis=2), width - 1)
     painted = np.arange(DISCS) < 5 + np.floor(length * (DISCS - 4))
     painted &= (np.arange(STROKES) < 1 + np.floor(numbers[:, :1] * STROKES))[:, :, None]
     hole = _discs(y, x, np.broadcast_to(radius, x.shape), painted, height, width)
@@ -99,19 +99,14 @@ def brush(numbers: np.ndarray, height: int, width: int) -> np.ndarray:
     return hole
 
 
-def _folded(place: np.ndarray, end: int) -> np.ndarray:
-    """Places turned back at 0 and at ``end``."""
-    folded: np.ndarray = end - np.abs(place % (2 * end) - end)
-    return folded
+def _reflect(place: np.ndarray, end: int) -> np.ndarray:
+    """Coordinates reflected at 0 and at ``end``, so that they stay between."""
+    reflected: np.ndarray = end - np.abs(place % (2 * end) - end)
+    return reflected
 
 
 def _discs(
-    y: np.ndarray,
-    x: np.ndarray,
-    radius: np.ndarray,
-    painted: np.ndarray,
-    height: int,
-    width: int,
+    y: np.ndarray, x: np.ndarray, radius: np.ndarray, painted: np.ndarray, height: int, width: int
 ) -> np.ndarray:
     """The union of each image's discs: bool (B, H, W). Everything else has shape (B, S, N).
 
@@ -126,12 +121,12 @@ def _discs(
     across = np.sqrt(square.clip(0))
     first = np.ceil(x - across).clip(0, width - 1).astype(np.int64)
     last = np.floor(x + across).clip(0, width - 1).astype(np.int64)
-    there = (square >= 0) & (row >= 0) & (row < height) & (first <= last)
-    lines = ((image * height + row) * (width + 1))[there]
+    inside = (square >= 0) & (row >= 0) & (row < height) & (first <= last)
+    lines = ((image * height + row) * (width + 1))[inside]
     cells = len(painted) * height * (width + 1)
-    begun = np.bincount(lines + first[there], minlength=cells)
-    ended = np.bincount(lines + last[there] + 1, minlength=cells)
-    depth = (begun - ended).reshape(-1, height, width + 1).cumsum(2)
+    starts = np.bincount(lines + first[inside], minlength=cells)
+    ends = np.bincount(lines + last[inside] + 1, minlength=cells)
+    depth = (starts - ends).reshape(-1, height, width + 1).cumsum(2)
     hole: np.ndarray = depth[:, :, :width] > 0
     return hole
 

@@ -20,13 +20,13 @@ from ganvae.data.store import Store
 
 SIDE, HASH_SIDE, COLOUR_SIDE = 32, 8, 8
 COARSE = 0.93
-"""Least correlation of two hashes to be looked at more closely."""
+"""Least correlation of two hashes for a pair to be aligned and compared."""
 ALIGNED, IN_PLACE = (0.95, 0.8), (0.985, 0.96)
 """Least correlation of two thumbnails and of their detail, aligned or as they are."""
 APART, TINGE = 0.12, 0.04
-"""Most squared distance of two images' colours, over the sum of their squares (twice the noise of
-jpeg and of clipped highlights; red and dark red are .16 apart, red and blue 1.5), and the root
-mean square of colours that counts as none."""
+"""Largest squared distance of two images' colours, over the sum of their squares (twice that of
+jpeg noise and clipped highlights; red and dark red are .16 apart, red and blue 1.5), and the root
+mean square below which an image counts as grey."""
 FLAT, NOISE = 0.004, 0.0015
 """Standard deviation below which an image shows nothing, and that of compression noise."""
 CROWD = 12
@@ -95,31 +95,31 @@ def near_duplicates(store: Store, rows: np.ndarray) -> tuple[list[Pair], list[st
             f"{int((partners > CROWD).sum()):,} images resemble more than {CROWD} others each;"
             " near-duplicates of these are listed only where nothing was cropped"
         )
-    found = _confirmed(thumbs, pairs[crowded], in_place, IN_PLACE)
-    found += _confirmed(thumbs, pairs[~crowded], agreement, ALIGNED)
-    named = [
-        Pair(int(rows[pair.first]), int(rows[pair.second]), pair.similarity) for pair in found
+    confirmed = _similar(thumbs, pairs[crowded], in_place, IN_PLACE)
+    confirmed += _similar(thumbs, pairs[~crowded], agreement, ALIGNED)
+    duplicates = [
+        Pair(int(rows[pair.first]), int(rows[pair.second]), pair.similarity) for pair in confirmed
     ]
-    return sorted(named, key=lambda pair: (-pair.similarity, pair.first, pair.second)), notes
+    return sorted(duplicates, key=lambda pair: (-pair.similarity, pair.first, pair.second)), notes
 
 
-def _confirmed(
+def _similar(
     thumbs: Thumbnails,
     pairs: Tensor,
     compare: Callable[[Thumbnails, Thumbnails], Likeness],
     least: tuple[float, float],
 ) -> list[Pair]:
     """The candidates whose thumbnails, detail and colours agree."""
-    found = []
+    duplicates = []
     for part in pairs.split(1024) if len(pairs) else ():
         one, other = thumbs.take(part[:, 0]), thumbs.take(part[:, 1])
-        alike = compare(one, other)
+        likeness = compare(one, other)
         enough = least[1] * torch.minimum(_clarity(one.grey), _clarity(other.grey))
-        same = (alike.whole > least[0]) & (alike.detail > enough) & (alike.apart < APART)
+        same = (likeness.whole > least[0]) & (likeness.detail > enough) & (likeness.apart < APART)
         for k in same.nonzero()[:, 0].tolist():
             first, second = sorted(part[k].tolist())
-            found.append(Pair(first, second, round(float(alike.whole[k]), 4)))
-    return found
+            duplicates.append(Pair(first, second, round(float(likeness.whole[k]), 4)))
+    return duplicates
 
 
 def thumbnails(store: Store, rows: np.ndarray) -> Thumbnails:
@@ -145,9 +145,9 @@ def _shrunk(images: Tensor, side: int) -> Tensor:
 
 def agreement(a: Thumbnails, b: Thumbnails) -> Likeness:
     """How alike two batches of n thumbnails are, aligned either way."""
-    one, other = _aligned(a, b), _aligned(b, a)
-    better = one.whole > other.whole
-    return Likeness(*(torch.where(better, *both) for both in zip(one, other, strict=True)))
+    forward, backward = _align(a, b), _align(b, a)
+    better = forward.whole > backward.whole
+    return Likeness(*(torch.where(better, *both) for both in zip(forward, backward, strict=True)))
 
 
 def in_place(a: Thumbnails, b: Thumbnails) -> Likeness:
@@ -230,26 +230,26 @@ def _clarity(thumbs: Tensor) -> Tensor:
     return energy / (energy + NOISE**2)
 
 
-def _aligned(a: Thumbnails, b: Thumbnails) -> Likeness:
+def _align(a: Thumbnails, b: Thumbnails) -> Likeness:
     """How alike b is to the crop of a that correlates most, found by descent from ten crops."""
     goal, count = _unit(b.grey), len(b.grey)
     best = torch.full((count,), -2.0)
     views = torch.zeros(count, 4)
 
-    def attempt(tried: Tensor) -> None:
+    def attempt(candidate: Tensor) -> None:
         nonlocal best, views
-        score = (_unit(_crop(a.grey, tried)) * goal).sum(1)
+        score = (_unit(_crop(a.grey, candidate)) * goal).sum(1)
         better = score > best
         best = torch.where(better, score, best)
-        views = torch.where(better[:, None], tried, views)
+        views = torch.where(better[:, None], candidate, views)
 
     for view in _views((0.92, 0.84)):
         attempt(view.expand(count, 4))
     for step in (0.06, 0.06, 0.03, 0.03, 0.015, 0.008):
         for axis in (2, 3, 0, 1):
             for change in (-step, step):
-                tried = views.clone()
-                tried[:, axis] += change
-                attempt(tried)
+                candidate = views.clone()
+                candidate[:, axis] += change
+                attempt(candidate)
     detail = (_unit(_detail(_crop(a.grey, views))) * _unit(_detail(b.grey))).sum(1)
     return Likeness(best, detail, _apart(_crop(a.colour, views), b.colour))

@@ -1,4 +1,4 @@
-"""What a translation starts from, where it is made from the image itself.
+"""Source images of translations and completions that are computed from the images themselves.
 
 Images are float (B, C, H, W) in [-1, 1]. What is made of them has whole 8-bit levels, so that a
 file could hold it: a model meets in files what it has learnt from.
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganvae import config
-from ganvae.data import draws, masks
+from ganvae.data import masks, rng
 from ganvae.errors import ConfigError
 from ganvae.task import TASKS
 
@@ -36,13 +36,13 @@ class Origin:
     holes: masks.Kind = "mixed"
 
     @staticmethod
-    def of(chosen: config.Data, shape: tuple[int, int, int]) -> Origin | None:
+    def of(settings: config.Data, shape: tuple[int, int, int]) -> Origin | None:
         """What makes the source images of a single set; None where it has none.
 
         shape: (H, W, C) of its images. Raises ConfigError for images that allow none.
         """
         height, width, channels = shape
-        kind = TASKS[chosen.task].starts_from(chosen.origin)
+        kind = TASKS[settings.task].starts_from(settings.origin)
         assert kind != "given"
         if kind is None:
             return None
@@ -50,10 +50,10 @@ class Origin:
             raise ConfigError(f"images of {height}x{width} pixels are too small to complete")
         if kind == "grey" and channels == 1:
             raise ConfigError(
-                f"the images in {chosen.path} are grey, so there is no colour to learn; choose"
+                f"the images in {settings.path} are grey, so there is no colour to learn; choose"
                 " another data.origin, or coloured images"
             )
-        return Origin(cast(Kind, kind), chosen.masks)
+        return Origin(cast(Kind, kind), settings.masks)
 
     def channels(self, image: int) -> int:
         """How many channels the source of an image of so many has."""
@@ -121,9 +121,9 @@ def noise(images: Tensor, seeds: np.ndarray) -> Tensor:
 
     seeds: whole numbers, shape (B,)
     """
-    numbers = draws.normal(seeds, images[0].numel()) if len(images) else np.zeros(0, np.float32)
-    added = torch.from_numpy(numbers).to(images.device).view(images.shape)
-    return _image(_levels(images) + SIGMA * added).to(images.dtype)
+    numbers = rng.normal(seeds, images[0].numel()) if len(images) else np.zeros(0, np.float32)
+    gaussian = torch.from_numpy(numbers).to(images.device).view(images.shape)
+    return _image(_levels(images) + SIGMA * gaussian).to(images.dtype)
 
 
 def _levels(images: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def _levels(images: Tensor) -> Tensor:
 
 
 def _image(levels: Tensor) -> Tensor:
-    """Rounded levels as an image, by the arithmetic that files go through."""
+    """8-bit levels as an image, rounded exactly as an image file would be."""
     return levels.round().float().clamp_(0, 255).div_(127.5).sub_(1)
 
 

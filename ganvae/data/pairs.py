@@ -24,7 +24,7 @@ MARKS = (
     ("input", "target"), ("input", "gt"), ("in", "out"), ("x", "y"), ("lr", "hr"), ("lq", "hq"),
     ("lq", "gt"), ("low", "high"), ("before", "after"),
 )  # fmt: skip
-"""What partners' names may begin or end with, as ``001_A.png`` and ``001_B.png`` do."""
+"""Prefixes or suffixes that tell partners apart, as in ``001_A.png`` and ``001_B.png``."""
 LOOKED_AT = 16
 """Images of which the size is looked at to tell pairs side by side."""
 
@@ -65,12 +65,12 @@ def match(path: str, paired: bool | None = None) -> Match:
     return match
 
 
-def settings(chosen: config.Data) -> tuple[config.Data, config.Data]:
+def settings(data: config.Data) -> tuple[config.Data, config.Data]:
     """The settings of the sources and of the targets; grey sources stay grey, without classes."""
-    source, target = folders(chosen.path)
+    source, target = folders(data.path)
     return (
-        replace(chosen, path=str(source), channels=None, labels=False),
-        replace(chosen, path=str(target)),
+        replace(data, path=str(source), channels=None, labels=False),
+        replace(data, path=str(target)),
     )
 
 
@@ -100,7 +100,7 @@ def split_together(
 
 
 def notes(path: str, match: Match) -> list[str]:
-    """What a user should know of how two sets go together."""
+    """Notes for the user on how two sets were matched."""
     if any(match.marks):
         first, second = match.marks
         return [
@@ -117,15 +117,15 @@ def notes(path: str, match: Match) -> list[str]:
 
 def folders(path: str) -> tuple[Path, Path]:
     """DIR/source and DIR/target. Raises DataError where one of them is missing."""
-    both = Path(path).expanduser() / SOURCE, Path(path).expanduser() / TARGET
-    for folder in both:
+    paths = Path(path).expanduser() / SOURCE, Path(path).expanduser() / TARGET
+    for folder in paths:
         if not folder.is_dir():
             raise DataError(
                 f"there is no folder {folder}; a translation learns from {path}/{SOURCE} and"
                 f" {path}/{TARGET}, or from a single set whose sources data.origin makes"
                 f"{_mend(Path(path).expanduser())}"
             )
-    return both
+    return paths
 
 
 def are_here(path: str) -> bool:
@@ -134,12 +134,12 @@ def are_here(path: str) -> bool:
         entries = {entry.name: entry for entry in Path(path).expanduser().iterdir()}
     except (OSError, ValueError):
         return False
-    seen = {name for name in entries if not name.startswith(".")}
-    return seen == {SOURCE, TARGET} and all(entries[name].is_dir() for name in seen)
+    names = {name for name in entries if not name.startswith(".")}
+    return names == {SOURCE, TARGET} and all(entries[name].is_dir() for name in names)
 
 
 def _mend(folder: Path) -> str:
-    """How pairs as other tools keep them become ``source/`` and ``target/``; empty for others."""
+    """Advice how to turn a folder of pairs laid out for another tool into ours; else empty."""
     if is_cycle(folder):
         return (
             f"; trainA and trainB are such sets: make them {SOURCE}/train and {TARGET}/train, and"
@@ -150,7 +150,7 @@ def _mend(folder: Path) -> str:
     index = Folder(str(folder), folder).index()
     for marks in MARKS:
         ours = [[name for name in index.names if _marked(name, mark)] for mark in marks]
-        keys = [{key(name, mark) for name in some} for some, mark in zip(ours, marks, strict=True)]
+        keys = [{key(name, mark) for name in own} for own, mark in zip(ours, marks, strict=True)]
         if keys[0] == keys[1] and sum(map(len, ours)) == len(index.names) > 0:
             return (
                 f"; its images are pairs by name, such as {ours[0][0]!r} and {ours[1][0]!r}: move"
@@ -171,8 +171,8 @@ def is_cycle(folder: Path) -> bool:
 
 def _side_by_side(folder: Path, names: list[str]) -> bool:
     """Whether images are twice as wide as high, by the headers of some of them."""
-    some = names[:: max(1, len(names) // LOOKED_AT)][:LOOKED_AT]
-    for name in some:
+    sample = names[:: max(1, len(names) // LOOKED_AT)][:LOOKED_AT]
+    for name in sample:
         try:
             with (folder / name).open("rb") as file, opened(file) as image:
                 width, height = image.size
@@ -180,11 +180,11 @@ def _side_by_side(folder: Path, names: list[str]) -> bool:
             return False
         if width != 2 * height:
             return False
-    return len(some) > 1
+    return len(sample) > 1
 
 
 def key(name: str, mark: str = "") -> str:
-    """What partners have in common: the path without its suffix, and without a mark."""
+    """The key that partners share: the path without its suffix, and without a mark."""
     stem = os.path.splitext(name)[0]
     if not mark:
         return stem
@@ -204,8 +204,8 @@ def _marked(name: str, mark: str) -> bool:
 
 def _marks(sources: list[str], targets: list[str]) -> tuple[str, str]:
     """The marks that all names of sources, and all names of targets, have; else none."""
-    for one, other in MARKS:
-        for marks in ((one, other), (other, one)):
+    for first, second in MARKS:
+        for marks in ((first, second), (second, first)):
             if all(
                 _marked(name, mark)
                 for names, mark in zip((sources, targets), marks, strict=True)
@@ -241,10 +241,10 @@ def compare(path: str, sources: list[str], targets: list[str]) -> Match:
 
 def _lonely(path: str, sources: list[str], targets: list[str], common: int) -> str:
     parts = []
-    for where, names in ((SOURCE, sources), (TARGET, targets)):
+    for folder, names in ((SOURCE, sources), (TARGET, targets)):
         if names:
             more = ", …" if len(names) > 3 else ""
-            parts.append(f"{len(names):,} in {where} ({', '.join(map(repr, names[:3]))}{more})")
+            parts.append(f"{len(names):,} in {folder} ({', '.join(map(repr, names[:3]))}{more})")
     return (
         f"{common:,} files of {path} have a partner of the same name in the other folder, but"
         f" {' and '.join(parts)} have none; add or remove these, or for sets that are no pairs"
@@ -252,10 +252,10 @@ def _lonely(path: str, sources: list[str], targets: list[str], common: int) -> s
     )
 
 
-def _twins(where: str, names: list[str], mark: str) -> str:
-    before: dict[str, str] = {}
+def _twins(folder: str, names: list[str], mark: str) -> str:
+    names_by_key: dict[str, str] = {}
     for name in names:
-        other = before.setdefault(key(name, mark), name)
-        if other != name:
-            return f"{where}/{other} and {where}/{name} would have the same partner"
+        twin = names_by_key.setdefault(key(name, mark), name)
+        if twin != name:
+            return f"{folder}/{twin} and {folder}/{name} would have the same partner"
     return ""

@@ -24,7 +24,7 @@ LABELS = ("label", "labels", "fine_label", "class", "cls", "target")
 GROUP_BYTES, INFLATED = IMAGE_BYTES // 2, 4
 """A group of rows of a Parquet file takes so many bytes in memory, or so many times its own."""
 PATH_ALONE = Bad("a path, not the bytes of an image")
-"""What is said of an image that is only named, where no path is followed."""
+"""The error for a cell with a path, where no path is followed."""
 
 Row = tuple[int, Image, str | None]
 """The number of a row, its image and its class."""
@@ -32,26 +32,26 @@ Row = tuple[int, Image, str | None]
 
 def rows(file: Any, path: str, start: int, unused: Counter[str]) -> Iterator[Row]:
     """Every row from a number on; groups of rows before it are not fetched. Raises DataError."""
-    checked = Checked(file, path)
-    parquet = need("pyarrow.parquet", path).ParquetFile(checked, pre_buffer=False)
+    reader = Checked(file, path)
+    parquet = need("pyarrow.parquet", path).ParquetFile(reader, pre_buffer=False)
     names = parquet.schema_arrow.names
     image, label, classes = _columns(parquet.schema_arrow)
     if image is None:
         raise DataError(f"{path} has no column of images among {', '.join(names)}; name it image")
-    wanted = [column for column in (image, label) if column]
-    others = [name for name in names if name not in wanted]
+    columns = [column for column in (image, label) if column]
+    unused_columns = [name for name in names if name not in columns]
     number = 0
     for group in range(parquet.num_row_groups):
         metadata = parquet.metadata.row_group(group)
-        for name in others:
+        for name in unused_columns:
             count(unused, f"cells of {plain(name)}", metadata.num_rows)
         if number + metadata.num_rows <= start:
             number += metadata.num_rows
             continue
-        most = _rows_at_once(path, metadata.num_rows, *checked.load(metadata, wanted))
-        tables = parquet.iter_batches(most, row_groups=[group], columns=wanted)
-        for some in map(methodcaller("to_pylist"), tables):
-            for row in some:
+        at_once = _rows_at_once(path, metadata.num_rows, *reader.load(metadata, columns))
+        tables = parquet.iter_batches(at_once, row_groups=[group], columns=columns)
+        for batch in map(methodcaller("to_pylist"), tables):
+            for row in batch:
                 if number >= start:
                     its_class = class_name(row[label] if label else None, classes)
                     yield number, _beside(path, cell(row[image])), its_class
@@ -66,7 +66,7 @@ def _rows_at_once(path: str, count: int, packed: int, unpacked: int) -> int:
             f" rows may take {GROUP_BYTES:,}, or {INFLATED} times what it has in the file:"
             " write it with smaller groups, or without compression"
         )
-    # a cell may be all of it, again and again
+    # each cell may unpack to all of the bytes
     return max(1, min(32, GROUP_BYTES // max(1, unpacked)))
 
 
@@ -82,24 +82,24 @@ def _columns(schema: Any) -> tuple[str | None, str | None, list[str] | None]:
     They are told by the types that ``datasets`` writes into the file, else by the usual names.
     """
     try:
-        kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        kinds = kept.get("info", {}).get("features") or {}
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        kinds = metadata.get("info", {}).get("features") or {}
     except ValueError:
         kinds = {}
     kinds = {name: kind for name, kind in kinds.items() if isinstance(kind, dict)}
     images, labels = (
-        {name for name, kind in kinds.items() if kind.get("_type") == wanted}
-        for wanted in ("Image", "ClassLabel")
+        {name for name, kind in kinds.items() if kind.get("_type") == type_name}
+        for type_name in ("Image", "ClassLabel")
     )
     label = column(schema.names, labels, LABELS)
     return column(schema.names, images, IMAGES), label, kinds.get(label or "", {}).get("names")
 
 
-def column(names: Collection[str], known: Container[str], usual: Sequence[str]) -> str | None:
+def column(names: Collection[str], of_kind: Container[str], usual: Sequence[str]) -> str | None:
     """The first column that is known to be of a kind, else the first of the usual names."""
     lower = {name.lower(): name for name in names}
-    others = (lower[name] for name in usual if name in lower)
-    return next((name for name in names if name in known), next(others, None))
+    by_name = (lower[name] for name in usual if name in lower)
+    return next((name for name in names if name in of_kind), next(by_name, None))
 
 
 def _beside(path: str, image: Image) -> Image:
@@ -110,12 +110,11 @@ def _beside(path: str, image: Image) -> Image:
         return PATH_ALONE
     try:
         folder = Path(path).resolve().parent
-        named = (folder / image).resolve()
+        target = (folder / image).resolve()
     except (OSError, ValueError, RuntimeError):  # too long, a null character, a loop of links
         return Bad("a path that cannot be")
-    return (
-        str(named) if named.is_relative_to(folder) else Bad("a path out of the file's own folder")
-    )
+    inside = target.is_relative_to(folder)
+    return str(target) if inside else Bad("a path out of the file's own folder")
 
 
 def cell(value: Any) -> bytes | str | Bad:
@@ -142,10 +141,10 @@ def class_name(value: Any, names: Sequence[str] | None) -> str | None:
 
 
 class Checked:
-    """A Parquet file to read from, with what :meth:`load` has read of it, which is once enough.
+    """A Parquet file whose columns are read and checked by :meth:`load` before pyarrow gets them.
 
-    What a file says of its sizes may be wrong, and a reader believes every page what it unpacks
-    to: so pages are looked at before they are unpacked.
+    The sizes in a file's metadata may lie, and pyarrow allocates what each page header claims: so
+    the page headers are added up before any page is unpacked.
     """
 
     closed = False
@@ -180,7 +179,7 @@ class Checked:
         start, self._at = self._at, max(self._at, end)
         for first, data in self._loaded.items():
             if first <= start and end <= first + len(data):
-                return data[start - first : end - first]  # all of it is no copy
+                return data[start - first : end - first]  # a slice of all of it copies nothing
         self._file.seek(start)
         return bytes(self._file.read(max(0, end - start)))
 
@@ -210,7 +209,7 @@ def unpacked_size(pages: bytes) -> int:
         header = _Header(pages, at)
         try:
             unpacked, packed = header.sizes()
-        except IndexError:  # it is cut off or damaged, and nobody reads on behind it
+        except IndexError:  # cut off or damaged: pyarrow stops here, too
             break
         if unpacked < 0 or packed < 0:
             break

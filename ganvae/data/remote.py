@@ -1,4 +1,4 @@
-"""Stores far away, as ``fsspec`` reaches them: what opens an address, and what an error means."""
+"""Remote files by ``fsspec``: opening an address, and explaining errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def need(module: str, what: str, *, package: str = "'ganvae[hub]'") -> Any:
 
 
 def filesystem(path: str) -> Any:
-    """What ``fsspec`` opens an address with. Raises DataError where a package is missing."""
+    """The ``fsspec`` file system of an address. Raises DataError where a package is missing."""
     fsspec = need("fsspec", path)
     try:
         return fsspec.core.url_to_fs(whole(path))[0]
@@ -58,10 +58,10 @@ def is_passing(error: BaseException) -> bool:
     """Whether an error is one of the connection, so that another try may succeed."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     number = getattr(error, "errno", None)
-    if number == errno.EBUSY:  # "slow down", unless it was replaced
+    if number == errno.EBUSY:  # S3's "slow down", but also a file that was replaced
         return "FileExpired" not in kinds
     if number == _REMOTE or (number == errno.EIO and _status(error.__cause__) >= 500):
-        return True  # an error of the store's own; s3fs knows some of their numbers
+        return True  # a server error
     if type(error).__module__.partition(".")[0] == "aiohttp":
         return "ClientResponseError" not in kinds or getattr(error, "status", 0) >= 500
     return bool(kinds & {"ConnectionError", "TimeoutError", "HTTPClientError", "FSTimeoutError"})

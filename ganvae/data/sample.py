@@ -17,13 +17,13 @@ from ganvae.data.workers import Item, prepare_all
 SAMPLE = 5_000
 """Held-out images, and training images, that are packed to judge by and to fit priors to."""
 LOOKED_AT = 100
-"""How many times as many images are looked at to find them."""
+"""Images read at most to find these, as a multiple of their number."""
 AT_ONCE = 16
 """Shards that are read at once."""
 
 
 class Sample(Source):
-    """The first images of shards, some of them held out and some not: what is packed of them."""
+    """Images from many shards, some of them held out, which are packed in place of all."""
 
     kind = "sample"
 
@@ -33,42 +33,42 @@ class Sample(Source):
         self._how, self._share, self._workers = how, share, workers
 
     def index(self) -> Index:
-        """That of the shards."""
+        """The shards' index, with the sample's size in its digest."""
         index = self.shards.index()
         size = f"{SAMPLE}-{LOOKED_AT}-{limit(self._share):x}"
         return replace(index, digest=f"{index.digest}-{size}")
 
     def items(self, index: Index) -> Iterator[Item]:
         """Prepared images, until there are enough on both sides or no more."""
-        counts, dropped = {True: 0, False: 0}, False
+        counts, complete = {True: 0, False: 0}, False
         parts = [[s for s in self.shards.shards if s.split == kind] for kind in SPLITS]
         for part in filter(None, parts):
             sides = {True, False} if part[0].split is None else {part[0].split == "test"}
-            some = islice(self._spread(part), SAMPLE * LOOKED_AT)
-            for item, made in prepare_all(some, self._how, self._workers):
-                if isinstance(made, Bad):
-                    if not dropped:  # or their share would not be that of what is kept
-                        yield replace(item, image=made)
+            candidates = islice(self._spread(part), SAMPLE * LOOKED_AT)
+            for item, outcome in prepare_all(candidates, self._how, self._workers):
+                if isinstance(outcome, Bad):
+                    if not complete:  # later ones do not count, as later good images do not
+                        yield replace(item, image=outcome)
                     continue
-                held = item.split == "test"
+                held_out = item.split == "test"
                 if item.split is None:
-                    held = key_of(content_hash(made.pixels)) < limit(self._share)
-                dropped = dropped or counts[held] == SAMPLE
-                if counts[held] < SAMPLE:
-                    counts[held] += 1
-                    yield replace(item, image=made)
+                    held_out = key_of(content_hash(outcome.pixels)) < limit(self._share)
+                complete = complete or counts[held_out] == SAMPLE
+                if counts[held_out] < SAMPLE:
+                    counts[held_out] += 1
+                    yield replace(item, image=outcome)
                 if all(counts[side] == SAMPLE for side in sides):
                     break
 
-    def _spread(self, some: list[Shard]) -> Iterator[Item]:
+    def _spread(self, shards: list[Shard]) -> Iterator[Item]:
         """Images from many shards, wherever in the set these are."""
-        order = shuffled(len(some), 0)
-        return self.shards.read([some[place] for place in order], AT_ONCE)
+        order = shuffled(len(shards), 0)
+        return self.shards.read([shards[place] for place in order], AT_ONCE)
 
     def classes(self) -> list[str] | None:
         """Their names where Parquet files have them."""
         return self.shards.classes()
 
     def unused(self) -> dict[str, int]:
-        """What was passed over beside the images that were looked at."""
+        """Files passed over in the shards, a count for each kind."""
         return self.shards.unused()

@@ -27,7 +27,7 @@ HEADER_BYTES = 2**18
 NAME_LENGTH = 4096
 """The most characters that the name of a member may have, as of a path."""
 ASIDE = 8
-"""Pictures of a sample that are kept back at most, as a later one may be its own picture."""
+"""Pictures of a tar sample buffered at most: a later one may prove to be its main picture."""
 ABOUT = "beside a sample's own picture (KEY.WORD.png)"
 PATIENCE = 6
 """How often a connection that was lost is tried again, with pauses of 1, 2, 4, … seconds."""
@@ -66,16 +66,16 @@ def read(shard: Shard, start: int = 0, unused: Counter[str] | None = None) -> It
 
     unused: what is in the shard and is not taken is counted here by its kind
     """
-    lost, known = 0, Counter[str]()
+    lost, counted = 0, Counter[str]()
     while True:
-        met = Counter[str]()  # again from the beginning where the shard is read again
+        met = Counter[str]()  # a new count, because a second try reads the shard from its start
         try:
             for item in _open(shard, start, met):
-                _add_new(unused, met, known)
+                _add_new(unused, met, counted)
                 yield item
                 del item  # or it would stay while the next one is read
                 start, lost = start + 1, 0
-            _add_new(unused, met, known)
+            _add_new(unused, met, counted)
             return
         except DataError:
             raise
@@ -86,11 +86,11 @@ def read(shard: Shard, start: int = 0, unused: Counter[str] | None = None) -> It
             lost += 1
 
 
-def _add_new(unused: Counter[str] | None, met: Counter[str], known: Counter[str]) -> None:
-    """Adds what was met beyond what is known, which it is from then on."""
-    if unused is not None and met != known:
-        unused.update(met - known)
-        known |= met
+def _add_new(unused: Counter[str] | None, met: Counter[str], counted: Counter[str]) -> None:
+    """Adds the counts in ``met`` that are not in ``counted`` yet, to both counters."""
+    if unused is not None and met != counted:
+        unused.update(met - counted)
+        counted |= met
 
 
 def _open(shard: Shard, start: int, unused: Counter[str]) -> Iterator[Item]:
@@ -174,7 +174,7 @@ class _Sample:
         self.root, self._shard, self._unused = root, shard, unused
         self._images: dict[str, tuple[str, bytes | Bad]] = {}
         self._labels: dict[str, str] = {}
-        self._whole = self._begun = False
+        self._has_own = self._has_yielded = False
 
     def label(self, key: str, name: str) -> None:
         """Takes the class of a picture, or of all of them."""
@@ -186,13 +186,13 @@ class _Sample:
         """Whether a picture is taken; the sample's own picture makes others those about it."""
         if key in self._images:
             count(self._unused, "of a name that was there before")
-        elif self._whole:
+        elif self._has_own:
             count(self._unused, ABOUT)
         else:
             if key == self.root and self._images:
                 count(self._unused, ABOUT, len(self._images))
                 self._images.clear()
-            self._whole = key == self.root
+            self._has_own = key == self.root
             return True
         return False
 
@@ -210,13 +210,13 @@ class _Sample:
 
     def finish(self) -> Iterator[Item]:
         """The pictures that are left."""
-        if self._labels and not self._images and not self._begun:
+        if self._labels and not self._images and not self._has_yielded:
             count(self._unused, "classes without a picture", len(self._labels))
         while self._images:
             yield self._take(next(iter(self._images)))
 
     def _take(self, key: str) -> Item:
-        self._begun = True
+        self._has_yielded = True
         name, image = self._images.pop(key)
         label = self._labels.get(key, self._labels.get(self.root))
         name = f"{self._shard.name}/{name}"
@@ -265,9 +265,9 @@ class _Forward(Limited):
         try:
             self._file.seek(offset)
         except ValueError:  # some servers send a file from its beginning to its end only
-            left = offset - self._at
-            while left and (part := self._file.read(min(left, 2**18))):
-                left -= len(part)
+            rest = offset - self._at
+            while rest and (part := self._file.read(min(rest, 2**18))):
+                rest -= len(part)
         self._at = offset
         return offset
 

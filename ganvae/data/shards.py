@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ganvae.data import parquet
-from ganvae.data.draws import bits
 from ganvae.data.remote import explained, filesystem, is_passing, line, need
+from ganvae.data.rng import bits
 from ganvae.data.shard_files import Shard, read, stored_bytes
 from ganvae.data.sources import SHARD, Index, Offline, Source, count, files_digest, own_split
 from ganvae.data.workers import Item
@@ -51,18 +51,18 @@ class Shards(Source):
         if path.startswith("pipe:"):
             raise DataError("pipe: sources run shell commands and are not read; give tar files")
         self._remote = "://" in path and not files
-        self._files = files or ([] if self._remote else _here(path))
-        here = "\0".join(str(file.resolve()) for file in self._files)
-        self.identity = self.path.identity if self._remote else here
+        self._files = files or ([] if self._remote else _local_files(path))
+        names = "\0".join(str(file.resolve()) for file in self._files)
+        self.identity = self.path.identity if self._remote else names
         self._unused = Counter[str]()
         self.shards: list[Shard] = []
-        """As they were when they were listed last, those to train on first."""
+        """From the last listing, those to train on first."""
 
     def index(self) -> Index:
-        """Sizes and times, or what a store far away says in their place. Raises Offline."""
+        """Lists the shards with sizes and times, or a remote store's ETags. Raises Offline."""
         self._unused.clear()
-        here = [Shard(str(file), files_digest([file])) for file in self._files]
-        self.shards = listed(self.path) if self._remote else with_splits(here)
+        local = [Shard(str(file), files_digest([file])) for file in self._files]
+        self.shards = listed(self.path) if self._remote else with_splits(local)
         digest = blake2b(digest_size=16)
         for shard in self.shards:
             digest.update(f"{shard.name}\0{shard.digest}\n".encode("utf-8", "surrogateescape"))
@@ -79,10 +79,10 @@ class Shards(Source):
         """Every picture of the shards that :meth:`index` has listed."""
         yield from self.read(self.shards, 1)
 
-    def read(self, some: Sequence[Shard], at_once: int) -> Iterator[Item]:
+    def read(self, shards: Sequence[Shard], at_once: int) -> Iterator[Item]:
         """The pictures of some of the shards, so many of which are read at once."""
-        for first in range(0, len(some), at_once):
-            group = some[first : first + at_once]
+        for first in range(0, len(shards), at_once):
+            group = shards[first : first + at_once]
             # map, because a loop's variable would keep an image while the next one is read
             yield from map(itemgetter(2), together(group, unused=self._unused))
 
@@ -102,7 +102,7 @@ def shuffled(count: int, *seed: int) -> list[int]:
     return order
 
 
-def _here(pattern: str) -> list[Path]:
+def _local_files(pattern: str) -> list[Path]:
     names = map(os.path.expanduser, expanded(pattern))
     paths = [Path(path) for name in names for path in sorted(glob.glob(name))]
     if not paths:
@@ -118,9 +118,9 @@ def listed(pattern: str) -> list[Shard]:
     names = expanded(whole(pattern))
     try:
         fs = filesystem(pattern)
-        fs.invalidate_cache()  # or listings would stay as they were first
+        fs.invalidate_cache()  # or an old listing would be returned
         with ThreadPoolExecutor(16) as threads:
-            parts = threads.map(lambda name: _named(fs, name), names)
+            parts = threads.map(lambda name: _matching(fs, name), names)
             shards = [shard for part in parts for shard in part]
     except DataError:
         raise
@@ -137,10 +137,10 @@ def listed(pattern: str) -> list[Shard]:
 
 
 def expanded(pattern: str) -> list[str]:
-    """What braces stand for, as in a shell. Raises DataError where that is too much."""
+    """Expands braces as a shell does. Raises DataError for too many names."""
     if "{" not in pattern:
         return [pattern]
-    most, groups = 1, list[int]()
+    total, groups = 1, list[int]()
     for part in re.finditer(r"[{},]|(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?(?=\})", pattern):
         if part[1] and groups:
             first, last, step = (int(n[:19]) for n in (part[1], part[2], part[3] or "1"))
@@ -150,8 +150,8 @@ def expanded(pattern: str) -> list[str]:
         elif groups and part[0] == ",":
             groups[-1] += 1
         elif groups and part[0] == "}":
-            most *= groups.pop()
-    if most > NAMES:
+            total *= groups.pop()
+    if total > NAMES:
         raise DataError(
             f"{short(plain(redacted(pattern)), 300)} stands for more than {NAMES:,} names; give a"
             " folder, or a pattern with *"
@@ -163,11 +163,11 @@ def expanded(pattern: str) -> list[str]:
 def with_splits(shards: Sequence[Shard]) -> list[Shard]:
     """The shards, each with the split by the first word of its name, those to train on first."""
     splits = own_split({s.name: re.split(r"[-_.]", s.name)[0] for s in shards})
-    named = [replace(shard, split=splits.get(shard.name)) for shard in shards]
-    return sorted(named, key=lambda shard: shard.split == "test")
+    with_split = [replace(shard, split=splits.get(shard.name)) for shard in shards]
+    return sorted(with_split, key=lambda shard: shard.split == "test")
 
 
-def _named(fs: Any, name: str) -> list[Shard]:
+def _matching(fs: Any, name: str) -> list[Shard]:
     """The shards of one name without braces."""
     web = name.startswith(("http://", "https://"))
     if re.search(r"\*" if web else r"[*?\[]", name.partition("?")[0] if web else name):
@@ -189,7 +189,7 @@ _TIMES = ("LastModified", "Last-Modified", "last_modified", "updated", "mtime", 
 
 
 def _shard(fs: Any, path: str, info: dict[str, Any]) -> Shard:
-    """A shard by what the store says of it: its size, and a mark of its contents or a time."""
+    """A shard with a digest of its size and its ETag, checksum or modification time."""
     marks = [str(info[key]) for key in _MARKS if info.get(key)]
     marks = marks or [str(info[key]) for key in _TIMES if info.get(key)]
     path = Address(path)
@@ -250,14 +250,14 @@ class _Reader:
         finally:
             images.close()  # type: ignore[attr-defined]
 
-    def _put(self, what: Item | Exception | None, unused: Counter[str]) -> bool:
+    def _put(self, item: Item | Exception | None, unused: Counter[str]) -> bool:
         """Adds an image and waits for room for the next one; returns whether one is wanted."""
         with self._changed:
-            self._ready.append((what, Counter(unused)))
-            self._bytes += _weight(what)
+            self._ready.append((item, Counter(unused)))
+            self._bytes += _weight(item)
             self._changed.notify_all()
-            last = not isinstance(what, Item)
-            del what
+            last = not isinstance(item, Item)
+            del item
             unused.clear()
             self._changed.wait_for(lambda: last or self._stop or self._has_room())
             return not (last or self._stop)
@@ -275,14 +275,14 @@ class _Reader:
                 self._changed.wait(0.2)
             if stop.is_set():
                 return None
-            what, passed_over = self._ready.popleft()
-            self._bytes -= _weight(what)
+            item, passed_over = self._ready.popleft()
+            self._bytes -= _weight(item)
             self._changed.notify_all()
         for kind, number in passed_over.items():
             count(unused, kind, number)
-        if isinstance(what, Exception):
-            raise what
-        return what
+        if isinstance(item, Exception):
+            raise item
+        return item
 
     def close(self) -> None:
         """Ends the thread at its next image."""
@@ -292,5 +292,5 @@ class _Reader:
             self._changed.notify_all()
 
 
-def _weight(what: Item | Exception | None) -> int:
-    return stored_bytes(what.image) if isinstance(what, Item) else 0
+def _weight(item: Item | Exception | None) -> int:
+    return stored_bytes(item.image) if isinstance(item, Item) else 0

@@ -1,4 +1,4 @@
-"""What a source of images is, and the words that sources share."""
+"""The base class of sources of images, and helpers that sources share."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Source(ABC):
     path: str
     """As the user gave it, without secrets."""
     identity: str
-    """What is the same for the same place only, for example the absolute path."""
+    """A key of the place, for example its absolute path."""
 
     @abstractmethod
     def index(self) -> Index:
@@ -86,7 +86,7 @@ class Source(ABC):
         return None
 
     def unused(self) -> dict[str, int]:
-        """What :meth:`items` has met so far and not taken: how many of each kind."""
+        """How many files or members of each kind :meth:`items` has passed over so far."""
         return {}
 
 
@@ -95,10 +95,10 @@ def files_digest(paths: list[Path]) -> str:
     digest = blake2b(digest_size=16)
     for path in paths:
         try:
-            seen = path.stat()
+            status = path.stat()
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}") from None
-        text = f"{path.name}\0{seen.st_size}\0{seen.st_mtime_ns}\0{seen.st_ctime_ns}\n"
+        text = f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\n"
         digest.update(text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -114,5 +114,5 @@ def own_split(words: Mapping[str, str]) -> dict[str, str]:
 
 
 def count(unused: Counter[str], kind: str, number: int = 1) -> None:
-    """Counts something by its kind; of these there are never very many."""
+    """Counts something by its kind, in at most KINDS kinds and one for the rest."""
     unused[kind if kind in unused or len(unused) < KINDS else "of other kinds"] += number

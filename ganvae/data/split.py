@@ -1,10 +1,10 @@
-"""Which images are held out, and which of those leak into training."""
+"""The split into training and held-out images, and held-out images that leak into training."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ganvae.data.draws import bits
+from ganvae.data.rng import bits
 from ganvae.data.store import Store
 from ganvae.errors import ConfigError, DataError
 
@@ -67,8 +67,8 @@ def bound(hashes: np.ndarray, share: float) -> int:
     """The key below which images are held out; see :func:`by_content`."""
     keys = keys_of(hashes)
     if len(np.unique(keys)) < 2:
-        few = "only one image" if len(keys) == 1 else f"{len(keys)} copies of one image"
-        raise DataError(f"found {few}; at least 2 different ones are needed, one to hold out")
+        count = "only one image" if len(keys) == 1 else f"{len(keys)} copies of one image"
+        raise DataError(f"found {count}; at least 2 different ones are needed, one to hold out")
     held_out = keys < np.uint64(limit(share))
     if not held_out.any():
         return int(keys.min()) + 1
@@ -92,7 +92,7 @@ def key_of(hash_: bytes) -> int:
 
 
 def heads(images: np.ndarray, partners: np.ndarray) -> np.ndarray:
-    """For every pair the row of the pair that stands for its group: int64 (N,).
+    """For every pair the row of its group's representative: int64 (N,).
 
     Pairs with an image or a partner in common are in one group, and so is what is in a group with
     either. One hash then puts a whole group on the same side of the split.
@@ -115,8 +115,8 @@ def heads(images: np.ndarray, partners: np.ndarray) -> np.ndarray:
 
 def leaks(hashes: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Those of the rows ``test`` whose content is also among the rows ``train``."""
-    whole = as_keys(hashes)
-    return test[np.isin(whole[test], whole[train])]
+    keys = as_keys(hashes)
+    return test[np.isin(keys[test], keys[train])]
 
 
 def as_keys(hashes: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ from ganvae.progress import Progress
 
 try:
     import fcntl
-except ImportError:  # not POSIX: what is open cannot be deleted there
+except ImportError:  # not POSIX, where open files cannot be deleted anyway
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = 3
@@ -61,7 +61,7 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
         try:
-            self.meta: dict[str, Any] = _described((folder / "meta.json").read_text("ascii"))
+            self.meta: dict[str, Any] = _checked_meta((folder / "meta.json").read_text("ascii"))
             if self.meta["format"] != FORMAT:
                 raise Damaged(f"format {self.meta['format']}, not {FORMAT}")
             self.shape: tuple[int, int, int] = tuple(self.meta["shape"])
@@ -96,8 +96,8 @@ class Store:
 
     def _verify_pixels(self) -> None:
         """Compares rows with their hashes, up to :data:`VERIFIED` bytes of them."""
-        most = min(len(self), max(32, VERIFIED // max(1, self.row)))
-        rows = np.linspace(0, len(self) - 1, most).astype(np.int64)
+        count = min(len(self), max(32, VERIFIED // max(1, self.row)))
+        rows = np.linspace(0, len(self) - 1, count).astype(np.int64)
         step = max(1, 2**24 // max(1, self.row))
         for start in range(0, len(rows), step):
             if wrong := self.mismatched(rows[start : start + step]):
@@ -108,8 +108,8 @@ class Store:
         hashes = self.hashes()[rows]
         return [
             row
-            for row, pixels, known in zip(rows.tolist(), self.read(rows), hashes, strict=True)
-            if content_hash(pixels) != known.tobytes()
+            for row, pixels, expected in zip(rows.tolist(), self.read(rows), hashes, strict=True)
+            if content_hash(pixels) != expected.tobytes()
         ]
 
     def hashes(self) -> np.ndarray:
@@ -143,16 +143,16 @@ class Store:
         if not out.size:
             return out
         flat = memoryview(out.reshape(-1).data)
-        starts = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 2) != 1)  # of consecutive rows
+        starts = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 2) != 1)  # of runs
         offsets = (rows[starts].astype(np.int64) * self.row).tolist()
         edges = (np.append(starts, len(rows)) * self.row).tolist()
         for offset, start, stop in zip(offsets, edges[:-1], edges[1:], strict=True):
             part = flat[start:stop]
-            done = self._read_some(part, offset)
-            while done < len(part):
-                part, offset = part[done:], offset + done
-                done = self._read_some(part, offset)
-                if not done:
+            count = self._read_some(part, offset)
+            while count < len(part):
+                part, offset = part[count:], offset + count
+                count = self._read_some(part, offset)
+                if not count:
                     raise DataError(
                         f"{self.folder} was cut off while in use; start again to rebuild it"
                     )
@@ -166,16 +166,16 @@ class Store:
             return self._file.readinto(into) or 0
 
 
-def _described(text: str) -> dict[str, Any]:
-    """What meta.json says, if its digest is right."""
-    found: dict[str, Any] = json.loads(text)
-    del found["digest"]
-    if text != _signed(found):
+def _checked_meta(text: str) -> dict[str, Any]:
+    """The contents of meta.json. Raises Damaged where its digest is wrong."""
+    meta: dict[str, Any] = json.loads(text)
+    del meta["digest"]
+    if text != _with_digest(meta):
         raise Damaged("meta.json has another digest")
-    return found
+    return meta
 
 
-def _signed(meta: dict[str, Any]) -> str:
+def _with_digest(meta: dict[str, Any]) -> str:
     """The text of meta.json, with its own digest, so that a flipped bit in it shows as well."""
     digest = blake2b(json.dumps(meta).encode("ascii"), digest_size=HASH).hexdigest()
     return json.dumps(meta | {"digest": digest})
@@ -190,11 +190,13 @@ def _hold(file: IO[bytes], *, alone: bool = False) -> None:
 def _in_use(folder: Path) -> bool:
     """Whether some process has this store open: it goes on reading what it opened."""
     try:
-        with (folder / "pixels.u8").open("r+b") as file:  # NFS locks alone only what it can write
+        with (folder / "pixels.u8").open(
+            "r+b"
+        ) as file:  # NFS needs it writable for an exclusive lock
             _hold(file, alone=True)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # it is, or nobody can tell
+    except OSError:  # in use, or locks do not work here
         return True
     return False
 
@@ -281,8 +283,8 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         self.close()
-        own = classes or []
-        classes = [*own, *sorted(self._classes.keys() - set(own), key=_numbers_first)]
+        ordered = classes or []
+        classes = [*ordered, *sorted(self._classes.keys() - set(ordered), key=_numbers_first)]
         place = {name: number for number, name in enumerate(classes)}
         to = np.array([place[name] for name in self._classes] + [-1], np.int32)
         tables: dict[str, np.ndarray] = {
@@ -318,7 +320,7 @@ class Writer:
             **extra,
         }
         with (self.folder / "meta.json").open("w", encoding="ascii") as file:
-            file.write(_signed(meta))
+            file.write(_with_digest(meta))
             file.flush()
             os.fsync(file.fileno())
         sync(self.folder)
@@ -329,17 +331,17 @@ def _numbers_first(name: str) -> tuple[int, int, str]:
 
 
 def _count_policies(policies: np.ndarray) -> dict[str, int]:
-    counts = {said: int((policies & int(bit) != 0).sum()) for bit, said in MEANING.items()}
-    return {said: count for said, count in counts.items() if count}
+    counts = {meaning: int((policies & int(bit) != 0).sum()) for bit, meaning in MEANING.items()}
+    return {meaning: count for meaning, count in counts.items() if count}
 
 
 # ------------------------------------------------------------------------------------ ingesting
 
 
-def cache_folder(chosen: str | None) -> Path:
+def cache_folder(folder: str | None) -> Path:
     """Where packed images are kept: the choice, $XDG_CACHE_HOME/ganvae or ~/.cache/ganvae."""
-    if chosen:
-        return Path(chosen).expanduser()
+    if folder:
+        return Path(folder).expanduser()
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "ganvae"
     try:
@@ -368,11 +370,11 @@ def ingest(
         index = source.index()
     except Offline as offline:
         return _offline(source, home, str(offline))
-    if found := _find(home / index.digest, index):
-        return found, index
+    if store := _find(home / index.digest, index):
+        return store, index
     with _writable(home), FileLock(home.parent / f"{home.name}.lock"):
-        if found := _find(home / index.digest, index):
-            return found, index
+        if store := _find(home / index.digest, index):
+            return store, index
         clean(home)
         store = _build(source, index, how, home, progress, workers)
         for old in home.iterdir():
@@ -383,8 +385,8 @@ def ingest(
 
 def _is_store(folder: Path) -> bool:
     """Whether a folder is named as stores are, and has their description."""
-    named = re.fullmatch(r"[0-9a-f]{32}", folder.name)
-    return bool(named) and not folder.is_symlink() and (folder / "meta.json").is_file()
+    match = re.fullmatch(r"[0-9a-f]{32}", folder.name)
+    return bool(match) and not folder.is_symlink() and (folder / "meta.json").is_file()
 
 
 def _find(folder: Path, index: Index) -> Store | None:
@@ -413,7 +415,7 @@ def _offline(source: Source, home: Path, why: str) -> tuple[Store, Index]:
 
 @contextmanager
 def _writable(home: Path) -> Iterator[None]:
-    """Says in one sentence what keeps the cache from being written."""
+    """Turns errors of writing the cache into one sentence. Raises DataError."""
     try:
         home.mkdir(parents=True, exist_ok=True)
         yield
@@ -433,12 +435,12 @@ def _writable(home: Path) -> Iterator[None]:
 
 
 def _room(home: Path, index: Index, how: Preparation) -> None:
-    """Refuses at once what cannot fit: names are known before pixels are."""
-    need = len(index.names) * how.height * how.width * (how.channels or 1)
+    """Raises DataError before any work where the pixels of all listed images cannot fit."""
+    required = len(index.names) * how.height * how.width * (how.channels or 1)
     room = free(home)
-    if need > room:
+    if required > room:
         raise DataError(
-            f"no room for packed images in {home}: {need:,} bytes are needed and {room:,} are"
+            f"no room for packed images in {home}: {required:,} bytes are needed and {room:,} are"
             " free; make room, or choose another place with data.cache"
         )
 
@@ -457,7 +459,7 @@ def _build(
     writer = Writer(draft, how)
     total = len(index.names) or None
     try:
-        items = _reused(source.items(index), _previous(home))
+        items = _with_old_pixels(source.items(index), _previous(home))
         for number, (item, outcome) in enumerate(prepare_all(items, how, workers), 1):
             writer.add(item, outcome)
             if progress and (number % 256 == 0 or number == total):
@@ -486,8 +488,8 @@ def _previous(home: Path) -> Store | None:
     return None
 
 
-def _reused(items: Iterator[Item], old: Store | None) -> Iterator[Item]:
-    """Items whose file is as it was come with the pixels they had; the others unchanged."""
+def _with_old_pixels(items: Iterator[Item], old: Store | None) -> Iterator[Item]:
+    """Items; those whose file is unchanged come with their pixels from the old store."""
     if old is None or not old.stats().any():
         yield from items
         return
@@ -501,5 +503,7 @@ def _reused(items: Iterator[Item], old: Store | None) -> Iterator[Item]:
         pixels = old.read(np.array([row]))[0]
         if pixels.shape[2] == 3 and is_grey(pixels):
             pixels = pixels[:, :, :1]
-        done = Prepared(pixels, Policy(int(policies[row])), int(peaks[row]))
-        yield Item(name=item.name, image=done, label=item.label, split=item.split, stat=item.stat)
+        prepared = Prepared(pixels, Policy(int(policies[row])), int(peaks[row]))
+        yield Item(
+            name=item.name, image=prepared, label=item.label, split=item.split, stat=item.stat
+        )

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganvae.data.batches import Agree, Drawn, mirrored
+from ganvae.data.batches import Agree, Selection, mirror
 from ganvae.data.decode import Bad, Preparation
-from ganvae.data.images import to_float
 from ganvae.data.origins import Origin
 from ganvae.data.shard_files import Shard
 from ganvae.data.shards import shuffled, together
 from ganvae.data.split import key_of
 from ganvae.data.store import content_hash
+from ganvae.data.subset import to_float
 from ganvae.data.workers import Item, cores, prepare_all
 from ganvae.errors import ConfigError, DataError
 from ganvae.foreign import from_environment
@@ -41,7 +41,7 @@ PATIENCE = 20
 _ORDER, _FLIP, _SOURCE = 12, 13, 14
 
 Mark = tuple[int, int, int]
-"""A place in what a process reads: the epoch, the group of shards, the image within the group."""
+"""A position in a process's stream: the epoch, the group of shards, the image within the group."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +110,8 @@ class StreamBatches:
         self.device, self.rank, self.world = torch.device(device), rank, world
         self.notes: list[str] = []
         row = data.how.height * data.how.width * (data.how.channels or 1)
-        self.own = batch // world
-        self.steps = max(1, min(BLOCK, BLOCK_BYTES // row) // self.own)
+        self.local_batch = batch // world
+        self.steps = max(1, min(BLOCK, BLOCK_BYTES // row) // self.local_batch)
         self._begin = 0
         self._marks: dict[int, list[Mark]] = {0: [(0, 0, 0)] * world}
         self._blocks: dict[int, _Block] = {}
@@ -125,30 +125,25 @@ class StreamBatches:
         rank, world: say nothing; a process has no part but its own. Raises DataError.
         """
         block, offset = divmod(step - self._begin, self.steps)
-        size = self.own // micros
-        first = offset * self.own + micro * size
-        held = self._block(block)
-        drawn = held.drawn(slice(first, first + size))
+        size = self.local_batch // micros
+        first = offset * self.local_batch + micro * size
+        images, places = self._block(block), slice(first, first + size)
+        selection, rows = images.select(places), images.order[places]
         if self.flip:
-            drawn.mirrored[:] = drawn.numbers(self.seed, _FLIP) >> np.uint64(63) == 1
-        pixels = torch.from_numpy(mirrored(held.pixels[held.order[first : first + size]], drawn))
-        image = to_float(pixels.to(self.device))
-        part = self.rank * self.own + micro * size
+            selection.mirrored[:] = selection.numbers(self.seed, _FLIP) >> np.uint64(63) == 1
+        pixels = mirror(images.pixels[rows], selection)
+        image = to_float(torch.from_numpy(pixels).to(self.device))
+        part = self.rank * self.local_batch + micro * size
         noise = Noise(
-            self.seed,
-            step,
-            total=self.batch,
-            rows=slice(part, part + size),
-            device=self.device,
+            self.seed, step, total=self.batch, rows=slice(part, part + size), device=self.device
         )
         source = None
         if self.data.origin is not None:
-            source = self.data.origin(image, drawn.numbers(self.seed, _SOURCE))
+            source = self.data.origin(image, selection.numbers(self.seed, _SOURCE))
             source = source.contiguous(memory_format=torch.channels_last)
         label = None
         if self.data.classes:
-            label = torch.from_numpy(held.labels[held.order[first : first + size]])
-            label = label.to(self.device)
+            label = torch.from_numpy(images.labels[rows]).to(self.device)
         return Batch(image=image, noise=noise, label=label, source=source)
 
     # -- where the processes are -----------------------------------------------------------------
@@ -163,12 +158,12 @@ class StreamBatches:
             return
         slots = np.zeros((self.world, 3))
         slots[self.rank] = self._block(block).after
-        shared = np.reshape(agree(*slots.ravel().tolist()), (self.world, 3)).astype(int).tolist()
+        places = np.reshape(agree(*slots.ravel().tolist()), (self.world, 3)).astype(int).tolist()
         self._marks = {n: self._marks[n] for n in (block,) if n in self._marks}
-        self._marks[block + 1] = [(e, g, i) for e, g, i in shared]
+        self._marks[block + 1] = [(e, g, i) for e, g, i in places]
 
     def state(self) -> dict[str, Any]:
-        """Where all processes are, JSON-able: what :meth:`restore` needs."""
+        """The positions of all processes, JSON-able, for :meth:`restore`."""
         marks = {str(block): [list(mark) for mark in all_] for block, all_ in self._marks.items()}
         return self._identity() | {"begin": self._begin, "marks": marks}
 
@@ -176,7 +171,7 @@ class StreamBatches:
         shards = blake2b("".join(shard.digest for shard in self.data.shards).encode())
         return {
             "world": self.world,
-            "own": self.own,
+            "own": self.local_batch,
             "steps": self.steps,
             "seed": self.seed,
             "shards": shards.hexdigest()[:32],
@@ -206,7 +201,7 @@ class StreamBatches:
         return goes_on
 
     def close(self) -> None:
-        """Ends what reads ahead."""
+        """Ends reading ahead."""
         if self._reader:
             self._reader.close()
         self._reader, self._blocks = None, {}
@@ -214,14 +209,14 @@ class StreamBatches:
     # -- blocks ----------------------------------------------------------------------------------
 
     def _block(self, number: int) -> _Block:
-        """A block; those before it are read, too, as far as nobody knows where it begins."""
+        """A block, read from the nearest earlier block whose beginning is known."""
         if number in self._blocks:
             return self._blocks[number]
         if self._reader is None or self._reader.next > number:
             self.close()
-            known = max(block for block in self._marks if block <= number)
-            mark = self._marks[known][self.rank]
-            self._reader = _Ahead(_Shuffled(self, self.steps * self.own), mark, known)
+            start = max(block for block in self._marks if block <= number)
+            mark = self._marks[start][self.rank]
+            self._reader = _Ahead(_Shuffled(self, self.steps * self.local_batch), mark, start)
         while self._reader.next <= number:
             self._blocks.clear()
             at = self._reader.next
@@ -245,10 +240,10 @@ class _Block:
     order: np.ndarray
     after: Mark
 
-    def drawn(self, which: slice) -> Drawn:
-        """Some of the images in the shuffled order."""
+    def select(self, which: slice) -> Selection:
+        """The images at some places of the shuffled order."""
         rows = self.order[which]
-        return Drawn(self.keys[rows], self.epochs[rows], np.zeros(len(rows), np.bool_))
+        return Selection(self.keys[rows], self.epochs[rows], np.zeros(len(rows), np.bool_))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,15 +255,15 @@ class _Read(Item):
 
 
 class _Shuffled:
-    """What one process reads of a set, block by block."""
+    """The images of one process, shuffled in blocks."""
 
     def __init__(self, batches: StreamBatches, size: int):
         self._data, self._size = batches.data, size
         self._seed, self._rank, self._world = batches.seed, batches.rank, batches.world
         self._numbers = {name: number for number, name in enumerate(self._data.classes)}
-        self._some_bad: deque[str] = deque(maxlen=5)
+        self._examples: deque[str] = deque(maxlen=5)
         self._good = self._bad = 0
-        # epochs without an image: shards may be empty, and a process may have few of them
+        # epochs without an image before it gives up: a process may have few shards, all empty
         self._patience = 1 if self._world == 1 else PATIENCE
         self.stop = threading.Event()
 
@@ -280,8 +275,8 @@ class _Shuffled:
             pixels = np.empty((self._size, how.height, how.width, how.channels or 1), np.uint8)
             keys, epochs, labels = (np.empty(self._size, np.int64) for _ in range(3))
             item = None
-            for row, (item, made) in enumerate(islice(images, self._size)):
-                pixels[row], labels[row] = made, self._label(item)
+            for row, (item, image) in enumerate(islice(images, self._size)):
+                pixels[row], labels[row] = image, self._label(item)
                 keys[row], epochs[row] = item.key, item.after[0]
             if self.stop.is_set() or item is None:
                 return
@@ -289,8 +284,8 @@ class _Shuffled:
 
     def _order(self, keys: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         """Shuffled within each epoch, and one epoch after the other."""
-        drawn = Drawn(keys, epochs, np.zeros(len(keys), np.bool_))
-        return np.lexsort((drawn.numbers(self._seed, _ORDER), epochs))
+        selection = Selection(keys, epochs, np.zeros(len(keys), np.bool_))
+        return np.lexsort((selection.numbers(self._seed, _ORDER), epochs))
 
     def _label(self, item: _Read) -> int:
         if not self._numbers:
@@ -306,29 +301,29 @@ class _Shuffled:
     def _images(self, mark: Mark) -> Iterator[tuple[_Read, np.ndarray]]:
         """Prepared training images from a place on, in the order they are read."""
         epoch, channels = mark[0], self._data.how.channels
-        for item, made in prepare_all(self._raw(mark), self._data.how, self._data.decoders()):
+        for item, outcome in prepare_all(self._raw(mark), self._data.how, self._data.decoders()):
             assert isinstance(item, _Read)
             if item.after[0] > epoch + self._patience:
                 raise DataError(f"no image of {self._data.path} can be trained on")
-            if isinstance(made, Bad):
-                self._refuse(item, made)
+            if isinstance(outcome, Bad):
+                self._refuse(item, outcome)
                 continue
             self._good += 1
-            if item.split is None and key_of(content_hash(made.pixels)) < self._data.held_out:
+            if item.split is None and key_of(content_hash(outcome.pixels)) < self._data.held_out:
                 continue
             epoch = item.after[0]
-            grey = made.pixels.shape[2] < (channels or 1)
-            yield item, np.repeat(made.pixels, 3, 2) if grey else made.pixels
+            grey = outcome.pixels.shape[2] < (channels or 1)
+            yield item, np.repeat(outcome.pixels, 3, 2) if grey else outcome.pixels
 
     def _refuse(self, item: Item, why: Bad) -> None:
         """Counts an image that cannot be read. Raises DataError for too many of them."""
-        self._some_bad.append(f"{item.name} ({why})")
+        self._examples.append(f"{item.name} ({why})")
         self._bad += 1
         bad, total = self._bad, self._bad + self._good
         if total >= 1000 and bad > self._data.max_bad * total:
             raise DataError(
                 f"{bad:,} of the last {total:,} images in {self._data.path} cannot be read:"
-                f" {'; '.join(self._some_bad)}; mend or remove them, or allow this share with"
+                f" {'; '.join(self._examples)}; mend or remove them, or allow this share with"
                 f" data.max_bad (now {self._data.max_bad:g})"
             )
 
@@ -337,34 +332,34 @@ class _Shuffled:
         epoch, first, skip = mark
         empty = 0
         while True:
-            seen = bool(first or skip)
-            places = self._own(epoch)
+            any_image = bool(first or skip)
+            places = self._own_shards(epoch)
             for group in range(first, -(-len(places) // AT_ONCE)):
                 mine = places[group * AT_ONCE : (group + 1) * AT_ONCE]
                 readers = together([self._data.shards[n] for n in mine], self.stop)
-                for number, (which, index, item) in enumerate(readers):
-                    seen = True
+                for number, (place, index, item) in enumerate(readers):
+                    any_image = True
                     if number >= skip:
                         yield _Read(
                             name=item.name, image=item.image, label=item.label, split=item.split,
-                            after=(epoch, group, number + 1), key=mine[which] << 32 | index,
+                            after=(epoch, group, number + 1), key=mine[place] << 32 | index,
                         )  # fmt: skip
                 if self.stop.is_set():
                     return
                 skip = 0
-            empty = 0 if seen else empty + 1
+            empty = 0 if any_image else empty + 1
             if empty == self._patience:
                 raise DataError(f"the shards of {self._data.path} hold no images")
             epoch, first = epoch + 1, 0
 
-    def _own(self, epoch: int) -> list[int]:
+    def _own_shards(self, epoch: int) -> list[int]:
         """Places of this process's shards in an epoch."""
         order = shuffled(len(self._data.shards), self._seed, epoch)
         return order[self._rank :: self._world]
 
 
 class _Ahead:
-    """Has the next block made while the last one is used.
+    """Reads the next block in a thread while the last one is used.
 
     next: number of the block that :meth:`take` returns
     """

@@ -25,24 +25,17 @@ from typing import IO, Any
 
 import numpy as np
 
-from ganvae.data.decode import (
-    Bad,
-    Policy,
-    Preparation,
-    Prepared,
-    prepare,
-    prepare_array,
-)
+from ganvae.data.decode import Bad, Policy, Preparation, Prepared, prepare, prepare_array
 
 FEW, FEW_BYTES = 512, 2**24
 """Up to so many images are decoded in this process; starting others would take longer."""
 CHUNK, CHUNK_BYTES = 32, 2**22
 IMAGE_BYTES = 24 * 2**20
-"""What one image of an archive or an array takes at most as it is stored there."""
+"""Bytes at most of one image as it is stored in an archive or an array."""
 LABEL_BYTES = 2**10
-"""What the name of its class takes at most."""
+"""Bytes at most of the name of its class."""
 KINDS = 30
-"""Kinds of what is not taken of a source that are told apart."""
+"""Kinds of unused files of a source that are counted apart."""
 Image = str | bytes | np.ndarray | Prepared | Bad
 """A path, the bytes of a file, uint8 or uint16 pixels, or something that is finished already."""
 
@@ -65,7 +58,7 @@ class Item:
 
 
 Outcome = tuple[Item, Prepared | Bad]
-"""An item without its image, and what was made of it."""
+"""An item without its image, and its prepared pixels or the error."""
 
 
 def cores() -> int:
@@ -85,25 +78,25 @@ def prepare_all(
     items = iter(items)
     count = min(cores(), 16) if workers is None else workers
     first, more = _first(items, FEW if workers is None else 1)
-    here = workers is None and not more
-    alone = count < (2 if workers is None else 1) or here or _is_array(first)
-    items = chain(_emptied(first), items)
+    few = workers is None and not more
+    alone = count < (2 if workers is None else 1) or few or _is_array(first)
+    items = chain(_drain(first), items)
     # map, because a loop's variable would keep an image while the next one is read
-    yield from map(_alone, items, repeat(how)) if alone else _pooled(items, how, count)
+    yield from (map(_prepare_here, items, repeat(how)) if alone else _in_pool(items, how, count))
 
 
-def _first(items: Iterator[Item], most: int) -> tuple[deque[Item], bool]:
-    """Up to ``most`` items, fewer where these are large, and whether there may be more."""
+def _first(items: Iterator[Item], limit: int) -> tuple[deque[Item], bool]:
+    """Up to ``limit`` items, fewer where these are large, and whether there may be more."""
     first, size = deque[Item](), 0
     for item in items:
         first.append(item)
         size += _bytes(item)
-        if len(first) >= most or size > FEW_BYTES:
+        if len(first) >= limit or size > FEW_BYTES:
             return first, True
     return first, False
 
 
-def _emptied(items: deque[Item]) -> Iterator[Item]:
+def _drain(items: deque[Item]) -> Iterator[Item]:
     while items:
         yield items.popleft()
 
@@ -116,7 +109,7 @@ def _is_array(items: deque[Item]) -> bool:
     return bool(items) and isinstance(items[0].image, np.ndarray)
 
 
-def _alone(item: Item, how: Preparation) -> Outcome:
+def _prepare_here(item: Item, how: Preparation) -> Outcome:
     image = item.image
     if isinstance(image, (Prepared, Bad)):
         return _outcome(item, image)
@@ -128,12 +121,12 @@ def _alone(item: Item, how: Preparation) -> Outcome:
         return _outcome(item, Bad(str(bad)))  # the one that was raised keeps the whole image
 
 
-def _outcome(item: Item, made: Prepared | Bad) -> Outcome:
-    """The item gives its image away, which may be large."""
-    return replace(item, image=b""), made
+def _outcome(item: Item, result: Prepared | Bad) -> Outcome:
+    """The outcome, with an item that no longer holds its image, which may be large."""
+    return replace(item, image=b""), result
 
 
-def _pooled(items: Iterator[Item], how: Preparation, count: int) -> Iterator[Outcome]:
+def _in_pool(items: Iterator[Item], how: Preparation, count: int) -> Iterator[Outcome]:
     free: SimpleQueue[_Worker] = SimpleQueue()
     workers = [_Worker(how) for _ in range(count)]
     for worker in workers:
@@ -146,13 +139,13 @@ def _pooled(items: Iterator[Item], how: Preparation, count: int) -> Iterator[Out
         finally:
             free.put(worker)
 
-    threads, most = ThreadPoolExecutor(count), 2 * count
+    threads, limit = ThreadPoolExecutor(count), 2 * count
     waiting: deque[tuple[int, Future[list[Outcome]]]] = deque()
     try:
         for chunk in _chunks(items, max(1, min(CHUNK, CHUNK_BYTES // (how.height * how.width)))):
             waiting.append((sum(map(_bytes, chunk)), threads.submit(run, chunk)))
             del chunk  # or its images would stay while the next ones are read
-            while len(waiting) > most or sum(size for size, _ in waiting) > most * CHUNK_BYTES:
+            while len(waiting) > limit or sum(size for size, _ in waiting) > limit * CHUNK_BYTES:
                 yield from waiting.popleft()[1].result()
         while waiting:
             yield from waiting.popleft()[1].result()
@@ -164,14 +157,14 @@ def _pooled(items: Iterator[Item], how: Preparation, count: int) -> Iterator[Out
             worker.end()
 
 
-def _chunks(items: Iterator[Item], most: int) -> Iterator[list[Item]]:
-    """Lists of at most ``most`` items, and of at most one item beyond CHUNK_BYTES."""
+def _chunks(items: Iterator[Item], limit: int) -> Iterator[list[Item]]:
+    """Lists of at most ``limit`` items, and of at most one item beyond CHUNK_BYTES."""
     chunk: list[Item] = []
     size = 0
     for item in items:
         chunk.append(item)
-        size += len(item.image) if isinstance(item.image, bytes) else 0
-        if len(chunk) >= most or size > CHUNK_BYTES:
+        size += _bytes(item)
+        if len(chunk) >= limit or size > CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:
@@ -191,13 +184,13 @@ class _Worker:
 
     def run(self, chunk: list[Item]) -> list[Outcome]:
         """Outcomes of the items. An item that kills the process is told from its neighbours."""
-        there = [item for item in chunk if not isinstance(item.image, (Prepared, Bad))]
+        encoded = [item for item in chunk if not isinstance(item.image, (Prepared, Bad))]
         try:
-            answers = iter(self._ask(there))
+            answers = iter(self._ask(encoded))
         except _Died:
             if self._stopped:
                 raise
-            answers = iter([self._ask_one(item) for item in there])
+            answers = iter([self._ask_one(item) for item in encoded])
         return [
             _outcome(
                 item, item.image if isinstance(item.image, (Prepared, Bad)) else next(answers)
@@ -244,11 +237,7 @@ class _Worker:
         }
         with tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    "from ganvae.data.workers import serve; serve()",
-                ],
+                [sys.executable, "-c", "from ganvae.data.workers import serve; serve()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
@@ -264,8 +253,8 @@ class _Worker:
                 if self._stopped:
                     raise _Died from None
                 complaints.seek(0)
-                said = complaints.read().decode(errors="replace").strip()
-                raise RuntimeError(f"a decoding process did not start: {said[-500:]}") from None
+                message = complaints.read().decode(errors="replace").strip()
+                raise RuntimeError(f"a decoding process did not start: {message[-500:]}") from None
         return process
 
     def end(self) -> None:
@@ -287,7 +276,7 @@ class _Worker:
 
 
 def serve() -> None:
-    """What a decoding process does until its standard input ends."""
+    """The main loop of a decoding process, until its standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     options = _receive(source)
@@ -303,12 +292,12 @@ def serve() -> None:
         pixels: list[bytes] = []
         for file in files:
             try:
-                done = prepare(file, how)
+                prepared = prepare(file, how)
             except Bad as bad:
                 answers.append(str(bad))
             else:
-                answers.append([int(done.policies), done.pixels.shape[2], done.peak])
-                pixels.append(done.pixels.tobytes())
+                answers.append([int(prepared.policies), prepared.pixels.shape[2], prepared.peak])
+                pixels.append(prepared.pixels.tobytes())
         _send(sink, answers, *pixels)
 
 

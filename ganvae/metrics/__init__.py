@@ -5,16 +5,16 @@ in the modules, each a few functions of tensors.
 """
 
 from ganvae.metrics import (
-    diversity,
+    bound,
+    distances,
+    distortion,
     efficientnet,
     frechet,
     inception,
     judge,
     kernel,
-    likelihood,
     manifold,
     memorisation,
-    reconstruction,
 )
 from ganvae.metrics.allowance import Allowance
 from ganvae.metrics.evaluate import Samples, evaluate
@@ -25,16 +25,16 @@ __all__ = [
     "Allowance",
     "Judge",
     "Samples",
-    "diversity",
+    "bound",
+    "distances",
+    "distortion",
     "efficientnet",
     "evaluate",
     "frechet",
     "inception",
     "judge",
     "kernel",
-    "likelihood",
     "manifold",
     "memorisation",
     "quick",
-    "reconstruction",
 ]

@@ -1,4 +1,4 @@
-"""How long judging may take, and what was left out so that it took no longer."""
+"""A time limit on judging, and notes on what was left out to keep it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Allowance:
         return max(0.0, self._end - time.monotonic()) if self.bounded else math.inf
 
     def part(self, share: float) -> Allowance:
-        """This share of the seconds left. Both write to one list of what was left out."""
-        some = Allowance(share * self.left() if self.bounded else None)
-        some.shortened = self.shortened
-        return some
+        """This share of the seconds left. Both share one list of notes."""
+        part = Allowance(share * self.left() if self.bounded else None)
+        part.shortened = self.shortened
+        return part

@@ -1,4 +1,4 @@
-"""Features of real images and what follows from them alone: computed once, kept on disk."""
+"""A cache on disk of the features of real images and of results computed from them alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ganvae.metrics.sampling import read
 IN_MEMORY = 6
 """Sets of features a judge holds."""
 VERSION = 2
-"""Raised where what follows from features is computed otherwise."""
+"""To be raised when a result is computed in another way."""
 ON_DISK = 2**31
 """Bytes of features kept on disk; the oldest go first."""
 
@@ -57,71 +57,71 @@ def features(
         that cannot be written to is done without.
     """
     name = key(images, judge, rows)
-    found = judge.memory.get(name)
+    values = judge.memory.get(name)
     path = cache / f"{name}.safetensors" if cache and judge.cacheable else None
-    if found is None and path:
-        found = _load(path).get("features")
-        if found is not None and tuple(found.shape) != (len(rows), judge.dim):
-            found = None
-    if found is None:
-        found = judge.extract(read(images, rows), progress)
+    if values is None and path:
+        values = _load(path).get("features")
+        if values is not None and tuple(values.shape) != (len(rows), judge.dim):
+            values = None
+    if values is None:
+        values = judge.extract(read(images, rows), progress)
         if path:
-            _save(path, {"features": found})
-    judge.memory[name] = found
+            _save(path, {"features": values})
+    judge.memory[name] = values
     while len(judge.memory) > IN_MEMORY:
         del judge.memory[next(iter(judge.memory))]
-    return found
+    return values
 
 
 def derived(
-    what: str,
+    name: str,
     of: Sequence[tuple[Images, np.ndarray]],
     judge: Judge,
     compute: Callable[[], dict[str, Tensor]],
     *,
     cache: Path | None = None,
 ) -> dict[str, Tensor]:
-    """What ``compute`` gives, from the cache on disk where it has it.
+    """The result of ``compute``, from the cache on disk where it has it.
 
-    what: tells it from all else that follows from the features of the same images
-    of: the images and rows that it follows from, and from nothing else
+    name: of the result, its own among all results from the same features
+    of: the images and rows that it depends on, and on nothing else
     """
     if not (cache and judge.cacheable):
         return compute()
-    whole = " ".join([str(VERSION), what, *(key(images, judge, rows) for images, rows in of)])
-    path = cache / f"{hashlib.sha256(whole.encode()).hexdigest()}.safetensors"
-    found = _load(path)
-    if not found:
-        found = compute()
-        _save(path, found)
-    return found
+    text = " ".join([str(VERSION), name, *(key(images, judge, rows) for images, rows in of)])
+    path = cache / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+    values = _load(path)
+    if not values:
+        values = compute()
+        _save(path, values)
+    return values
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    """What a file holds; nothing where it is missing, damaged or not finite."""
+    """The tensors in a file; none where it is missing, damaged or not finite."""
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError):
         return {}
-    if not all(bool(tensor.isfinite().all()) for tensor in found.values()):
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         return {}
     with contextlib.suppress(OSError):
         os.utime(path)
-    return found
+    return tensors
 
 
-def _save(path: Path, found: dict[str, Tensor]) -> None:
-    whole = {name: tensor.contiguous() for name, tensor in found.items()}
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with contextlib.suppress(OSError, CheckpointError, SafetensorError):
-        files.write(path, lambda scratch: save_file(whole, scratch))
+        files.write(path, lambda scratch: save_file(contiguous, scratch))
         _prune(path.parent)
 
 
-def _prune(where: Path) -> None:
+def _prune(home: Path) -> None:
     """Delete the files used longest ago until the rest fit in :data:`ON_DISK`."""
-    known = sorted(((p.stat().st_mtime, p) for p in where.glob("*.safetensors")), reverse=True)
+    by_age = sorted(((p.stat().st_mtime, p) for p in home.glob("*.safetensors")), reverse=True)
     total = 0
-    for _, path in known:
+    for _, path in by_age:
         total += path.stat().st_size
         if total > ON_DISK:
             path.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ DETAILED = 1000
 SEARCHED = 100_000
 """Training images at most whose pixels are searched."""
 PAIRS = 16
-"""Most suspicious samples that are listed."""
+"""Most suspicious samples that are listed, at most."""
 
 
 class WithMirrors:
@@ -62,29 +62,29 @@ def check(
         "name": "Suspected copies", "better": "lower", "n_generated": len(small),
         "n_heldout": len(heldout.numbers), **run.labels(),
     }  # fmt: skip
-    leaked = np.isin(heldout.numbers, run.data.leaked)
-    if len(heldout.numbers) < 2 or leaked.all():
+    in_training = np.isin(heldout.numbers, run.data.leaked)
+    if len(heldout.numbers) < 2 or in_training.all():
         run.add("copies", value=None, note="needs 2 held-out images not trained on", **about)
         return None
-    shown, total = run.data.train, len(run.data.train)
+    images, total = run.data.train, len(run.data.train)
     if run.flip:
-        shown, mirrored = WithMirrors(shown), train[0] + total
-        also = run.real(shown, mirrored, "mirrored training images")
-        train = np.concatenate([train[0], mirrored]), torch.cat([train[1], also])
-    pixels, near, usual = _pixel_check(run, shown, small, heldout.numbers)
-    # beside a random part of the training images, those whose pixels are nearest
-    fixed = np.setdiff1d(usual, train[0])
-    more = run.real(shown, fixed, "training images like held-out images")
-    train = np.concatenate([train[0], fixed]), torch.cat([train[1], more])
-    extra = np.setdiff1d(near, train[0])
-    features = _feature_check(run, shown, fake, nearest, heldout, train, extra)
+        images, mirrored = WithMirrors(images), train[0] + total
+        flipped = run.real(images, mirrored, "mirrored training images")
+        train = np.concatenate([train[0], mirrored]), torch.cat([train[1], flipped])
+    pixels, near, usual = _pixel_check(run, images, small, heldout.numbers)
+    # to random training images add those nearest in pixels
+    usual_rows = np.setdiff1d(usual, train[0])
+    more = run.real(images, usual_rows, "training images like held-out images")
+    train = np.concatenate([train[0], usual_rows]), torch.cat([train[1], more])
+    near_rows = np.setdiff1d(near, train[0])
+    features = _feature_check(run, images, fake, nearest, heldout, train, near_rows)
     allowed = 2 * memorisation.QUANTILE
-    compared = len(np.unique(np.concatenate([train[0], extra]) % total))
+    n_compared = len(np.unique(np.concatenate([train[0], near_rows]) % total))
     suspicious = pixels.suspicious | features.suspicious
     share = float(suspicious.double().mean())
-    what = "a training image or its mirror image" if run.flip else "a training image"
-    note = f"share nearer to {what} than unseen images are"
-    run.add("copies", value=share, n_train=compared, note=note, **about)
+    neighbour = "a training image or its mirror image" if run.flip else "a training image"
+    note = f"share nearer to {neighbour} than unseen images are"
+    run.add("copies", value=share, n_train=n_compared, note=note, **about)
     return {
         "share": share,
         "allowed": allowed,
@@ -93,14 +93,14 @@ def check(
         "pairs": _pairs({"pixels": pixels, "features": features}, total),
         "n_generated": len(small),
         "n_train_pixels": min(SEARCHED, len(run.data.train)),
-        "n_train_features": compared,
+        "n_train_features": n_compared,
         "n_heldout": len(heldout.numbers),
         "seed": run.seed,
     }
 
 
 def _pairs(checks: dict[str, memorisation.Check], total: int) -> list[dict[str, Any]]:
-    """The most suspicious samples with their neighbours, in the space that suspects them most.
+    """The most suspicious samples with their neighbours, in the space of the lower ratio.
 
     total: training images; rows from there on are of mirrored ones
     """
@@ -108,14 +108,14 @@ def _pairs(checks: dict[str, memorisation.Check], total: int) -> list[dict[str, 
     score, space = torch.stack([c.ratio / max(c.threshold, 1e-12) for c in checks.values()]).min(0)
     pairs = []
     for i in score.argsort(stable=True)[:PAIRS].tolist():
-        found = checks[spaces[int(space[i])]]
+        result = checks[spaces[int(space[i])]]
         pairs.append({
             "sample": i,
-            "train": int(found.train[i]) % total,
-            "mirrored": int(found.train[i]) >= total,
-            "heldout": int(found.heldout[i]),
-            "ratio": finite(float(found.ratio[i])),
-            "threshold": found.threshold,
+            "train": int(result.train[i]) % total,
+            "mirrored": int(result.train[i]) >= total,
+            "heldout": int(result.heldout[i]),
+            "ratio": finite(float(result.ratio[i])),
+            "threshold": result.threshold,
             "space": spaces[int(space[i])],
             "suspicious": bool(score[i] < 1),
         })  # fmt: skip
@@ -130,22 +130,22 @@ def _pixel_check(
     test, among = run.data.test, rows(len(run.data.train), SEARCHED, run.seed)
     if run.flip:
         among = np.concatenate([among, among + len(run.data.train)])
-    some = rows(len(numbers), DETAILED, run.seed)
-    queries = torch.cat([memorisation.thumbnails(x.cpu()) for x in read(test, numbers[some])])
+    queried = rows(len(numbers), DETAILED, run.seed)
+    queries = torch.cat([memorisation.thumbnails(x.cpu()) for x in read(test, numbers[queried])])
     sample = memorisation.nearest(small, train, among), memorisation.nearest(small, test, numbers)
 
-    usual = _kept(
+    usual = _cached(
         run,
         f"copies {DETAILED} {run.seed}",
         [(test, numbers), (train, among)],
         lambda: (
             memorisation.nearest(queries, train, among),
-            memorisation.nearest(queries, test, numbers, exclude=numbers[some]),
+            memorisation.nearest(queries, test, numbers, exclude=numbers[queried]),
         ),
     )
     run.progress("nearest training images", 1, 1)
-    near, known = (found[0].row.flatten().numpy() for found in (sample, usual))
-    return memorisation.compare(sample, usual), near, known
+    near, usual_rows = (nearest[0].row.flatten().numpy() for nearest in (sample, usual))
+    return memorisation.compare(sample, usual), near, usual_rows
 
 
 def _feature_check(
@@ -160,38 +160,39 @@ def _feature_check(
     """The check on features of the first samples, among ``train`` and ``extra`` rows of images."""
     numbers, among = train
     more = run.real(images, extra, "training images like samples")
-    some, every = fake[: len(nearest.row)], heldout.features
-    usual, unseen = _kept(
+    first, every = fake[: len(nearest.row)], heldout.features
+    usual, unseen = _cached(
         run,
         "copies in features",
         [heldout.key, (images, numbers)],
-        lambda: (_placed(neighbours(every, among), numbers), heldout.nearest(len(fake))),
+        lambda: (_renumber(neighbours(every, among), numbers), heldout.nearest(len(fake))),
     )
-    found = _placed(neighbours(some, among), numbers)
+    near = _renumber(neighbours(first, among), numbers)
     if len(extra):
-        found = nearer(found, _placed(neighbours(some, more), extra))
-        usual = nearer(usual, _placed(neighbours(every, more), extra))
-    samples = found, _placed(nearest.found(some, every), heldout.numbers)
+        near = nearer(near, _renumber(neighbours(first, more), extra))
+        usual = nearer(usual, _renumber(neighbours(every, more), extra))
+    samples = near, _renumber(nearest.found(first, every), heldout.numbers)
     return memorisation.compare(samples, (usual, unseen))
 
 
-def _placed(near: Neighbours, numbers: np.ndarray) -> Neighbours:
+def _renumber(near: Neighbours, numbers: np.ndarray) -> Neighbours:
     """Neighbours with row numbers of the data, from positions in ``numbers``."""
     return near._replace(row=torch.from_numpy(numbers)[near.row])
 
 
-def _kept(
+def _cached(
     run: Record,
-    what: str,
+    name: str,
     of: Sequence[tuple[Images, np.ndarray]],
     compute: Callable[[], tuple[Neighbours, Neighbours]],
 ) -> tuple[Neighbours, Neighbours]:
     """``compute()`` or its result in the cache: of held-out images the nearest training images,
     and the nearest other held-out ones."""
 
-    def found() -> dict[str, Tensor]:
+    def computed() -> dict[str, Tensor]:
         near, far = compute()
         return {"near": near.distance, "row": near.row, "far": far.distance, "other": far.row}
 
-    known = run.derived(what, of, found)
-    return Neighbours(known["near"], known["row"]), Neighbours(known["far"], known["other"])
+    tensors = run.derived(name, of, computed)
+    near = Neighbours(tensors["near"], tensors["row"])
+    return near, Neighbours(tensors["far"], tensors["other"])

@@ -1,6 +1,6 @@
-"""Samples against held-out images: distances between features, and what neighbours tell.
+"""Samples against held-out images: distances between features, and nearest neighbours.
 
-What is known of the held-out images alone is computed once and kept; the samples cost one pass
+What depends on the held-out images alone is computed once and cached; the samples cost one pass
 over their own pairs and one over those with held-out images.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae.metrics import features, kernel, manifold, pairs
+from ganvae.metrics import distances, features, kernel, manifold
 from ganvae.metrics.figures import Record
 from ganvae.metrics.protocols import Images
 from ganvae.metrics.sides import K, Sides, Subsets, Within, within
@@ -31,24 +31,25 @@ class Heldout:
     run: Record
     numbers: np.ndarray
     features: Tensor
-    known: dict[int, Within] = field(default_factory=dict)
+    _within: dict[int, Within] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[Images, np.ndarray]:
-        """What the cache knows them by."""
+        """Their key in the cache."""
         return self.run.data.test, self.numbers
 
-    def kept(self, what: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """``compute()``, or its result in the cache: of what depends on these images alone."""
-        return self.run.derived(what, [self.key], compute)
+    def cache(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """``compute()``, or its result on disk. It must depend on these images alone."""
+        return self.run.derived(name, [self.key], compute)
 
     def within(self, n: int) -> Within:
         """Their own pairs, with the subsets of a comparison with n others."""
-        if n not in self.known:
-            what, chosen = f"among {K} {self.run.seed} {n}", self._subsets(n)
-            found = self.kept(what, lambda: within(self.features, chosen and chosen[1])._asdict())
-            self.known[n] = Within(**found)
-        return self.known[n]
+        if n not in self._within:
+            name, subsets = f"among {K} {self.run.seed} {n}", self._subsets(n)
+            own = subsets and subsets[1]
+            tensors = self.cache(name, lambda: within(self.features, own)._asdict())
+            self._within[n] = Within(**tensors)
+        return self._within[n]
 
     def nearest(self, n: int) -> manifold.Neighbours:
         """The nearest other held-out image of each, (N, 1); ``n`` as in :meth:`within`."""
@@ -56,12 +57,12 @@ class Heldout:
         distance = (self.features - self.features[row]).square_().sum(1).sqrt_()
         return manifold.Neighbours(distance[:, None], row[:, None])
 
-    def compared(self, a: Tensor, *also: pairs.Measure) -> dict[str, Tensor]:
+    def compared(self, a: Tensor, *also: distances.Measure) -> dict[str, Tensor]:
         """The values of :mod:`ganvae.metrics.features` for features a (n, dim), float64 ().
 
         Those that so few images do not give are left out, and what is not finite.
 
-        also: what else is told of the pairs of ``a`` with these
+        also: further measures of the pairs of ``a`` with these
         """
         if min(len(a), len(self.features)) < 2:
             return {}
@@ -73,22 +74,22 @@ class Heldout:
             if math.isfinite(value)
         }
 
-    def _beside(self, a: Tensor, *also: pairs.Measure) -> Sides:
-        b, subsets, own = self.features, self._subsets(len(a)), self.within(len(a))
+    def _beside(self, a: Tensor, *also: distances.Measure) -> Sides:
+        b, subsets, theirs = self.features, self._subsets(len(a)), self.within(len(a))
         # around one centre, for the KID: see kernel.unbiased
         mine = within(a, subsets and subsets[0], b.mean(0))
         sums = kernel.Sums(a, b, subsets)
-        balls = manifold.Balls(mine.radii, own.radii) if min(len(a), len(b)) > K else None
-        pairs.read(a, b, sums, *([balls] if balls else []), *also)
+        balls = manifold.Balls(mine.radii, theirs.radii) if min(len(a), len(b)) > K else None
+        distances.read(a, b, sums, *([balls] if balls else []), *also)
         return Sides(
-            a=a, b=b, within_a=mine, within_b=own, sums=sums, balls=balls, subsets=subsets,
-            kept=self.kept,
+            a=a, b=b, within_a=mine, within_b=theirs, sums=sums, balls=balls, subsets=subsets,
+            cache=self.cache,
         )  # fmt: skip
 
     def _subsets(self, n: int) -> Subsets | None:
         """Subsets of n others and of these, for the KID."""
-        few = min(n, len(self.features))
-        return kernel.choose(n, len(self.features), seed=self.run.seed) if few >= 4 else None
+        smaller = min(n, len(self.features))
+        return kernel.choose(n, len(self.features), seed=self.run.seed) if smaller >= 4 else None
 
 
 def note(run: Record, values: dict[str, Tensor], sizes: tuple[int, int], reference: bool) -> None:
@@ -99,6 +100,6 @@ def note(run: Record, values: dict[str, Tensor], sizes: tuple[int, int], referen
     counts: dict[str, Any] = {"n_heldout": sizes[1], **run.labels(), "reference": reference}
     counts["n_train" if reference else "n_generated"] = sizes[0]
     for metric in features.metrics():
-        for key, name, better, how in metric.figures(run.judge, min(sizes)):
+        for key, name, better, about in metric.figures(run.judge, min(sizes)):
             value, error = (values.get(k) for k in (key, f"{key}_error"))
-            run.add(key, name=name, value=value, error=error, better=better, note=how, **counts)
+            run.add(key, name=name, value=value, error=error, better=better, note=about, **counts)

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from ganvae import config
 from ganvae.errors import DataError
 from ganvae.metrics import (
+    bound,
     cache,
     copies,
+    distortion,
     distributions,
     features,
-    likelihood,
     manifold,
     memorisation,
-    reconstruction,
     translation,
 )
 from ganvae.metrics import judge as judges
@@ -130,16 +130,16 @@ def refuse_none(data: Data, settings: config.Evaluation) -> None:
 
 
 def _in_words(run: Record, name: str) -> str:
-    """Which images were judged by: "all of NAME, 1,200 images", "120 held-out images of NAME"."""
+    """The images judged by: "all of NAME, 1,200 images", "120 held-out images of NAME"."""
     every, of = len(run.data.test), f" of {name}" if name else ""
-    some = f"{run.n:,} of " if run.n < every else ""
+    count = f"{run.n:,} of " if run.n < every else ""
     if run.split == "held-out":
-        return f"{some}{every:,} held-out images{of}"
-    return f"{some}all {every:,} images{of}" if some or not of else f"all{of}, {every:,} images"
+        return f"{count}{every:,} held-out images{of}"
+    return f"{count}all {every:,} images{of}" if count or not of else f"all{of}, {every:,} images"
 
 
 def _conditions(run: Record, name: str) -> dict[str, Any]:
-    """What was judged, and by what it was judged."""
+    """The conditions of the evaluation: images, judge, counts and seed."""
     data = run.data
     return {
         "judged": _in_words(run, name),
@@ -150,7 +150,7 @@ def _conditions(run: Record, name: str) -> dict[str, Any]:
         "n_generated": run.n,
         "n_heldout": run.n,
         "heldout_images": len(data.test),
-        # of a stream there is but a sample here, and nobody has counted the rest
+        # of a stream only a sample is here, and its images were never counted
         "train_images": None if data.stream else len(data.train),
         "leaked": len(data.leaked),
         "data": data.fingerprint,
@@ -165,7 +165,7 @@ def _features(run: Record, training: bool, samples: Samples | None) -> dict[str,
     """Generated against held-out features; training against held-out ones as the reference."""
     numbers = rows(len(run.data.test), run.n, run.seed)
     start = time.perf_counter()
-    fake, small = samples or _drawn(run)
+    fake, small = samples or _generate(run)
     seconds = time.perf_counter() - start
     real = distributions.Heldout(run, numbers, run.real(run.data.test, numbers, "held-out images"))
     nearest = manifold.Nearest(len(small))
@@ -176,20 +176,20 @@ def _features(run: Record, training: bool, samples: Samples | None) -> dict[str,
         figure["seconds"] = round(figure["seconds"] + seconds, 3)
     if not training or not len(run.data.train):
         return None
-    chosen = rows(len(run.data.train), run.n, run.seed)
-    train = run.real(run.data.train, chosen, "training images")
+    train_rows = rows(len(run.data.train), run.n, run.seed)
+    train = run.real(run.data.train, train_rows, "training images")
     with run.timed():
         values = run.derived(
             f"reference {K} {run.seed} {' '.join(features.names())}",
-            [real.key, (run.data.train, chosen)],
+            [real.key, (run.data.train, train_rows)],
             lambda: real.compared(train),
         )
         distributions.note(run, values, (len(train), len(numbers)), reference=True)
     with run.timed():
-        return copies.check(run, fake, small, nearest, real, (chosen, train))
+        return copies.check(run, fake, small, nearest, real, (train_rows, train))
 
 
-def _drawn(run: Record) -> Samples:
+def _generate(run: Record) -> Samples:
     small: list[Tensor] = []
 
     def batches() -> Iterator[Tensor]:
@@ -212,20 +212,20 @@ def _reconstructions(run: Record) -> None:
     if not hasattr(taps.network, "taps"):
         taps = judges.load("efficientnet-lite0", run.settings.size, run.model.device)
     parts: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": [], "perceptual": []}
-    detailed = np.isin(numbers, numbers[rows(len(numbers), DETAILED, run.seed)])
-    done, start = 0, time.perf_counter()
+    in_detail = np.isin(numbers, numbers[rows(len(numbers), DETAILED, run.seed)])
+    count, start = 0, time.perf_counter()
     with run.timed():
         for x, *c in read_with_labels(run.data.test, numbers):
             x = x.cpu()
             y = levels(run.model.reconstruct(x.to(run.model.device), *c))
             for key in ("mse", "psnr", "ssim"):
-                parts[key].append(getattr(reconstruction, key)(x, y))
-            some = torch.from_numpy(detailed[done : done + len(x)])
-            parts["perceptual"].append(reconstruction.perceptual(x[some], y[some], taps).cpu())
-            done += len(x)
-            run.progress("reconstructions", done, len(numbers))
-            if done < len(numbers) and run.allowance.left() < time.perf_counter() - start:
-                note = f"{done:,} of {len(numbers):,} held-out images reconstructed"
+                parts[key].append(getattr(distortion, key)(x, y))
+            selected = torch.from_numpy(in_detail[count : count + len(x)])
+            parts["perceptual"].append(distortion.perceptual(x[selected], y[selected], taps).cpu())
+            count += len(x)
+            run.progress("reconstructions", count, len(numbers))
+            if count < len(numbers) and run.allowance.left() < time.perf_counter() - start:
+                note = f"{count:,} of {len(numbers):,} held-out images reconstructed"
                 run.allowance.shortened.append(note)
                 break
         for key, name, better, note in (
@@ -242,24 +242,24 @@ def _reconstructions(run: Record) -> None:
 def _bounds(run: Record) -> None:
     """ELBO and IWAE bound of some held-out images, in nats and bits per dimension."""
     numbers = rows(len(run.data.test), min(BOUNDED, run.n), run.seed)
-    k, found = run.settings.importance, []
+    k, bounds = run.settings.importance, []
     if run.allowance.bounded:
         numbers = _affordable(run, numbers)
     with run.timed():
         for i, (x, *c) in enumerate(read_with_labels(run.data.test, numbers)):
             label = c[0] if c else None
-            part = likelihood.bounds(run.model, x, k, seed=run.seed + i, label=label)
+            part = bound.bounds(run.model, x, k, seed=run.seed + i, label=label)
             if part is None:
                 return
-            found.append(part)
-            run.progress("likelihood", sum(len(b.elbo) for b in found), len(numbers))
-        if not found:
+            bounds.append(part)
+            run.progress("likelihood", sum(len(b.elbo) for b in bounds), len(numbers))
+        if not bounds:
             return
-        nats = "probability of 8-bit images" if found[0].discrete else "density on [-1, 1]"
+        nats = "probability of 8-bit images" if bounds[0].discrete else "density on [-1, 1]"
         for key, name in (("elbo", "ELBO"), ("iwae", f"IWAE bound, K = {k}")):
-            values = torch.cat([getattr(b, key) for b in found])
+            values = torch.cat([getattr(b, key) for b in bounds])
             run.add_mean(key, values, name=name, better="higher", note=f"nats, {nats}")
-            bits, note = [getattr(b, f"{key}_bits") for b in found], "upper bound"
+            bits, note = [getattr(b, f"{key}_bits") for b in bounds], "upper bound"
             if any(part is None for part in bits):
                 note = "the likelihood is of binary images, these are grey: no code length"
                 bits = [values[:0]]
@@ -270,12 +270,12 @@ def _bounds(run: Record) -> None:
 def _affordable(run: Record, numbers: np.ndarray) -> np.ndarray:
     """The first of the images, as many as fit in the time left at the pace of four of them."""
     start = time.perf_counter()
-    few = numbers[:4]
-    x, *c = next(read_with_labels(run.data.test, few))
-    if likelihood.bounds(run.model, x, run.settings.importance, label=c[0] if c else None) is None:
+    first = numbers[:4]
+    x, *c = next(read_with_labels(run.data.test, first))
+    if bound.bounds(run.model, x, run.settings.importance, label=c[0] if c else None) is None:
         return numbers
-    fits = int(len(few) * run.allowance.left() / (time.perf_counter() - start))
+    fits = int(len(first) * run.allowance.left() / (time.perf_counter() - start))
     if fits < len(numbers):
-        done = f"taken on {fits:,} of {len(numbers):,} images" if fits else "left out"
-        run.allowance.shortened.append(f"the bounds of the likelihood are {done}")
+        extent = f"taken on {fits:,} of {len(numbers):,} images" if fits else "left out"
+        run.allowance.shortened.append(f"the bounds of the likelihood are {extent}")
     return numbers[:fits]

@@ -107,20 +107,20 @@ class Record:
         """Judge and resize, for a figure."""
         return {"judge": self.judge.name, "resize": self.judge.resize}
 
-    def ticker(self, what: str, total: int) -> Callable[[int], None]:
+    def ticker(self, name: str, total: int) -> Callable[[int], None]:
         """A progress function of one count."""
-        return lambda done: self.progress(what, done, total)
+        return lambda done: self.progress(name, done, total)
 
-    def real(self, images: Images, numbers: np.ndarray, what: str) -> Tensor:
+    def real(self, images: Images, numbers: np.ndarray, name: str) -> Tensor:
         """Features of real images, from the cache if it has them."""
-        tick = self.ticker(what, len(numbers))
+        tick = self.ticker(name, len(numbers))
         return cache.features(images, self.judge, numbers, cache=self.cache, progress=tick)
 
     def derived(
         self,
-        what: str,
+        name: str,
         of: Sequence[tuple[Images, np.ndarray]],
         compute: Callable[[], dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        """What follows from features of real images alone, see :func:`cache.derived`."""
-        return cache.derived(what, of, self.judge, compute, cache=self.cache)
+        """A result computed from features of real images alone, see :func:`cache.derived`."""
+        return cache.derived(name, of, self.judge, compute, cache=self.cache)

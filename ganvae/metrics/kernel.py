@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae.metrics import pairs
+from ganvae.metrics import distances
 
 
 class KernelDistance(NamedTuple):
@@ -54,24 +54,24 @@ class Sums:
         """chosen: which rows of a and of b are in which subset, 0 or 1, (N, S) and (M, S)."""
         other = a if b is None else b
         first, second = chosen or (a.new_empty(len(a), 0), a.new_empty(len(other), 0))
-        self._chosen = first.to(a), second.to(a)
+        self._members = first.to(a), second.to(a)
         # x·y/d + 1 = (‖x‖²/2d + ½) + (‖y‖²/2d + ½) − ‖x − y‖²/2d
         self._share = 0.5 / a.shape[1]
-        self._own = tuple(self._share * pairs.norms(x) + 0.5 for x in (a, other))
+        self._norms = tuple(self._share * distances.norms(x) + 0.5 for x in (a, other))
         self.rows = torch.zeros(len(a), dtype=torch.float64, device=a.device)
         self.columns = self.rows if b is None else self.rows.new_zeros(len(b))
-        self.subsets = self.rows.new_zeros(self._chosen[0].shape[1])
+        self.subsets = self.rows.new_zeros(self._members[0].shape[1])
 
-    def take(self, block: pairs.Block) -> None:
+    def take(self, block: distances.Block) -> None:
         """Adds a block's pairs."""
-        own_a, own_b = self._own[0][block.rows, None], self._own[1][block.columns]
-        k = torch.add(own_b, block.squared, alpha=-self._share).add_(own_a).pow_(3)
+        norm_a, norm_b = self._norms[0][block.rows, None], self._norms[1][block.columns]
+        k = torch.add(norm_b, block.squared, alpha=-self._share).add_(norm_a).pow_(3)
         if block.diagonal:
             k.fill_diagonal_(0)
         else:
             self.columns[block.columns] += k.sum(0)
         self.rows[block.rows] += k.sum(1)
-        in_a, in_b = self._chosen[0][block.rows], self._chosen[1][block.columns]
+        in_a, in_b = self._members[0][block.rows], self._members[1][block.columns]
         together = (in_a * (k @ in_b)).sum(0, dtype=torch.float64)
         self.subsets += 2 * together if block.mirrored else together
 
@@ -79,10 +79,10 @@ class Sums:
 def within(a: Tensor, centre: Tensor | None = None) -> Tensor:
     """For each row of a (N, d) the sum of its kernel with all others: float64 (N,).
 
-    centre: see :func:`pairs.read`
+    centre: see :func:`distances.read`
     """
     sums = Sums(a)
-    pairs.read(a, None, sums, centre=centre)
+    distances.read(a, None, sums, centre=centre)
     return sums.rows
 
 
@@ -90,14 +90,14 @@ def unbiased(a: Tensor, b: Tensor) -> KernelDistance:
     """Unbiased squared MMD of features a (N, d) and b (M, d) over all pairs, with standard error.
 
     The error is the jackknife's (each sample left out once), so it covers the samples of both
-    sides. Memory is bounded, see :mod:`ganvae.metrics.pairs`.
+    sides. Memory is bounded, see :mod:`ganvae.metrics.distances`.
 
     Raises ValueError for other shapes or fewer than 2 samples; the error is NaN for fewer than 3.
     """
     _check(a, b)
-    # with one centre what rounding does to a row is the same within and across, and cancels
+    # with one centre, rounding errors of a row are equal within and across, and cancel
     across, centre = Sums(a, b), b.mean(0)
-    pairs.read(a, b, across, centre=centre)
+    distances.read(a, b, across, centre=centre)
     return estimate(within(a, centre), within(b, centre), across)
 
 
@@ -105,13 +105,13 @@ def estimate(aa: Tensor, bb: Tensor, across: Sums) -> KernelDistance:
     """:func:`unbiased` from :func:`within` of both sides, and the sums across."""
     n, m = len(aa), len(bb)
     ab, ba = across.rows, across.columns
-    all_a, all_b, both = aa.sum(), bb.sum(), ab.sum()
-    value = all_a / (n * (n - 1)) + all_b / (m * (m - 1)) - 2 * both / (n * m)
+    all_a, all_b, all_ab = aa.sum(), bb.sum(), ab.sum()
+    value = all_a / (n * (n - 1)) + all_b / (m * (m - 1)) - 2 * all_ab / (n * m)
     if min(n, m) < 3:
         return KernelDistance(float(value), float("nan"))
     # the same three sums without sample i of a, and without sample j of b
-    out_a = (all_a - 2 * aa) / ((n - 1) * (n - 2)) - 2 * (both - ab) / ((n - 1) * m)
-    out_b = (all_b - 2 * bb) / ((m - 1) * (m - 2)) - 2 * (both - ba) / (n * (m - 1))
+    out_a = (all_a - 2 * aa) / ((n - 1) * (n - 2)) - 2 * (all_ab - ab) / ((n - 1) * m)
+    out_b = (all_b - 2 * bb) / ((m - 1) * (m - 2)) - 2 * (all_ab - ba) / (n * (m - 1))
     variance = (n - 1) * out_a.var(correction=0) + (m - 1) * out_b.var(correction=0)
     return KernelDistance(float(value), float(variance.sqrt()))
 
@@ -127,11 +127,11 @@ def distance(
     Raises ValueError for other shapes or fewer than 4 samples a side.
     """
     _check(a, b)
-    chosen = choose(len(a), len(b), subsets, size, seed)
-    aa, bb, ab = Sums(a, None, chosen[:1] * 2), Sums(b, None, chosen[1:] * 2), Sums(a, b, chosen)
+    sets = choose(len(a), len(b), subsets, size, seed)
+    aa, bb, ab = Sums(a, None, sets[:1] * 2), Sums(b, None, sets[1:] * 2), Sums(a, b, sets)
     for x, y, sums in (a, None, aa), (b, None, bb), (a, b, ab):
-        pairs.read(x, y, sums, centre=b.mean(0))
-    return spread(aa.subsets, bb.subsets, ab.subsets, int(chosen[0][:, 0].sum()))
+        distances.read(x, y, sums, centre=b.mean(0))
+    return spread(aa.subsets, bb.subsets, ab.subsets, int(sets[0][:, 0].sum()))
 
 
 def choose(
@@ -148,11 +148,11 @@ def choose(
     if size < 2:
         raise ValueError(f"Subsets need 4 samples a side, got {n} and {m}.")
     rng = np.random.default_rng(seed)
-    chosen = torch.zeros(n, subsets), torch.zeros(m, subsets)
+    members = torch.zeros(n, subsets), torch.zeros(m, subsets)
     for i in range(subsets):
-        for side in chosen:
+        for side in members:
             side[rng.choice(len(side), size, replace=False), i] = 1
-    return chosen
+    return members
 
 
 def spread(aa: Tensor, bb: Tensor, ab: Tensor, size: int) -> KernelDistance:

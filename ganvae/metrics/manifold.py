@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ganvae.metrics import pairs
+from ganvae.metrics import distances
 
 
 class Neighbours(NamedTuple):
@@ -44,7 +44,7 @@ class Nearest:
         self.squared = torch.full((n, k), torch.inf, device=device)
         self.row = torch.zeros(n, k, dtype=torch.long, device=device)
 
-    def take(self, block: pairs.Block) -> None:
+    def take(self, block: distances.Block) -> None:
         """Reads a block."""
         self._offer(block.rows, block.columns.start, block.squared)
         if block.mirrored:  # copied, because columns are slow to look through
@@ -90,14 +90,14 @@ def neighbours(a: Tensor, b: Tensor, k: int = 1, same: bool = False) -> Neighbou
     if len(b) - same < k:
         raise ValueError(f"{k} neighbours need more than {len(b)} samples.")
     nearest = Nearest(len(a), k, a.device)
-    pairs.read(a, None if same else b, nearest)
+    distances.read(a, None if same else b, nearest)
     return nearest.found(a, b)
 
 
-def nearer(one: Neighbours, other: Neighbours) -> Neighbours:
-    """The nearer neighbours of two searches; those of ``one`` where both are as near."""
-    better = other.distance < one.distance
-    return Neighbours(*(torch.where(better, y, x) for x, y in zip(one, other, strict=True)))
+def nearer(first: Neighbours, second: Neighbours) -> Neighbours:
+    """The nearer neighbours of two searches; those of ``first`` where both are as near."""
+    better = second.distance < first.distance
+    return Neighbours(*(torch.where(better, y, x) for x, y in zip(first, second, strict=True)))
 
 
 def radii(a: Tensor, k: int = 5) -> Tensor:
@@ -108,7 +108,7 @@ def radii(a: Tensor, k: int = 5) -> Tensor:
     if len(a) <= k:
         raise ValueError(f"{k} neighbours need more than {len(a)} samples.")
     nearest = Nearest(len(a), k, a.device)
-    pairs.read(a, None, nearest)
+    distances.read(a, None, nearest)
     return nearest.radii()
 
 
@@ -126,15 +126,15 @@ class Balls:
         self._nearest = torch.full_like(around_real, torch.inf)
         self._deepest = torch.full_like(around_real, torch.inf)
 
-    def take(self, block: pairs.Block) -> None:
+    def take(self, block: distances.Block) -> None:
         """Reads a block."""
         rows, columns, squared = block.rows, block.columns, block.squared
         # as float32, because sums and minima of that are several times as fast as of bool
         inside = torch.lt(squared, self._real[columns], out=torch.empty_like(squared))
         self._count[rows] += inside.sum(1)
-        least = squared.amin(0), (squared - self._fake[rows, None]).amin(0)
-        for kept, new in zip((self._nearest, self._deepest), least, strict=True):
-            kept[columns] = kept[columns].minimum(new)
+        minima = squared.amin(0), (squared - self._fake[rows, None]).amin(0)
+        for record, new in zip((self._nearest, self._deepest), minima, strict=True):
+            record[columns] = record[columns].minimum(new)
 
     def scores(self, k: int) -> PRDC:
         """The scores, with the k that the radii are of."""
@@ -158,5 +158,5 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> PRDC:
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"k = {k} needs more than {k} samples, got {len(real)} and {len(fake)}.")
     balls = Balls(radii(fake, k), radii(real, k))
-    pairs.read(fake, real, balls)
+    distances.read(fake, real, balls)
     return balls.scores(k)

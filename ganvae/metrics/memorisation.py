@@ -124,9 +124,9 @@ def nearest(
         part = rows[start : start + BLOCK]
         small = torch.cat([thumbnails(x.cpu()) for x in read(images, part)])
         k = min(1 + (exclude is not None), len(part))
-        found = neighbours(queries, small, k)
-        row = torch.from_numpy(part.astype(np.int64))[found.row]
-        distance = found.distance
+        candidates = neighbours(queries, small, k)
+        row = torch.from_numpy(part.astype(np.int64))[candidates.row]
+        distance = candidates.distance
         if exclude is not None:
             distance = distance.masked_fill(row == torch.from_numpy(exclude)[:, None], torch.inf)
         distance, order = distance.min(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What the metrics ask of a model and of data, so that anything that offers it can be judged."""
+"""Protocols of the models and data that can be judged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HeldoutImages(Images, Protocol):
         """The class number of each, (N,), where they have classes."""
 
     def sources(self, rows: np.ndarray, /) -> Tensor:
-        """What they are made from, (B, S, H, W); only asked of data whose task has sources."""
+        """Their source images, (B, S, H, W); only asked of data whose task has sources."""
 
 
 class Data(Protocol):
@@ -60,7 +60,7 @@ class Data(Protocol):
 
     @property
     def stream(self) -> object | None:
-        """What is read while training, where ``train`` is but a sample of it."""
+        """The set read while training, where ``train`` is but a sample of it."""
 
 
 class Info(Protocol):
@@ -101,7 +101,7 @@ class Model(Protocol):
     def of_sources(
         self, source: Tensor, variants: int = 1, /, *, seed: int = 0, start: int = 0
     ) -> Tensor:
-        """What becomes of sources (B, S, H, W): shape (B, variants, C, H, W), in [-1, 1]."""
+        """The images made from sources (B, S, H, W): shape (B, variants, C, H, W), in [-1, 1]."""
         ...
 
     def encode(self, x: Tensor, label: Tensor | None = None, /) -> Posterior:

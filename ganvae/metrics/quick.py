@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ganvae.metrics import cache, kernel, reconstruction
+from ganvae.metrics import cache, distortion, kernel
 from ganvae.metrics.figures import finite
 from ganvae.metrics.judge import Judge
 from ganvae.metrics.protocols import HeldoutImages, Model
@@ -27,7 +27,7 @@ def quick(
 ) -> dict[str, Any]:
     """A score in seconds, for use while training: KID and, with an encoder, held-out MSE.
 
-    The same samples' seeds and held-out rows each time, so that the course of it means something.
+    The same seeds of samples and held-out rows each time, so that scores can be compared.
     Features of the held-out images stay in ``judge``. Lower is better for both; JSON-able.
     What too few held-out images cannot give (KID needs 2, MSE 1) is None: no reason to end a run.
     """
@@ -41,7 +41,7 @@ def quick(
         kid = kernel.unbiased(fake, real)
     if n and "encoder" in model.networks and not task_of(model).from_sources:
         parts = [
-            reconstruction.mse(x.cpu(), levels(model.reconstruct(x.to(model.device), *c)))
+            distortion.mse(x.cpu(), levels(model.reconstruct(x.to(model.device), *c)))
             for x, *c in read_with_labels(test_images, numbers)
         ]
         mse = float(torch.cat(parts).mean())

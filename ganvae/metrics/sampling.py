@@ -87,6 +87,6 @@ def made_of_sources(
     Batches of shape (B, variants, C, H, W) in [-1, 1].
     """
     for start in range(0, len(numbers), CHUNK):
-        chosen = numbers[start : start + CHUNK]
-        source = test.sources(chosen).to(model.device)
+        chunk = numbers[start : start + CHUNK]
+        source = test.sources(chunk).to(model.device)
         yield levels(model.of_sources(source, variants, seed=seed, start=start))

@@ -1,4 +1,4 @@
-"""Two sets of features side by side, and what is known of their pairs: what a figure is made of.
+"""Two sets of features side by side, and statistics of their pairs: the input of every figure.
 
 The pairs are read once for all figures: within each set, then across.
 """
@@ -12,21 +12,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ganvae.metrics import diversity, kernel, manifold, pairs
+from ganvae.metrics import distances, kernel, manifold
 from ganvae.metrics.figures import Better
 
 K = 5
 """Neighbours of precision, recall, density and coverage."""
 
 Subsets = tuple[Tensor, Tensor]
-"""Which rows of two sets are in which subset: see :func:`kernel.choose`."""
+"""Membership of the rows of two sets in subsets: see :func:`kernel.choose`."""
 
 
 class Within(NamedTuple):
-    """What the pairs of one set x (N ≥ 2, d) with one another tell.
+    """Statistics of the pairs within one set x (N ≥ 2, d).
 
     kernel: :func:`kernel.within`; subsets: the kernel's sums over the pairs of each subset
-    pairwise: :func:`diversity.pairwise`, float64 ()
+    pairwise: :func:`distances.pairwise`, float64 ()
     nearest: row of the nearest other, (N,); radii: :func:`manifold.radii`
     """
 
@@ -37,18 +37,18 @@ class Within(NamedTuple):
     radii: Tensor
 
 
-def within(x: Tensor, chosen: Tensor | None, centre: Tensor | None = None) -> Within:
+def within(x: Tensor, members: Tensor | None, centre: Tensor | None = None) -> Within:
     """One pass over the pairs of x (N ≥ 2, d).
 
-    chosen: which rows are in which subset, (N, S); centre: see :func:`pairs.read`
+    members: which rows are in which subset, (N, S); centre: see :func:`distances.read`
     """
-    sums = kernel.Sums(x, chosen=None if chosen is None else (chosen, chosen))
-    distances, nearest = diversity.Distances(), manifold.Nearest(len(x), min(K, len(x) - 1))
-    pairs.read(x, None, sums, distances, nearest, centre=centre)
+    sums = kernel.Sums(x, chosen=None if members is None else (members, members))
+    mean, nearest = distances.Mean(), manifold.Nearest(len(x), min(K, len(x) - 1))
+    distances.read(x, None, sums, mean, nearest, centre=centre)
     return Within(
         kernel=sums.rows,
         subsets=sums.subsets,
-        pairwise=torch.tensor(distances.mean(), dtype=torch.float64),
+        pairwise=torch.tensor(mean.value(), dtype=torch.float64),
         nearest=nearest.row[:, 0].clone(),
         radii=nearest.radii(),
     )
@@ -58,11 +58,11 @@ def within(x: Tensor, chosen: Tensor | None, centre: Tensor | None = None) -> Wi
 class Sides:
     """Features a (n ≥ 2, d) of some images, and b (N ≥ 2, d) of held-out ones.
 
-    within_a, within_b: what the pairs of each set with one another tell
+    within_a, within_b: statistics of the pairs within each set
     sums: of the kernel, over the pairs across
     balls: which of a lie in whose balls of K neighbours; None for too few images
     subsets: those that the sums are of; None for too few images
-    kept: (name, compute): what follows from b alone, computed once and kept on disk
+    cache: (name, compute): the result of compute, which must follow from b alone, kept on disk
     """
 
     a: Tensor
@@ -72,7 +72,7 @@ class Sides:
     sums: kernel.Sums
     balls: manifold.Balls | None
     subsets: Subsets | None
-    kept: Callable[[str, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+    cache: Callable[[str, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
 
     @property
     def few(self) -> int:

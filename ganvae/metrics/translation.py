@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ganvae.metrics import diversity, reconstruction
+from ganvae.metrics import distances, distortion
 from ganvae.metrics.figures import Record
 from ganvae.metrics.sampling import made_of_sources, read, rows
 
@@ -22,23 +22,23 @@ def measure(run: Record) -> None:
     """Variety of variants, and, where each source has its target, the distance to it."""
     numbers = rows(len(run.data.test), min(SOURCES, run.n), run.seed)
     with run.timed():
-        made = torch.cat(
+        variants = torch.cat(
             list(made_of_sources(run.model, run.data.test, numbers, run.seed, VARIANTS))
         )
-        run.progress("variants", len(made), len(made))
-        _variety(run, made, numbers)
+        run.progress("variants", len(variants), len(variants))
+        _variety(run, variants, numbers)
         if run.data.paired:
-            _nearness(run, made, numbers)
+            _nearness(run, variants, numbers)
 
 
-def _variety(run: Record, made: torch.Tensor, numbers: np.ndarray) -> None:
+def _variety(run: Record, variants: torch.Tensor, numbers: np.ndarray) -> None:
     """Mean feature distance between two variants of a source, over that of two targets."""
-    features = run.judge.extract([made.flatten(0, 1)]).unflatten(0, (len(made), VARIANTS))
+    features = run.judge.extract([variants.flatten(0, 1)]).unflatten(0, (len(variants), VARIANTS))
     real = run.judge.extract(read(run.data.test, numbers))
     value = None
     if len(real) > 1:
-        between = diversity.pairwise(real)
-        value = float(np.mean([diversity.pairwise(f) for f in features])) / max(between, 1e-12)
+        between = distances.pairwise(real)
+        value = float(np.mean([distances.pairwise(f) for f in features])) / max(between, 1e-12)
     note = f"distance between {VARIANTS} variants of a source, over that between random "
     run.add(
         "variety", name="Variety", value=value, better="higher", n_heldout=len(real),
@@ -47,10 +47,10 @@ def _variety(run: Record, made: torch.Tensor, numbers: np.ndarray) -> None:
     )  # fmt: skip
 
 
-def _nearness(run: Record, made: torch.Tensor, numbers: np.ndarray) -> None:
+def _nearness(run: Record, variants: torch.Tensor, numbers: np.ndarray) -> None:
     """Mean squared error against the target: of each variant, and of the nearest of them."""
     target = torch.cat([x.cpu() for x in read(run.data.test, numbers)])
-    errors = torch.stack([reconstruction.mse(target, made[:, v]) for v in range(VARIANTS)], 1)
+    errors = torch.stack([distortion.mse(target, variants[:, v]) for v in range(VARIANTS)], 1)
     about = "against the held-out target, pixel values in [0, 1]"
     for key, name, values in (
         ("mse", "MSE", errors.mean(1)),

@@ -1,4 +1,4 @@
-"""What is left after training."""
+"""Trained models."""
 
 from ganvae.models.info import ModelInfo, TrainedOn
 from ganvae.models.model import Model

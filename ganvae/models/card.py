@@ -81,31 +81,31 @@ def _what(info: ModelInfo, encodes: bool, parameters: int | None) -> str:
         f"latent dimensions{weights}. Trained by the objective {word(info.objective)} of ganvae, "
         f"which trains variational autoencoders, generative adversarial networks and hybrids.",
     ]
-    if known := info.learnt_classes:
-        names = ", ".join(map(word, known[:MAX_CLASSES]))
-        more = len(known) - MAX_CLASSES
+    if classes := info.learnt_classes:
+        names = ", ".join(map(word, classes[:MAX_CLASSES]))
+        more = len(classes) - MAX_CLASSES
         lines += ["", f"Classes: {names}" + (f" and {more:,} more." if more > 0 else ".")]
     return "\n".join(lines) + "\n"
 
 
 def _training(info: ModelInfo) -> str:
-    made, net = info.trained, info.networks
+    trained, net = info.trained, info.networks
     networks = f"{word(net.family)}, width {net.width}, depth {net.depth}, prior {word(net.prior)}"
     if info.custom:
         networks += f"; modules of the author's own: {', '.join(map(word, info.custom))}"
     rows: list[tuple[str, Any]] = [
         ("objective", info.objective),
         ("options", json.dumps(info.options, sort_keys=True) if info.options else "defaults"),
-        ("training images", made.train_images),
-        ("held-out images", made.test_images),
-        ("images seen", made.images),
-        ("steps", made.steps),
-        ("batch", made.batch),
-        ("budget", made.budget or None),
-        ("training time", None if made.seconds is None else f"{made.seconds:,.0f} s"),
-        ("seed", str(made.seed)),
+        ("training images", trained.train_images),
+        ("held-out images", trained.test_images),
+        ("images seen", trained.images),
+        ("steps", trained.steps),
+        ("batch", trained.batch),
+        ("budget", trained.budget or None),
+        ("training time", None if trained.seconds is None else f"{trained.seconds:,.0f} s"),
+        ("seed", str(trained.seed)),
         ("other sizes were fitted by", f"{info.resize}, background {info.background}"),
-        ("data fingerprint", made.fingerprint or None),
+        ("data fingerprint", trained.fingerprint or None),
         ("made with", f"ganvae {VERSION}"),
     ]
     table = [f"| {name} | {_cell(value)} |" for name, value in rows if value is not None]
@@ -132,7 +132,7 @@ def _scores(scores: Mapping[str, Any] | None) -> str:
 
 
 def _figures(scores: Mapping[str, Any], figures: Mapping[str, Any]) -> Iterator[str]:
-    """An evaluation as a row a figure, and what all of them were measured by."""
+    """An evaluation as a table, a row a figure, and a sentence on how it was measured."""
     yield "On held-out images, with the averaged weights."
     yield from ("", "| score | value | better | |", "|---|---|---|---|")
     for figure in figures.values():
@@ -161,9 +161,9 @@ def _numbers(scores: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, 
 def _use(info: ModelInfo) -> str:
     lines = ["## Use", "", "```python", "import ganvae", ""]
     if info.custom:
-        given = ", ".join(f'"{role}": ...' for role in info.custom)  # roles are plain names
+        modules = ", ".join(f'"{role}": ...' for role in info.custom)  # roles are plain names
         lines += [
-            f"model = ganvae.load(path, networks={{{given}}})  # modules built as in training"
+            f"model = ganvae.load(path, networks={{{modules}}})  # modules built as in training"
         ]
     else:
         lines += ['model = ganvae.load("path/or/owner/name")']
@@ -181,8 +181,8 @@ def _cell(value: Any) -> str:
 
 def word(value: str) -> str:
     """Foreign text for one line of Markdown: no HTML, no markup, no control characters."""
-    seen = "".join(" " if unicodedata.category(c) in _FORMATTING else c for c in value)
-    seen = " ".join(seen.split())
-    if len(seen) > MAX_WORD:
-        seen = seen[: MAX_WORD - 1] + "…"
-    return html.escape(_MARKDOWN.sub(r"\\\1", seen), quote=False)
+    printable = "".join(" " if unicodedata.category(c) in _FORMATTING else c for c in value)
+    printable = " ".join(printable.split())
+    if len(printable) > MAX_WORD:
+        printable = printable[: MAX_WORD - 1] + "…"
+    return html.escape(_MARKDOWN.sub(r"\\\1", printable), quote=False)

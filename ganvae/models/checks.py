@@ -1,4 +1,4 @@
-"""What a model refuses: arguments that do not fit it, and what it was not trained for."""
+"""Checks of a model's arguments, and that it was trained for the verb that is asked of it."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def truncation(value: float | None, prior: object) -> None:
 # -- tensors -------------------------------------------------------------------------------------
 
 
-def tensors(*given: object) -> None:
+def tensors(*values: object) -> None:
     """Raises ConfigError for what is no tensor: paths, pictures, arrays."""
-    for value in given:
+    for value in values:
         if not isinstance(value, Tensor):
             raise ConfigError(
                 f"a model takes tensors, got {type(value).__name__}: ganvae.tasks has the same "
@@ -101,7 +101,7 @@ def tensors(*given: object) -> None:
 def shaped(x: Tensor, shape: Sequence[int | str], does: str = "takes images") -> Tensor:
     """A tensor (B, *shape), where a letter stands for any number. Raises ValueError for others."""
     tensors(x)
-    fits = [isinstance(wanted, str) or wanted == size for wanted, size in zip(shape, x.shape[1:])]
+    fits = [isinstance(side, str) or side == size for side, size in zip(shape, x.shape[1:])]
     if x.ndim != 1 + len(shape) or not all(fits):
         raise ValueError(
             f"this model {does} of shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}"
@@ -125,8 +125,8 @@ def images(x: Tensor, shape: Sequence[int | str], does: str = "takes images") ->
 def hole(mask: Tensor, x: Tensor) -> Tensor:
     """The mask as booleans. Raises ValueError where it does not fit the images or is all alike."""
     tensors(mask, x)
-    wanted = (len(x), 1, *x.shape[2:])
-    if x.ndim != 4 or tuple(mask.shape) != wanted:
+    shape = (len(x), 1, *x.shape[2:])
+    if x.ndim != 4 or tuple(mask.shape) != shape:
         raise ValueError(
             f"images of shape {tuple(x.shape)} need a mask of shape (B, 1, H, W) of the same "
             f"size, got {tuple(mask.shape)}"
@@ -134,10 +134,10 @@ def hole(mask: Tensor, x: Tensor) -> Tensor:
     if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError("a mask holds 0 where a pixel is known and 1 where it is to be filled in")
     marks = mask.bool()
-    for i, marked in enumerate(marks.flatten(1)):
-        if not bool(marked.any()):
+    for i, pixels in enumerate(marks.flatten(1)):
+        if not bool(pixels.any()):
             raise ValueError(f"the mask of image {i} is empty: it must mark what to fill in")
-        if bool(marked.all()):
+        if bool(pixels.all()):
             raise ValueError(f"the mask of image {i} is full: some pixels must be known")
     return marks
 
@@ -150,10 +150,10 @@ def same_classes(info: ModelInfo, names: Sequence[str]) -> None:
 
     names: of the images' classes by number; empty where they have none
     """
-    known = list(info.classes)
-    if known and list(names) != known:
+    own = list(info.classes)
+    if own and list(names) != own:
         raise ConfigError(
-            f"the model's classes are {', '.join(known)}, those of the images "
+            f"the model's classes are {', '.join(own)}, those of the images "
             f"{', '.join(names) or 'unknown'}: give images of the same classes"
         )
 
@@ -193,7 +193,7 @@ def _number(label: str, names: Sequence[str], learnt: Sequence[str]) -> int:
     """The number of a class by its name, or by a number where no name is one."""
     if label in names:
         return names.index(label)
-    named = any(name.isdecimal() for name in names)  # then a number is a name
-    if label.isdecimal() and int(label) < len(names) and not named:
+    numeric_names = any(name.isdecimal() for name in names)  # then no number is an index
+    if label.isdecimal() and int(label) < len(names) and not numeric_names:
         return int(label)
     raise ConfigError(f"no class {label!r}{config.suggest(label, list(learnt))}")

@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from ganvae import files
 from ganvae.errors import CheckpointError, ConfigError, DivergedError, GanvaeError
 from ganvae.foreign import read_json
-from ganvae.models import priors, tensors
+from ganvae.models import prior_names, tensors
 from ganvae.models.info import ModelInfo
 from ganvae.models.strict import parse
 from ganvae.networks import zoo
@@ -40,7 +40,7 @@ MAX_CONFIG = 2 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What model.safetensors must be."""
+    """Digest and size of model.safetensors."""
 
     sha256: str
     bytes: int
@@ -60,8 +60,8 @@ class Record:
 
 def roles_of(info: ModelInfo) -> tuple[str, ...]:
     """The roles that inference can need, in their order."""
-    own = ("encoder", info.decoder, info.generator, "prior", "likelihood")
-    return tuple(dict.fromkeys((*own, *priors.ROLES.values())))
+    trained = ("encoder", info.decoder, info.generator, "prior", "likelihood")
+    return tuple(dict.fromkeys((*trained, *prior_names.ROLES.values())))
 
 
 # -- finding and reading -----------------------------------------------------------------------
@@ -78,9 +78,9 @@ def find(path: Path) -> Path:
             + ("" if path.name in (CONFIG, WEIGHTS) else " (pickles and checkpoints are not read)")
         )
     for folder in (path, path / "model"):
-        found = folder if folder.exists() else replaced(folder)
-        if (found / CONFIG).is_file():
-            return found
+        candidate = folder if folder.exists() else replaced(folder)
+        if (candidate / CONFIG).is_file():
+            return candidate
     if not path.exists():
         raise ConfigError(f"{path} does not exist; give a model's or a run's directory")
     if (path / "checkpoints").is_dir():
@@ -115,19 +115,19 @@ def _brief(place: Path) -> Iterator[None]:
         raise CheckpointError(f"there is not enough memory for the model {place}") from None
 
 
-def _read(folder: Path, given: dict[str, nn.Module]) -> tuple[dict[str, nn.Module], ModelInfo]:
+def _read(folder: Path, modules: dict[str, nn.Module]) -> tuple[dict[str, nn.Module], ModelInfo]:
     record = read_record(folder)
-    _check_given(record, given)
-    loaded = _read_weights(folder / WEIGHTS, record, given)
-    made: dict[str, nn.Module] = {}
+    _check_modules(record, modules)
+    weights = _read_weights(folder / WEIGHTS, record, modules)
+    networks: dict[str, nn.Module] = {}
     for role in record.roles:
-        made[role] = given[role] if role in given else _build(role, record.model)
-        own = {k[len(role) + 1 :]: v for k, v in loaded.items() if k.startswith(f"{role}.")}
+        networks[role] = modules[role] if role in modules else _build(role, record.model)
+        state = {k[len(role) + 1 :]: v for k, v in weights.items() if k.startswith(f"{role}.")}
         try:
-            made[role].load_state_dict(own)
+            networks[role].load_state_dict(state)
         except RuntimeError as error:
             raise CheckpointError(f"{WEIGHTS} does not load into the {role}: {error}") from error
-    return made, record.model
+    return networks, record.model
 
 
 def read_record(folder: Path) -> Record:
@@ -153,21 +153,21 @@ def _record(path: Path) -> Record:
     wrong = [role for role in record.roles if role not in allowed]
     if wrong or len(set(record.roles)) != len(record.roles):
         raise ConfigError(f"{path} lists roles it cannot have: {shown(list(record.roles))}")
-    needed = (record.model.generator, "prior", record.model.prior, *record.model.custom)
-    missing = [role for role in dict.fromkeys(needed) if role not in record.roles]
+    required = (record.model.generator, "prior", record.model.prior, *record.model.custom)
+    missing = [role for role in dict.fromkeys(required) if role not in record.roles]
     if missing:
         raise ConfigError(f"{path} does not list the roles {', '.join(missing)}")
     return record
 
 
-def _check_given(record: Record, given: Mapping[str, nn.Module]) -> None:
-    unknown = [role for role in given if role not in record.roles]
+def _check_modules(record: Record, modules: Mapping[str, nn.Module]) -> None:
+    unknown = [role for role in modules if role not in record.roles]
     if unknown:
         raise ConfigError(
             f"networks= names {', '.join(map(shown, unknown))}; this model has the roles "
             f"{', '.join(record.roles)}"
         )
-    missing = [role for role in record.model.custom if role not in given]
+    missing = [role for role in record.model.custom if role not in modules]
     if missing:
         example = ", ".join(f'"{role}": ...' for role in missing)
         raise ConfigError(
@@ -177,7 +177,7 @@ def _check_given(record: Record, given: Mapping[str, nn.Module]) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Inside it new tensors are not initialised: on the meta device that would take a second."""
+    """Skips initialisation of weights inside it: on the meta device that would take a second."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -200,25 +200,25 @@ def _sketch(role: str, record: Record) -> nn.Module:
     try:
         with torch.device("meta"), _Unfilled():
             return _fresh(role, record.model)
-    except Exception as error:  # a kind of network may not fit its role, in whatever way
+    except Exception as error:  # a wrong kind of network may raise anything
         raise ConfigError(
             f"no {role} can be built as {CONFIG} describes it: {words(error)}"
         ) from error
 
 
-def _expected(record: Record, given: Mapping[str, nn.Module], most: int) -> dict[str, Tensor]:
-    """The tensors of the networks without their memory, until there are more than ``most``."""
-    made: dict[str, Tensor] = {}
+def _expected(record: Record, modules: Mapping[str, nn.Module], limit: int) -> dict[str, Tensor]:
+    """The tensors that the networks should have, without memory; stops beyond ``limit``."""
+    sketches: dict[str, Tensor] = {}
     for role in record.roles:
-        network = given[role] if role in given else _sketch(role, record)
-        made |= {f"{role}.{name}": value for name, value in state_of(role, network).items()}
-        if len(made) > most:
+        network = modules[role] if role in modules else _sketch(role, record)
+        sketches |= {f"{role}.{name}": value for name, value in state_of(role, network).items()}
+        if len(sketches) > limit:
             break
-    return made
+    return sketches
 
 
 def _build(role: str, info: ModelInfo) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
+    with torch.random.fork_rng(devices=[]):  # loading leaves the global random state as it is
         return _fresh(role, info)
 
 
@@ -264,12 +264,14 @@ class _open:
         self.file.close()
 
 
-def _read_weights(path: Path, record: Record, given: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def _read_weights(
+    path: Path, record: Record, modules: Mapping[str, nn.Module]
+) -> dict[str, Tensor]:
     weights = record.weights
     with _open(path) as (file, size):
         head = file.read(8 + tensors.MAX_HEADER)
         header = tensors.read_header(head, size, str(path))
-        _compare(header, _expected(record, given, len(header.entries) + 100), path)
+        _compare(header, _expected(record, modules, len(header.entries) + 100), path)
         if size != weights.bytes:
             raise CheckpointError(f"{path} has {size:,} bytes, {CONFIG} says {weights.bytes:,}")
         content = bytearray(size)
@@ -298,10 +300,10 @@ def _compare(header: tensors.Header, expected: Mapping[str, Tensor], path: Path)
     for name, tensor in expected.items():
         if name not in entries:
             continue
-        is_, should = entries[name], (tuple(tensor.shape), tensor.dtype)
-        if (is_.shape, is_.dtype) != should:
+        entry, should = entries[name], (tuple(tensor.shape), tensor.dtype)
+        if (entry.shape, entry.dtype) != should:
             faults.append(
-                f"{name!a} is {_words(is_.shape, is_.dtype)}, should be {_words(*should)}"
+                f"{name!a} is {_words(entry.shape, entry.dtype)}, should be {_words(*should)}"
             )
     if faults:
         raise CheckpointError(
@@ -354,7 +356,7 @@ def encode(networks: Mapping[str, nn.Module], info: ModelInfo) -> dict[str, byte
     if bad:
         raise DivergedError(f"not saved: {', '.join(bad)} hold NaN or infinity")
     content = safetensors.torch.save(state, metadata={"format": "pt"})
-    tensors.read_header(content, len(content), WEIGHTS)  # what is written can be read
+    tensors.read_header(content, len(content), WEIGHTS)  # refuses now what could not be loaded
     record = Record(
         library="ganvae",
         format=FORMAT,
@@ -395,7 +397,7 @@ def _check_place(folder: Path) -> None:
 
 
 def replaced(folder: Path) -> Path:
-    """Where a model directory is for the instant in which another takes its place."""
+    """The name of a model directory while another takes its place."""
     return folder.with_name(f".{folder.name}.replaced")
 
 

@@ -1,7 +1,7 @@
-"""Random numbers of things that have a number: those of number i depend on the seed and i alone.
+"""Random numbers for numbered images: those of image i depend on the seed and i alone.
 
-They are drawn for whole blocks of 64 consecutive numbers, each from (seed, block), and what was
-asked for is cut out; so it does not matter how many are asked for at once, or from where on.
+They are drawn for whole blocks of 64 consecutive images, each from (seed, block), and the images
+asked for are cut out; so it does not matter how many are asked for at once, or from where on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ganvae.types import Condition, Noise, Posterior
 BLOCK = 64
 """Random numbers are drawn for this many consecutive images at once."""
 CLASS, VARIANT = 1, 2
-"""What tells the draws of classes and of variants from those of latents with the same seed."""
+"""Salts that make the draws of classes and of variants differ from those of latents."""
 
 
 def blocks(n: int, start: int = 0) -> Iterator[tuple[int, slice, slice]]:
@@ -34,19 +34,19 @@ def blocks(n: int, start: int = 0) -> Iterator[tuple[int, slice, slice]]:
 
 
 def draw(
-    one_block: Callable[[Noise], Tensor],
+    of_block: Callable[[Noise], Tensor],
     n: int,
     seed: int,
     *salt: int,
     start: int = 0,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Rows ``start`` to ``start + n``, n ≥ 1, of what ``one_block`` makes of a block's noise.
+    """Rows ``start`` to ``start + n``, n ≥ 1, of what ``of_block`` makes of a block's noise.
 
-    salt: what tells these draws from others with the same seed
+    salt: makes these draws differ from others with the same seed
     """
     return torch.cat([
-        one_block(Noise(seed, block, *salt, total=BLOCK, device=device))[rows]
+        of_block(Noise(seed, block, *salt, total=BLOCK, device=device))[rows]
         for block, rows, _ in blocks(n, start)
     ])  # fmt: skip
 
@@ -78,11 +78,11 @@ def latents(
     truncation: the limit of the normal numbers, or None
     """
     parts = []
-    for block, rows, own in blocks(n, start):
+    for block, rows, places in blocks(n, start):
         condition: Condition = ()
-        if label is not None:  # whole blocks are drawn: those not asked for are of class 0
+        if label is not None:  # of a whole block; rows not asked for get class 0
             condition = (label.new_zeros(BLOCK),)
-            condition[0][rows] = label[own]
+            condition[0][rows] = label[places]
         noise = Noise(seed, block, total=BLOCK, device=device)
         if truncation is not None:
             noise = noise.truncated(truncation)
@@ -94,7 +94,7 @@ def posterior(q: Posterior, seed: int, start: int = 0) -> Tensor:
     """A sample z of each image's q(z|x), shape (B, d); image i has the number ``start + i``."""
     device = q.mean.device
     parts = [
-        q.rows(own).rsample(Noise(seed, block, total=BLOCK, rows=rows, device=device))
-        for block, rows, own in blocks(len(q.mean), start)
+        q.rows(places).rsample(Noise(seed, block, total=BLOCK, rows=rows, device=device))
+        for block, rows, places in blocks(len(q.mean), start)
     ]
     return torch.cat(parts) if parts else q.mean

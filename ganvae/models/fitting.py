@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ganvae.models.model import Model
-from ganvae.models.priors import KINDS, ROLES, available
+from ganvae.models.prior_names import KINDS, ROLES, available
 from ganvae.networks import flow, zoo
 from ganvae.networks.prior import MixturePrior, NormalPrior, Prior
 from ganvae.progress import Progress
@@ -50,8 +50,8 @@ class Images(Protocol):
 def lacking(model: Model) -> list[str]:
     """The priors that can be fitted to a model and that it has not, by name; see
     :func:`fit_priors`."""
-    own = model.networks.get("prior")
-    fits = isinstance(own, NormalPrior | MixturePrior) and model.latent <= LARGEST
+    prior = model.networks.get("prior")
+    fits = isinstance(prior, NormalPrior | MixturePrior) and model.latent <= LARGEST
     if model.info.from_sources or "encoder" not in model.networks or not fits:
         return []
     return [name for name in KINDS if name not in available(model.networks)]
@@ -74,7 +74,7 @@ def fit_priors(
     images: what it was trained on
     samples: draws of z that they are fitted to, of all images where there are fewer
     seed: of the images and of the draws
-    left: seconds that there are still; at 0 a fit ends with what it has, and no other begins
+    left: seconds that are left for it; at 0 a fit ends with what it has, and no other begins
     """
     names = lacking(model)
     if not names or not len(images):
@@ -82,35 +82,31 @@ def fit_priors(
     tell = progress or (lambda what, done, total: None)
     start = left()
     z, *c = aggregate(model, images, samples, seed, tell, lambda: left() > start / 2)
-    made: dict[str, Fit] = {}
+    fits: dict[str, Fit] = {}
     for name in names:
         if not left():
             break
-        made[ROLES[name]] = _fitted(model, name, (z, *c), tell, left)
-    return made
+        fits[ROLES[name]] = _fit(model, name, (z, *c), tell, left)
+    return fits
 
 
-def _fitted(
-    model: Model,
-    name: str,
-    latents: tuple[Tensor, ...],
-    tell: Progress,
-    left: Callable[[], float],
+def _fit(
+    model: Model, name: str, latents: tuple[Tensor, ...], tell: Progress, left: Callable[[], float]
 ) -> Fit:
-    ended_early: list[bool] = []
+    stopped: list[bool] = []
 
-    def goes_on(done: int, most: int) -> bool:
-        tell(f"fitting the {name} prior", done, most)
-        if done < most and not left():
-            ended_early.append(True)
-        return not ended_early
+    def goes_on(done: int, limit: int) -> bool:
+        tell(f"fitting the {name} prior", done, limit)
+        if done < limit and not left():
+            stopped.append(True)
+        return not stopped
 
     with torch.random.fork_rng(devices=[]):
         prior: Any = zoo.build(KINDS[name], model.info.networks, model.info.shape)
     start = time.perf_counter()
     prior.fit(*latents, goes_on=goes_on)
     tell(f"fitting the {name} prior", 1, 1)
-    return Fit(prior.eval().to(model.device), time.perf_counter() - start, not ended_early)
+    return Fit(prior.eval().to(model.device), time.perf_counter() - start, not stopped)
 
 
 def seconds_of_flow(model: Model, steps: int = 3) -> float:
@@ -140,16 +136,16 @@ def aggregate(
     """
     order = np.random.default_rng(seed).permutation(len(images))[:samples]
     labels = images.labels if model.info.classes else None
-    found = []
+    posteriors = []
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
         c = () if labels is None else (torch.from_numpy(labels[rows].astype(np.int64)),)
-        found.append(model.encode(images.images(rows), *c))
+        posteriors.append(model.encode(images.images(rows), *c))
         tell("images encoded", start + len(rows), len(order))
         if not goes_on():
             order = order[: start + len(rows)]
             break
-    q, times = Posterior.cat(found), -(-samples // len(order))
+    q, times = Posterior.cat(posteriors), -(-samples // len(order))
     noise = Noise(seed, total=len(order), device=model.device)
     z = torch.cat([q.rsample(noise) for _ in range(times)])[:samples]
     if labels is None:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from ganvae.errors import ConfigError, RangeError
 from ganvae.models import checks, draws
-from ganvae.types import Noise, Posterior
+from ganvae.types import Condition, Noise, Posterior
 
 
 def device_of(modules: Iterable[nn.Module]) -> torch.device:
-    """Where the first of their tensors is."""
+    """The device of their first tensor."""
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
             return tensor.device
@@ -21,7 +21,7 @@ def device_of(modules: Iterable[nn.Module]) -> torch.device:
 
 
 def placed(x: Tensor, device: torch.device) -> Tensor:
-    """In float32 on the device; images in channels-last order."""
+    """A tensor in float32 on the device; images in channels-last order."""
     x = x.to(device, torch.float32)
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
@@ -73,19 +73,19 @@ def images(
 
 
 def variants(
-    network: Callable[..., Tensor], prior: Callable[[Noise], Tensor], given: tuple[Tensor, ...],
+    network: Callable[..., Tensor], prior: Callable[[Noise], Tensor], condition: Condition,
     count: int, seed: int, batch: int, start: int, device: torch.device,
     shape: tuple[int, int, int],
 ) -> Tensor:  # fmt: skip
-    """network(z, *given) for ``count`` z each: (B, count, C, H, W).
+    """network(z, *condition) for ``count`` z each: (B, count, C, H, W).
 
     prior: a z for each row of some noise
-    given: what each z goes with, its rows numbered from ``start`` on
+    condition: what the network gets beside each z, its rows numbered from ``start`` on
     """
     count, seed = checks.variants(count), checks.whole(seed, "seed")
     start = checks.whole(start, "start")
-    parts = [torch.empty(0, count, *shape, device=device)] if not len(given[0]) else []
-    for rows in split(batch, *given):
+    parts = [torch.empty(0, count, *shape, device=device)] if not len(condition[0]) else []
+    for rows in split(batch, *condition):
         rows, n, several = [placed(row, device) for row in rows], len(rows[0]), list[Tensor]()
         for v in range(count):
             z = draws.draw(prior, n, seed, v, draws.VARIANT, start=start, device=device)

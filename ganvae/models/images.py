@@ -119,8 +119,8 @@ def save_png(image: Image.Image | Tensor | np.ndarray, path: str | Path) -> Path
     """Write one image whole or not at all: a picture, a tensor (C, H, W) or pixels (H, W, C)."""
     if isinstance(image, Tensor):
         return save_png(to_uint8(image[None])[0], path)
-    shown: Image.Image = picture(image) if isinstance(image, np.ndarray) else image
-    return files.write(Path(path), lambda scratch: shown.save(scratch, format="PNG"))
+    still: Image.Image = picture(image) if isinstance(image, np.ndarray) else image
+    return files.write(Path(path), lambda scratch: still.save(scratch, format="PNG"))
 
 
 def make_gif(

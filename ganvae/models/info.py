@@ -16,7 +16,7 @@ from ganvae.telling import shown
 from ganvae.types import Shape
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-"""How objectives and the roles of networks are spelled."""
+"""The spelling of objectives and of the roles of networks."""
 _DEPTH = {"limits": (8, 15)}
 
 
@@ -180,8 +180,8 @@ class ModelInfo:
     @property
     def data_depth(self) -> int | None:
         """``data.depth`` for other images; None where sources and targets have not the same."""
-        both = TASKS[self.task].origin == "given"
-        same = not both or self.source_depth == self.depth
+        given_sources = TASKS[self.task].origin == "given"
+        same = not given_sources or self.source_depth == self.depth
         return (self.depth or 16) if same else None
 
     def data_settings(self) -> dict[str, Any]:
@@ -201,16 +201,16 @@ class ModelInfo:
 
         Of shards that are read while training only a sample was counted: there all are given.
         """
-        counted = self.trained.train_images is not None
-        known = zip(self.classes, self.class_shares)
-        return tuple(name for name, share in known if share > 0 or not counted)
+        complete = self.trained.train_images is not None
+        shares = zip(self.classes, self.class_shares)
+        return tuple(name for name, share in shares if share > 0 or not complete)
 
     @staticmethod
     def from_dict(data: Any, where: str = "the model's description") -> ModelInfo:
         """Read strictly: raises ConfigError for anything unknown, mistyped or absurd."""
-        made = parse(ModelInfo, data, where)
-        assert isinstance(made, ModelInfo)
-        return made
+        info = parse(ModelInfo, data, where)
+        assert isinstance(info, ModelInfo)
+        return info
 
 
 _PAIRED = {None: "images alone", True: "pairs", False: "two sets of images"}

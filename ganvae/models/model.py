@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganvae import config
 from ganvae.errors import ConfigError
-from ganvae.models import card, checks, directory, draws, forward, hub, priors
+from ganvae.models import card, checks, directory, draws, forward, hub, prior_names
 from ganvae.models.checks import Label
 from ganvae.models.info import ModelInfo
 from ganvae.models.paths import Interpolation, linear, spherical, steps_between
@@ -41,9 +41,9 @@ class Model(hub.HubMixin):
         roles = directory.roles_of(info)
         self.networks = {role: networks[role] for role in roles if role in networks}
         self.info = info
-        needed = [info.generator, "prior", info.prior]
-        needed += [info.decoder] if "encoder" in networks else []
-        missing = [role for role in dict.fromkeys(needed) if role not in self.networks]
+        required = [info.generator, "prior", info.prior]
+        required += [info.decoder] if "encoder" in networks else []
+        missing = [role for role in dict.fromkeys(required) if role not in self.networks]
         if missing:
             raise ConfigError(f"a model needs a network for {', '.join(missing)}")
         for module in self.networks.values():
@@ -72,7 +72,7 @@ class Model(hub.HubMixin):
     @property
     def priors(self) -> dict[str, str]:
         """The roles of the priors that can be sampled, by name; the one trained with is first."""
-        return priors.available(self.networks)
+        return prior_names.available(self.networks)
 
     @property
     def parameters(self) -> int:
@@ -192,11 +192,15 @@ class Model(hub.HubMixin):
         return self._images_of(self.info.generator, z, classes, batch)
 
     def offer(self, fitted: Mapping[str, nn.Module], chosen: str | None = None) -> Model:
-        """Takes priors by role, see :func:`ganvae.models.priors.fit_priors`. Returns itself.
+        """Takes priors by role, see :func:`ganvae.models.fitting.fit_priors`. Returns itself.
 
         chosen: the name of the prior that is sampled from now on where none is named
         """
-        kinds = {role: priors.KINDS[name] for name, role in priors.ROLES.items() if role in fitted}
+        kinds = {
+            role: prior_names.KINDS[name]
+            for name, role in prior_names.ROLES.items()
+            if role in fitted
+        }
         self.networks |= {role: module.eval() for role, module in fitted.items()}
         self.info = replace(self.info, kinds=self.info.kinds | kinds)
         if chosen is not None:
@@ -253,10 +257,10 @@ class Model(hub.HubMixin):
             raise ValueError(f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}")
         if a.ndim in (1, 3):
             return self.interpolate(a[None], b[None], steps, label, path=path, batch=batch)[0]
-        one = checks.classes(self.info, label, 1, self.device)
+        number = checks.classes(self.info, label, 1, self.device)
 
         def classes(n: int) -> Tensor | None:
-            return None if one is None else one.expand(n)
+            return None if number is None else number.expand(n)
 
         role = self.info.generator
         if a.ndim == 4:
@@ -295,9 +299,9 @@ class Model(hub.HubMixin):
         checks.has_direction(self.info, reverse)
         shape, G = self.info.shape, self.networks[self.info.generator]
         if self.info.paired:
-            given = (checks.images(source, (shape.source, "H", "W"), FROM),)
+            c = (checks.images(source, (shape.source, "H", "W"), FROM),)
             return forward.variants(
-                G, self.prior.sample, given, variants, seed, batch, start, self.device, self.shape
+                G, self.prior.sample, c, variants, seed, batch, start, self.device, self.shape
             )
         channels = shape.channels if reverse else shape.source
         x = checks.images(source, (channels, shape.height, shape.width), FROM)
@@ -340,11 +344,11 @@ class Model(hub.HubMixin):
         """
         checks.trained_to(self.info, "complete")
         hole, x = checks.hole(mask, x).to(self.device), x.to(self.device)
-        known = checks.images(torch.where(hole, 0.0, x), (self.shape[0], "H", "W"), FROM)
-        given = (torch.cat([known, hole.to(known)], 1),)
+        pixels = checks.images(torch.where(hole, 0.0, x), (self.shape[0], "H", "W"), FROM)
+        c = (torch.cat([pixels, hole.to(pixels)], 1),)
         G = self.networks[self.info.generator]
         images = forward.variants(
-            G, self.prior.sample, given, variants, seed, batch, start, self.device, self.shape
+            G, self.prior.sample, c, variants, seed, batch, start, self.device, self.shape
         )
         return torch.where(hole[:, None], images, x[:, None])
 
@@ -359,8 +363,8 @@ class Model(hub.HubMixin):
         Shape (B, variants, C, H, W), in [-1, 1].
         """
         if self.info.verb == "complete":
-            known, hole = source[:, :-1], source[:, -1:] > 0
-            return self.complete(known, hole, variants, seed=seed, start=start)
+            pixels, hole = source[:, :-1], source[:, -1:] > 0
+            return self.complete(pixels, hole, variants, seed=seed, start=start)
         return self.translate(source, variants, seed=seed, start=start)
 
     # -- files ---------------------------------------------------------------------------------
@@ -444,12 +448,12 @@ class Model(hub.HubMixin):
         """The network of a prior by its name."""
         if name is None:
             return self.prior
-        known = self.priors
-        if name not in known:
+        roles = self.priors
+        if name not in roles:
             raise ConfigError(
-                f"this model has no prior {name!r}{config.suggest(name, list(known))}"
+                f"this model has no prior {name!r}{config.suggest(name, list(roles))}"
             )
-        return self.networks[known[name]]
+        return self.networks[roles[name]]
 
     def _encoder(self, verb: str) -> nn.Module:
         if "encoder" not in self.networks:
@@ -471,7 +475,7 @@ class Model(hub.HubMixin):
         return z, checks.classes(self.info, label, len(z), self.device)
 
     def _encode(self, x: Tensor, classes: Tensor | None, batch: int) -> Posterior:
-        """q(z|x) of images that were checked."""
+        """q(z|x) of checked images."""
         encoder = self._encoder("encode")
         return forward.posteriors(encoder, x, classes, batch, self.device, self.latent)
 
@@ -485,7 +489,7 @@ class Model(hub.HubMixin):
         temperature: float,
         start: int,
     ) -> Tensor:
-        """Samples of a prior, of classes that were checked."""
+        """Samples of a prior, of checked classes."""
         network = self._prior(prior)
         checks.truncation(truncation, network)
         checks.temperature(temperature)
@@ -496,7 +500,7 @@ class Model(hub.HubMixin):
         return torch.cat(parts) if parts else torch.empty(0, self.latent, device=self.device)
 
     def _images_of(self, role: str, z: Tensor, classes: Tensor | None, batch: int) -> Tensor:
-        """What the decoder or the generator makes of latents and classes that were checked."""
+        """Images of the decoder or generator, from checked latents and classes."""
         if role not in self.networks:
             raise ConfigError(f"this model has no {role}")
         if self.info.paired:

@@ -20,7 +20,7 @@ class Plain(nn.Module):
     gradients.
 
     network: an encoder, a decoder or generator, or a discriminator
-    options: what it is told beside tensors, such as ``source=True``
+    options: keywords of its calls, such as ``source=True``
     """
 
     def __init__(self, network: nn.Module, **options: Any):
@@ -32,12 +32,12 @@ class Plain(nn.Module):
         self, x: Tensor, condition: Tensor | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Of images (B, C, H, W) or latents (B, d), and classes (B,) or a source (B, S, H, W)."""
-        given = [
+        inputs = [
             tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
             for tensor in (x, condition)
             if tensor is not None
         ]
-        result = self.network(*given, **self.options)
+        result = self.network(*inputs, **self.options)
         if isinstance(result, Quantised):
             return result.mean, result.codes
         if isinstance(result, Posterior):

@@ -70,31 +70,31 @@ def _fields(cls: type, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where} must be a mapping, got {shown(value)}")
     hints = get_type_hints(cls)
-    known = {field.name: field for field in fields(cls)}
-    unknown = [key for key in value if key not in known]
+    declared = {field.name: field for field in fields(cls)}
+    unknown = [key for key in value if key not in declared]
     if unknown:
         raise ConfigError(
             f"{where} has unknown keys: {some(list(map(shown, unknown)))}; this "
-            f"version of ganvae knows {', '.join(known)}"
+            f"version of ganvae knows {', '.join(declared)}"
         )
     missing = [
         name
-        for name, field in known.items()
+        for name, field in declared.items()
         if name not in value and field.default is MISSING and field.default_factory is MISSING
     ]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
-    made = {}
+    values = {}
     for name, item in value.items():
-        made[name] = parse(hints[name], item, f"{where}.{name}")
-        if type(made[name]) is int:
+        values[name] = parse(hints[name], item, f"{where}.{name}")
+        if type(values[name]) is int:
             limits = LIMITS.get((cls, name), OTHER_LIMITS)
-            low, high = known[name].metadata.get("limits", limits)
-            if not low <= made[name] <= high:
+            low, high = declared[name].metadata.get("limits", limits)
+            if not low <= values[name] <= high:
                 raise ConfigError(
-                    f"{where}.{name} must be between {low} and {high}, got {shown(made[name])}"
+                    f"{where}.{name} must be between {low} and {high}, got {shown(values[name])}"
                 )
-    return cls(**made)
+    return cls(**values)
 
 
 def _scalar(hint: type, value: Any, where: str) -> Any:

@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file holds; its data start at byte ``start``."""
+    """The tensors of a file; its data start at byte ``start``."""
 
     entries: dict[str, Entry]
     start: int
@@ -62,10 +62,10 @@ def read_header(head: bytes, size: int, name: str) -> Header:
     name: the file, for messages
     Raises CheckpointError unless the header is whole, known and covers the file exactly.
     """
-    for start, what in DISGUISES.items():
+    for start, kind in DISGUISES.items():
         # a header of 128 bytes more than a multiple of 256 starts as a pickle does
         if head.startswith(start) and head[8:9] != b"{":
-            raise CheckpointError(f"{name} is {what}; ganvae never reads those, they can run code")
+            raise CheckpointError(f"{name} is {kind}; ganvae never reads those, they can run code")
     length = int.from_bytes(head[:8], "little")
     if size < 10 or length > size - 8:
         raise CheckpointError(
@@ -96,9 +96,9 @@ def _entry(value: Any, where: str) -> Entry:
     if not _whole(offsets, 2**63) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise CheckpointError(f"{where} has the impossible offsets {shown(offsets)}")
     begin, end = offsets
-    needed = math.prod(shape) * DTYPES[dtype].itemsize
-    if end - begin != needed:
-        raise CheckpointError(f"{where} has {end - begin:,} bytes, its shape needs {needed:,}")
+    size = math.prod(shape) * DTYPES[dtype].itemsize
+    if end - begin != size:
+        raise CheckpointError(f"{where} has {end - begin:,} bytes, its shape needs {size:,}")
     return Entry(DTYPES[dtype], tuple(shape), begin, end)
 
 
@@ -121,7 +121,7 @@ def _cover(entries: Mapping[str, Entry], size: int, name: str) -> None:
 
 def read_tensors(content: bytearray, header: Header, name: str) -> dict[str, Tensor]:
     """The tensors of a whole file. Raises CheckpointError where they hold NaN or infinity."""
-    made = {}
+    tensors = {}
     for key, entry in header.entries.items():
         count = entry.end - entry.begin
         raw = torch.empty(count, dtype=torch.uint8)
@@ -132,11 +132,11 @@ def read_tensors(content: bytearray, header: Header, name: str) -> dict[str, Ten
             raise CheckpointError(
                 f"{shown(key)} in {name} holds values that are not true or false"
             )
-        made[key] = raw.view(entry.dtype).reshape(entry.shape)
-    bad = not_finite(made)
+        tensors[key] = raw.view(entry.dtype).reshape(entry.shape)
+    bad = not_finite(tensors)
     if bad:
         raise CheckpointError(f"{name} holds NaN or infinity in {', '.join(map(shown, bad))}")
-    return made
+    return tensors
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:

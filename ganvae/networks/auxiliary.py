@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ganvae.networks.classes import Told
+from ganvae.networks.classes import AppendClass
 from ganvae.networks.mlp import dense
 from ganvae.networks.prior import GoesOn, Prior
 from ganvae.networks.residual import Trunk
@@ -31,12 +31,12 @@ class Gaussian(nn.Module):
 
 
 class Correction(nn.Module):
-    """A Gaussian moved by what else is known, through a hidden layer; not at all to begin with.
+    """A Gaussian moved by further inputs through a hidden layer, whose output starts at zero.
 
-    So q(z|a,x) starts as the q(z|x) of a plain VAE, not as one that drowns in the noise of a, and
-    p(a|x,z) as q(a|x): a costs nothing before it is of use.
+    So q(z|a,x) starts as the q(z|x) of a plain VAE, undisturbed by the noise of a, and p(a|x,z)
+    as q(a|x): a costs nothing before it is of use.
 
-    beside: size of what is known beside the features
+    beside: size of the further inputs
     """
 
     def __init__(self, features: int, beside: int, size: int, hidden: int):
@@ -79,7 +79,7 @@ class AuxiliaryPosterior(Posterior):
     to the latent. What is drawn goes through a sample of a.
 
     auxiliary: q(a|x)
-    features: what the heads are told of x, shape (B, F)
+    features: of x, the input of the heads, shape (B, F)
     heads: the networks of q(z|a,x) and p(a|x,z)
     """
 
@@ -132,12 +132,12 @@ class AuxiliaryEncoder(nn.Module):
         super().__init__()
         auxiliary = shares(shape.latent)[1] if generated else shape.latent
         latent = shape.latent - auxiliary if generated else shape.latent
-        self.body, self.told = body, Told(shape.classes)
+        self.body, self.append_class = body, AppendClass(shape.classes)
         self.heads = Heads(features + shape.classes, latent, auxiliary, hidden, generated)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> AuxiliaryPosterior:
         """The posterior of each image."""
-        h = self.told(self.body(x), label)
+        h = self.append_class(self.body(x), label)
         q_a = self.heads.auxiliary(h)
         q_z = self.heads.given(h, q_a.mean)
         parts = [q_z] if self.heads.back is not None else [q_z, q_a]
@@ -155,7 +155,7 @@ class AuxiliaryPrior(Prior):
 
     def __init__(self, first: Prior, auxiliary: int, *, classes: int = 0, hidden: int = 128):
         super().__init__(first.latent + auxiliary)
-        self.first, self.told = first, Told(classes)
+        self.first, self.append_class = first, AppendClass(classes)
         self.body = nn.Sequential(nn.Linear(first.latent + classes, hidden), nn.ReLU())
         self.auxiliary = Gaussian(hidden, auxiliary)
 
@@ -164,13 +164,13 @@ class AuxiliaryPrior(Prior):
     ) -> Tensor:
         """z ~ p(z), a ~ p(a|z) with its spread scaled alike: shape (B, d)."""
         z = self.first.sample(noise, label, temperature)
-        p = self.auxiliary(self.body(self.told(z, label)))
+        p = self.auxiliary(self.body(self.append_class(z, label)))
         return torch.cat([z, p.mean + temperature * p.std * noise.normal(p.mean.shape[1])], 1)
 
     def log_prob(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """log p(z) + log p(a|z), of pairs (B, d) to (B,)."""
         first, a = z.tensor_split([self.first.latent], 1)
-        p = self.auxiliary(self.body(self.told(first, label)))
+        p = self.auxiliary(self.body(self.append_class(first, label)))
         return self.first.log_prob(first, label) + p.log_prob(a)
 
     def fit(self, z: Tensor, label: Tensor | None = None, goes_on: GoesOn | None = None) -> None:

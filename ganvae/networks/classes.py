@@ -1,4 +1,4 @@
-"""How a network is told a sample's class."""
+"""Conditioning networks on classes: one-hot vectors, and projection."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.nn.functional import one_hot
 def check(label: Tensor | None, classes: int) -> None:
     """Raises ValueError where a class is missing, or given to a network of none."""
     if (label is None) != (classes == 0):
-        wanted = f"of {classes} classes: give each sample's label" if classes else "of no classes"
-        raise ValueError(f"this network is {wanted}")
+        kind = f"of {classes} classes: give each sample's label" if classes else "of no classes"
+        raise ValueError(f"this network is {kind}")
 
 
-class Told(nn.Module):
+class AppendClass(nn.Module):
     """Features (B, F) to (B, F + classes): the class is appended as a one-hot vector."""
 
     def __init__(self, classes: int):

@@ -30,20 +30,19 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """Of and to (B, cells, dimensions): all cells at once, or the one after ``past``."""
-        asked = self.asked(self.norm1(h)).unflatten(2, (3, self.heads, -1))
-        q, k, v = asked.permute(2, 0, 3, 1, 4)
+        qkv = self.asked(self.norm1(h)).unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-        found = scaled_dot_product_attention(q, k, v, is_causal=past is None)
-        h = h + self.answer(found.transpose(1, 2).flatten(2))
+        attention = scaled_dot_product_attention(q, k, v, is_causal=past is None)
+        h = h + self.answer(attention.transpose(1, 2).flatten(2))
         return h + self.each(self.norm2(h)), (k, v)
 
 
-class Meaning(nn.Module):
-    """The vectors of codes, (K, channels), to what the transformer makes of them, (K, dimensions).
+class Embedding(nn.Module):
+    """The vectors of codes, (K, channels), to embeddings for the transformer, (K, dimensions).
 
-    A function of the vector, so that what is learnt of a code holds for those near it; and an
-    addition for each code alone.
+    A network of the vector, so that near codes get near embeddings, plus a free vector a code.
     """
 
     def __init__(self, codes: int, channels: int, dimensions: int):
@@ -51,12 +50,12 @@ class Meaning(nn.Module):
         self.near = nn.Sequential(
             nn.Linear(channels, 4 * dimensions),
             nn.GELU(),
-            nn.Linear(4 * dimensions, dimensions, bias=False),  # no softmax would see one
+            nn.Linear(4 * dimensions, dimensions, bias=False),  # it would cancel in softmax
         )
         self.alone = nn.Parameter(torch.zeros(codes, dimensions))
 
     def forward(self, codebook: Tensor) -> Tensor:
-        """All codes' meanings."""
+        """The embeddings of all codes."""
         return self.near(codebook) + self.alone
 
 
@@ -64,8 +63,8 @@ class CodePrior(Prior):
     """A causal transformer over the codes of a grid, row by row: Π p(code | the codes before it).
 
     Learns by maximum likelihood of :meth:`log_prob`, through gradients. z is the flat grid of the
-    codes' vectors, which are the encoder's: :meth:`adopt` takes them over. A cell is told its left
-    and its upper neighbour at once, and finds the others by attention.
+    codes' vectors, which are the encoder's: :meth:`adopt` takes them over. A cell's
+    input embeds its left and its upper neighbour; it sees the others by attention.
 
     grid: channels, rows and columns of z
     codes: K, the number of codes
@@ -92,9 +91,9 @@ class CodePrior(Prior):
         self.register_buffer("codebook", torch.randn(codes, channels))
         self.first = nn.Embedding(max(1, classes), dimensions)
         self.place = nn.Parameter(torch.empty(self.cells, dimensions))
-        self.left = Meaning(codes, channels, dimensions)
-        self.above = Meaning(codes, channels, dimensions)
-        self.sought = Meaning(codes, channels, dimensions)
+        self.left = Embedding(codes, channels, dimensions)
+        self.above = Embedding(codes, channels, dimensions)
+        self.sought = Embedding(codes, channels, dimensions)
         for table in (self.first.weight, self.place):
             nn.init.normal_(table, std=0.02)
         self.blocks = nn.ModuleList(Block(dimensions, 4) for _ in range(layers))
@@ -139,14 +138,14 @@ class CodePrior(Prior):
             h, _ = block(h)
         logits = self.norm(h) @ self.sought(self.codebook).T
         log_p = -cross_entropy(logits.mT, codes, reduction="none").sum(1)
-        return log_p + 0 * z.sum(1)  # a z that is no number has a nearest code, and shall not
+        return log_p + 0 * z.sum(1)  # NaN in z must reach the result, though it has a nearest code
 
     def fit(self, z: Tensor, label: Tensor | None = None, goes_on: GoesOn | None = None) -> None:
         """Raises ValueError: this prior learns by gradients, in a stage of its own."""
         raise ValueError("a prior over codes is trained, not fitted: see the objective vqgan")
 
     def _first(self, n: int, label: Tensor | None) -> Tensor:
-        """What stands before the first cell, (n, dimensions)."""
+        """The start token, one for each class, (n, dimensions)."""
         check(label, self.classes)
         if label is None:
             return self.first.weight.expand(n, -1)

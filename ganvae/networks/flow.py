@@ -28,7 +28,7 @@ LR = 4e-3
 
 
 class Coupling(nn.Module):
-    """Half of the dimensions, each bent by a spline that the other half and the class decide.
+    """A coupling layer: the other half and the class choose a spline for each of these dimensions.
 
     latent: d
     number: which half: those whose number has one of its bits set, or unset
@@ -64,8 +64,8 @@ class Coupling(nn.Module):
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
     def _splines(self, u: Tensor, c: Tensor | None) -> MonotonicRQSTransform:
-        told = u * self.keep if c is None else torch.cat([u * self.keep, c], 1)
-        shape = self.outer(silu(self.middle(silu(self.inner(told)))))
+        inputs = u * self.keep if c is None else torch.cat([u * self.keep, c], 1)
+        shape = self.outer(silu(self.middle(silu(self.inner(inputs)))))
         shape = shape.unflatten(1, (-1, self.pieces))
         return MonotonicRQSTransform(*shape.split([self.bins, self.bins, self.bins - 1], 2))
 
@@ -75,7 +75,7 @@ class Coupling(nn.Module):
         return u.index_copy(1, self.bent, bent), change.sum(1)
 
     def inverse(self, u: Tensor, c: Tensor | None) -> Tensor:
-        """The way back, of shape (B, d)."""
+        """The inverse of :meth:`forward`, (B, d)."""
         return u.index_copy(1, self.bent, self._splines(u, c).inv(u[:, self.bent]))
 
 
@@ -115,7 +115,7 @@ class FlowPrior(Prior):
         self.register_buffer("factor", torch.eye(latent))
         self.register_buffer("fitted", torch.tensor(False))
 
-    def _told(self, label: Tensor | None) -> Tensor | None:
+    def _one_hot(self, label: Tensor | None) -> Tensor | None:
         """A one-hot row for every sample, (B, classes)."""
         if not self.classes:
             return None
@@ -127,7 +127,7 @@ class FlowPrior(Prior):
         self, noise: Noise, label: Tensor | None = None, temperature: float = 1.0
     ) -> Tensor:
         """z = m + L f⁻¹(τ ε), shape (B, d). Takes d normal numbers from ``noise``."""
-        u, c = temperature * noise.normal(self.latent).to(self.mean), self._told(label)
+        u, c = temperature * noise.normal(self.latent).to(self.mean), self._one_hot(label)
         for coupling in reversed(self.couplings):
             u = coupling.inverse(u, c)  # type: ignore[operator]
         return self.mean + u @ self.factor.T
@@ -136,9 +136,9 @@ class FlowPrior(Prior):
         """log N(f(u); 0, I) + log |∂f/∂u| − log |L|, u = L⁻¹(z − m): of shape (B, d) to (B,)."""
         centred = (z.to(self.mean) - self.mean).T
         u = torch.linalg.solve_triangular(self.factor, centred, upper=False).T
-        return self._whitened(u, self._told(label)) - self.factor.diagonal().log().sum()
+        return self._log_density(u, self._one_hot(label)) - self.factor.diagonal().log().sum()
 
-    def _whitened(self, u: Tensor, c: Tensor | None) -> Tensor:
+    def _log_density(self, u: Tensor, c: Tensor | None) -> Tensor:
         """The log density of whitened latents."""
         volume = torch.zeros_like(u[:, 0])
         for coupling in self.couplings:
@@ -158,10 +158,10 @@ class FlowPrior(Prior):
         if self.classes and label is None:
             raise ValueError("this prior is of classes: give each latent's label")
         with torch.inference_mode(False), torch.enable_grad(), _one_thread():
-            own = deepcopy(self).to("cpu", torch.float32).requires_grad_(True)
-            told = None if label is None else label.detach().cpu().clone()
-            own._fit(points.clone(), told, goes_on)
-        self.load_state_dict(own.state_dict())
+            copy = deepcopy(self).to("cpu", torch.float32).requires_grad_(True)
+            classes = None if label is None else label.detach().cpu().clone()
+            copy._fit(points.clone(), classes, goes_on)
+        self.load_state_dict(copy.state_dict())
 
     def _fit(self, points: Tensor, label: Tensor | None, goes_on: GoesOn | None) -> None:
         generator = torch.Generator().manual_seed(mix(0, self.latent))
@@ -180,7 +180,7 @@ class FlowPrior(Prior):
         if count:
             order = torch.randperm(len(u), generator=generator)
             parts = order[count:], order[:count]
-            self._train(u, self._told(label), parts, generator, goes_on or _to_the_end)
+            self._train(u, self._one_hot(label), parts, generator, goes_on or _to_the_end)
 
     def _train(
         self,
@@ -190,42 +190,43 @@ class FlowPrior(Prior):
         generator: torch.Generator,
         goes_on: GoesOn,
     ) -> None:
-        """Adam on the first part; ends with the weights that the second is likeliest under."""
-        kept, held = parts
-        rounds = max(1, len(kept) // BATCH)
+        """Adam on the first part; keeps the weights with the best likelihood of the second."""
+        train, validation = parts
+        rounds = max(1, len(train) // BATCH)
         epochs = max(1, min(EPOCHS, STEPS // rounds))
         optim = torch.optim.Adam(self.parameters(), LR)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim, epochs * rounds)
-        best, weights = self._of(u, c, held), deepcopy(self.state_dict())
-        steps, wanted = 0, True
-        while wanted and steps < epochs * rounds:
-            for rows in kept[torch.randperm(len(kept), generator=generator)].tensor_split(rounds):
+        best, weights = self._of(u, c, validation), deepcopy(self.state_dict())
+        steps, more = 0, True
+        while more and steps < epochs * rounds:
+            order = torch.randperm(len(train), generator=generator)
+            for rows in train[order].tensor_split(rounds):
                 optim.zero_grad()
-                (-self._whitened(u[rows], None if c is None else c[rows]).mean()).backward()
+                (-self._log_density(u[rows], None if c is None else c[rows]).mean()).backward()
                 nn.utils.clip_grad_norm_(self.parameters(), 5.0)
                 optim.step()
                 schedule.step()
                 steps += 1
-                wanted = goes_on(steps, epochs * rounds)
-                if not wanted:
+                more = goes_on(steps, epochs * rounds)
+                if not more:
                     break
-            now = self._of(u, c, held)
-            if now > best:  # never for NaN
-                best, weights = now, deepcopy(self.state_dict())
+            score = self._of(u, c, validation)
+            if score > best:  # never for NaN
+                best, weights = score, deepcopy(self.state_dict())
         self.load_state_dict(weights)
 
     @torch.no_grad()
     def _of(self, u: Tensor, c: Tensor | None, rows: Tensor) -> float:
-        return float(self._whitened(u[rows], None if c is None else c[rows]).mean())
+        return float(self._log_density(u[rows], None if c is None else c[rows]).mean())
 
 
-def _to_the_end(done: int, most: int) -> bool:
+def _to_the_end(done: int, limit: int) -> bool:
     return True
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Steps as small as these are faster so than shared out, many times where cores are busy."""
+    """Runs on one thread: steps so small are slower on several, much so where cores are busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -44,8 +44,8 @@ class Planes(nn.Module):
         check(label, self.classes)
         if label is None:
             return h
-        told = one_hot(label, self.classes).to(h)[:, :, None, None]
-        return torch.cat([h, told.expand(-1, -1, *h.shape[2:])], 1)
+        planes = one_hot(label, self.classes).to(h)[:, :, None, None]
+        return torch.cat([h, planes.expand(-1, -1, *h.shape[2:])], 1)
 
 
 class Body(nn.Module):
@@ -61,12 +61,12 @@ class Body(nn.Module):
             layers += [Residual(after, normalise=True) for _ in range(depth)]
         last = channels[-1]
         self.maps = nn.Sequential(*layers, norm(last), nn.LeakyReLU(0.2))
-        self.told = Planes(shape.classes)
+        self.append_class = Planes(shape.classes)
         self.head = nn.Conv2d(last + shape.classes, out, 3, padding=1)
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
         """The maps of each image."""
-        return self.head(self.told(self.maps(x), label))
+        return self.head(self.append_class(self.maps(x), label))
 
 
 class Encoder(nn.Module):
@@ -106,7 +106,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.start = (channels, *cells(shape, factor))
         first, *rest = widths(width, factor.bit_length() - 1)[::-1]
-        self.told = Planes(shape.classes)
+        self.append_class = Planes(shape.classes)
         layers: list[nn.Module] = [nn.Conv2d(channels + shape.classes, first, 3, padding=1)]
         for before, after in pairwise([first, *rest]):
             layers += [Residual(before, normalise=True) for _ in range(depth)]
@@ -117,7 +117,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of each z."""
-        h = self.told(z.unflatten(1, self.start), label)
+        h = self.append_class(z.unflatten(1, self.start), label)
         return self.maps(h.contiguous(memory_format=torch.channels_last))
 
 
@@ -132,6 +132,6 @@ class Scale(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(()))
 
     def forward(self, error: Tensor, n: int) -> Tensor:
-        """Of a scalar, the sum of n values' errors; best at e^s = error / n."""
+        """Scales a scalar, the sum of n values' errors; least at e^s = error / n."""
         s = SPEED * self.log_scale
         return error * torch.exp(-s) + n * s

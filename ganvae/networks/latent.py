@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ganvae.networks.classes import Projection, Told
+from ganvae.networks.classes import AppendClass, Projection
 from ganvae.networks.mlp import dense
 from ganvae.networks.residual import Trunk
 from ganvae.types import Shape
@@ -22,7 +22,7 @@ class LatentDiscriminator(nn.Module):
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...] = (256, 256)):
         super().__init__()
-        self.told = Told(shape.classes)
+        self.append_class = AppendClass(shape.classes)
         self.body = nn.Sequential(dense(shape.latent + shape.classes, *hidden), nn.ReLU())
         self.head = nn.Linear(hidden[-1], 1)
 
@@ -30,7 +30,7 @@ class LatentDiscriminator(nn.Module):
         self, z: Tensor, label: Tensor | None = None, features: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits; with ``features`` also the last hidden layer (B, F)."""
-        h = self.body(self.told(z, label))
+        h = self.body(self.append_class(z, label))
         logit = self.head(h).squeeze(1)
         return (logit, h) if features else logit
 
@@ -59,8 +59,8 @@ class JointDiscriminator(nn.Module):
         self, x: Tensor, z: Tensor, label: Tensor | None = None, features: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits; with ``features`` also the last hidden layer (B, F)."""
-        found = [self.image(self.trunk(x).flatten(1)), self.latent(z)]
-        h = self.both(torch.cat(found, 1))
+        branches = [self.image(self.trunk(x).flatten(1)), self.latent(z)]
+        h = self.both(torch.cat(branches, 1))
         logit = self.head(h).squeeze(1) + self.classes(h, label)
         return (logit, h) if features else logit
 
@@ -70,7 +70,7 @@ class DenseJointDiscriminator(nn.Module):
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
-        self.told = Told(shape.classes)
+        self.append_class = AppendClass(shape.classes)
         sizes = (math.prod(shape.image) + shape.latent + shape.classes, *hidden)
         self.body = nn.Sequential(dense(*sizes), nn.ReLU())
         self.head = nn.Linear(hidden[-1], 1)
@@ -79,6 +79,6 @@ class DenseJointDiscriminator(nn.Module):
         self, x: Tensor, z: Tensor, label: Tensor | None = None, features: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits; with ``features`` also the last hidden layer (B, F)."""
-        h = self.body(self.told(torch.cat([x.flatten(1), z], 1), label))
+        h = self.body(self.append_class(torch.cat([x.flatten(1), z], 1), label))
         logit = self.head(h).squeeze(1)
         return (logit, h) if features else logit

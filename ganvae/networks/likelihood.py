@@ -45,7 +45,7 @@ class Likelihood(nn.Module):
 
     def _bernoulli(self, x_hat: Tensor, x: Tensor) -> Tensor:
         p = 0.5 * (x_hat + 1)
-        p = p + (p.clamp(1e-6, 1 - 1e-6) - p).detach()  # what is wholly wrong has a slope, too
+        p = p + (p.clamp(1e-6, 1 - 1e-6) - p).detach()  # clamped, but with a gradient
         target = 0.5 * (x + 1)
         return target * p.log() + (1 - target) * torch.log1p(-p)
 

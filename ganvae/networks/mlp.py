@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ganvae.networks.classes import Told
+from ganvae.networks.classes import AppendClass
 from ganvae.types import Posterior, Shape
 
 
@@ -29,14 +29,14 @@ class Encoder(nn.Module):
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...] = (128, 64, 32)):
         super().__init__()
-        self.told = Told(shape.classes)
+        self.append_class = AppendClass(shape.classes)
         sizes = (math.prod(shape.image) + shape.classes, *hidden)
         self.body = nn.Sequential(dense(*sizes), nn.ReLU())
         self.head = nn.Linear(hidden[-1], 2 * shape.latent)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Posterior:
         """The posterior of each image."""
-        return Posterior.of(self.head(self.body(self.told(x.flatten(1), label))))
+        return Posterior.of(self.head(self.body(self.append_class(x.flatten(1), label))))
 
 
 class Decoder(nn.Module):
@@ -44,12 +44,12 @@ class Decoder(nn.Module):
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
-        self.shape, self.told = shape.image, Told(shape.classes)
+        self.shape, self.append_class = shape.image, AppendClass(shape.classes)
         self.body = dense(shape.latent + shape.classes, *hidden, math.prod(shape.image))
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of each z."""
-        return 2 * self.body(self.told(z, label)).sigmoid().unflatten(1, self.shape) - 1
+        return 2 * self.body(self.append_class(z, label)).sigmoid().unflatten(1, self.shape) - 1
 
 
 class Discriminator(nn.Module):
@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, shape: Shape, hidden: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
-        self.told = Told(shape.classes)
+        self.append_class = AppendClass(shape.classes)
         sizes = (math.prod(shape.image) + shape.classes, *hidden)
         self.body = nn.Sequential(dense(*sizes), nn.ReLU())
         self.head = nn.Linear(hidden[-1], 1)
@@ -66,6 +66,6 @@ class Discriminator(nn.Module):
         self, x: Tensor, label: Tensor | None = None, features: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits; with ``features`` also the last hidden layer (B, F)."""
-        h = self.body(self.told(x.flatten(1), label))
+        h = self.body(self.append_class(x.flatten(1), label))
         logit = self.head(h).squeeze(1)
         return (logit, h) if features else logit

@@ -40,7 +40,7 @@ class PatchDiscriminator(nn.Module):
         """Logits; with ``features`` also the last convolutional features, flattened (B, F)."""
         h = self.maps(x)
         parts = h.permute(0, 2, 3, 1).flatten(0, 2)
-        told = None if label is None else label.repeat_interleave(h[0, 0].numel())
-        logits = self.head(parts).squeeze(1) + self.classes(parts, told)
+        repeated = None if label is None else label.repeat_interleave(h[0, 0].numel())
+        logits = self.head(parts).squeeze(1) + self.classes(parts, repeated)
         logits = logits.view(len(x), *h.shape[2:])
         return (logits, h.flatten(1)) if features else logits

@@ -15,8 +15,8 @@ from ganvae.types import Noise
 _LOG_2PI = math.log(2 * math.pi)
 
 GoesOn = Callable[[int, int], bool]
-"""What a fit asks after each of its rounds, with how many are done and how many there are at most:
-whether it goes on. If not, it ends with what it has."""
+"""Called after each round of a fit with the rounds so far and at most: whether to go on. If not,
+the fit ends with what it has."""
 
 
 class Prior(nn.Module):
@@ -170,10 +170,10 @@ class MixturePrior(Prior):
         if label is None:
             raise ValueError("this prior is of classes: give each latent's label")
         shares = _joint(z, *mixture).softmax(1)
-        found = mixture[0].repeat(len(self.weights), 1)  # a class without points: as all are
+        weights = mixture[0].repeat(len(self.weights), 1)  # for classes without points
         for y in label.unique().tolist():
-            found[y] = shares[label.cpu() == y].mean(0)
-        return found
+            weights[y] = shares[label.cpu() == y].mean(0)
+        return weights
 
 
 def checked(prior: Prior, z: Tensor) -> Tensor:
@@ -203,15 +203,15 @@ def expectation_maximisation(
     """
     shares = torch.nn.functional.one_hot(_clusters(z, components), components).to(z)
     previous = -math.inf
-    for done in range(1, iterations + 1):
+    for iteration in range(1, iterations + 1):
         weights, means, factors = _maximise(z, shares, regulariser)
         joint = _joint(z, weights, means, factors)
         evidence = joint.logsumexp(1, keepdim=True)
         shares = (joint - evidence).exp()
-        now = evidence.mean().item()
-        if abs(now - previous) < tolerance or (goes_on and not goes_on(done, iterations)):
+        bound = evidence.mean().item()
+        if abs(bound - previous) < tolerance or (goes_on and not goes_on(iteration, iterations)):
             break
-        previous = now
+        previous = bound
     return _maximise(z, shares, regulariser)
 
 

@@ -13,11 +13,11 @@ from ganvae.types import Posterior
 
 @dataclass(frozen=True)
 class Quantised(Posterior):
-    """A point mass at the codes nearest to what the encoder said.
+    """A point mass at the codes nearest to the encoder's output.
 
     ``mean`` is z_q; its gradient goes to the encoder as if nothing had been rounded.
 
-    before: what the encoder said, shape (B, d)
+    before: the encoder's output, shape (B, d)
     after: z_q again, whose gradient goes to the codebook, shape (B, d)
     codes: which codes these are, shape (B, cells)
     """
@@ -28,15 +28,15 @@ class Quantised(Posterior):
 
 
 SPEED = 16.0
-"""How much faster a code moves than other weights: Adam gives all of them the same steps, but what
-the encoder says moves by the steps of many weights at once, and the codes are to follow it."""
+"""How much faster a code moves than other weights: Adam's steps are the same for all of them, but
+the encoder's output moves by those of many weights at once, and the codes must keep up."""
 
 
 class Quantizer(nn.Module):
     """A codebook of K vectors, and the nearest of them to each cell of a map.
 
-    Code k is W c_k + b. Only codes that are met get a gradient of their own, but W and b move all
-    of them, so that those not met follow the encoder and can be met later.
+    Code k is W c_k + b. Only codes in use get a gradient of their own, but W and b move all of
+    them, so that unused codes follow the encoder and can be used later.
 
     codes: K
     channels: dimensions of a code
@@ -67,7 +67,7 @@ class Quantizer(nn.Module):
 
     @property
     def use(self) -> Tensor:
-        """The share of codes that :meth:`count` met, a scalar."""
+        """The share of codes that were in use at the last :meth:`count`, a scalar."""
         return (self.met > 0).to(self.vectors).mean()
 
     def forward(self, h: Tensor) -> Quantised:
@@ -90,7 +90,7 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def count(self, codes: Tensor) -> None:
-        """Remembers how often each code was met, of codes of any shape."""
+        """Stores how often each code occurs among codes of any shape."""
         self.met.copy_(torch.bincount(codes.flatten(), minlength=len(self.met)))
 
 
@@ -114,5 +114,5 @@ def _centres(points: Tensor, count: int) -> Tensor:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not having converged is no matter here
-        found = KMeans(count, n_init=1, max_iter=20, random_state=0).fit(points.numpy())
-    return torch.from_numpy(found.cluster_centers_)
+        kmeans = KMeans(count, n_init=1, max_iter=20, random_state=0).fit(points.numpy())
+    return torch.from_numpy(kmeans.cluster_centers_)

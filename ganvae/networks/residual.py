@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ganvae.networks.classes import Projection, Told
+from ganvae.networks.classes import AppendClass, Projection
 from ganvae.types import Posterior, Shape
 
 
@@ -40,7 +40,7 @@ def widths(width: int, count: int) -> list[int]:
 
 
 class GroupNorm(nn.GroupNorm):
-    """In float32 also of bfloat16: more exact, and on a CPU in half the time."""
+    """Computes in float32 for bfloat16, too: more exact, and on a CPU in half the time."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Of and to shape (B, channels, H, W) in x's type."""
@@ -54,12 +54,12 @@ def norm(channels: int, affine: bool = True) -> nn.Module:
 
 
 def activation() -> nn.Module:
-    """Leaky ReLU in the memory of its input, for what only it reads; that saves a copy of it."""
+    """Leaky ReLU in place, for inputs that nothing else reads; that saves a copy."""
     return nn.LeakyReLU(0.2, inplace=True)
 
 
 class Tanh(nn.Tanh):
-    """In float32 also of bfloat16, in which it is exactly 1, without a slope, from 3.5 on."""
+    """Computes in float32 for bfloat16, too, where it would be exactly 1, flat, from 3.5 on."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Of any shape."""
@@ -78,7 +78,7 @@ class Residual(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=not normalise)
         self.norm2 = norm(channels) if normalise else nn.Identity()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        # in place of what nothing else reads: without a norm the first one would change x itself
+        # in place, but for the first without a norm, which would change x itself
         self.act1 = nn.LeakyReLU(0.2, inplace=normalise)
         self.act2 = activation()
         if not normalise:
@@ -115,14 +115,14 @@ class Encoder(nn.Module):
     def __init__(self, shape: Shape, width: int, depth: int):
         super().__init__()
         self.trunk = Trunk(shape, width, depth, normalise=True)
-        self.told = Told(shape.classes)
+        self.append_class = AppendClass(shape.classes)
         self.head = nn.Linear(math.prod(self.trunk.out) + shape.classes, 2 * shape.latent)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Posterior:
         """The posterior of each image."""
-        h = self.told(self.trunk(x).flatten(1), label)
+        h = self.append_class(self.trunk(x).flatten(1), label)
         return Posterior.of(self.head(h))
 
 
@@ -134,20 +134,20 @@ class Decoder(nn.Module):
         count = min(levels(shape.height), levels(shape.width))
         channels = widths(width, count)[::-1]
         self.start = (channels[0], shape.height >> count, shape.width >> count)
-        self.told = Told(shape.classes)
+        self.append_class = AppendClass(shape.classes)
         self.head = nn.Linear(shape.latent + shape.classes, math.prod(self.start))
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
             layers += [Residual(before, normalise=True) for _ in range(depth)]
             layers += [norm(before), activation(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
-        fine = max(width // 2, 1)  # a last transposed convolution would draw each 2×2 on its own
+        fine = max(width // 2, 1)  # as last layer it would draw each 2×2 by itself
         layers += [norm(width), activation(), nn.ConvTranspose2d(width, fine, 4, 2, 1)]
         layers += [activation(), nn.Conv2d(fine, shape.channels, 3, padding=1), Tanh()]
         self.body = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """The image of each z."""
-        h = self.head(self.told(z, label)).unflatten(1, self.start)
+        h = self.head(self.append_class(z, label)).unflatten(1, self.start)
         return self.body(h.contiguous(memory_format=torch.channels_last))
 
 

@@ -1,9 +1,9 @@
 """Networks of unpaired translation: two sets of images, each with layers of its own, one latent.
 
-Both sets' layers stand in one module with those they share, so that a shared layer is trained
-once. Beside the convolutions goes the cosine transform of patches to cells of z, which is a small
-image, flattened; it is fixed, and the convolutions begin at zero: untrained networks keep an image
-as it is, as far as a cell has the numbers for it, and what is learnt is what differs.
+Both sets' layers are in one module with the shared ones, so that those are trained once. A fixed
+cosine transform of patches to cells of z (a small image, flattened) is added to the convolutions,
+whose last layer starts at zero: untrained networks reconstruct an image as well as the size of a
+cell allows, and training learns the difference.
 
 | Unsupervised Image-to-Image Translation Networks (Liu et al., 2017), section 3
 | https://arxiv.org/abs/1703.00848
@@ -24,7 +24,7 @@ from ganvae.networks.residual import Residual, norm, widths
 from ganvae.types import Posterior, Shape
 
 SCALE = 256.0
-"""What an untrained μ is multiplied by, so that the posterior's noise of 1 is not to be seen."""
+"""Factor of μ, so large that the posterior's noise of 1 is invisible in untrained networks."""
 
 
 WAVES = 2**22
@@ -138,35 +138,35 @@ class Cosines(nn.Module):
 
 
 def _slow(side: int, colours: int) -> Iterator[tuple[int, int, int]]:
-    """Waves down and across and their colour, the slowest first."""
-    for both in range(2 * side - 1):
-        for down in range(max(0, both - side + 1), min(side, both + 1)):
+    """(frequency down, frequency across, colour), the lowest frequencies first."""
+    for order in range(2 * side - 1):
+        for down in range(max(0, order - side + 1), min(side, order + 1)):
             for channel in range(colours):
-                yield down, both - down, channel
+                yield down, order - down, channel
 
 
 def _cut(x: Tensor) -> Tensor:
-    """x from -1 to 1; gradients move what is cut off back inside, and never further out."""
+    """x clamped to [-1, 1], with gradients that only pull values outside back in."""
 
     def inwards(gradient: Tensor) -> Tensor:
         return gradient.where((x.abs() <= 1) | (gradient * x > 0), 0.0)
 
-    cut = x + (x.clamp(-1, 1) - x).detach()
-    if cut.requires_grad:
-        cut.register_hook(inwards)
-    return cut
+    clipped = x + (x.clamp(-1, 1) - x).detach()
+    if clipped.requires_grad:
+        clipped.register_hook(inwards)
+    return clipped
 
 
-def _alike(one: nn.ModuleList, other: nn.ModuleList) -> nn.ModuleList:
-    """``other``, begun as ``one`` wherever they fit: z means the same to both from the start."""
-    mine = one.state_dict()
-    kept = {name: x for name, x in other.state_dict().items() if x.shape != mine[name].shape}
-    other.load_state_dict(mine | kept)
-    return other
+def _alike(first: nn.ModuleList, second: nn.ModuleList) -> nn.ModuleList:
+    """``second`` with the weights of ``first`` where shapes match: z means the same to both."""
+    start = first.state_dict()
+    own = {name: x for name, x in second.state_dict().items() if x.shape != start[name].shape}
+    second.load_state_dict(start | own)
+    return second
 
 
 def _silent(layer: nn.Conv2d) -> nn.Conv2d:
-    """A layer that begins by saying nothing."""
+    """A layer initialised to zero."""
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

@@ -62,7 +62,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles the sides, adds what was seen at that size on the way down, then blocks."""
+    """Doubles the sides, adds the skip connection of that size, then blocks."""
 
     def __init__(self, before: int, after: int, latent: int, depth: int):
         super().__init__()
@@ -70,10 +70,10 @@ class Up(nn.Module):
         self.conv = nn.ConvTranspose2d(before, after, 4, 2, 1)
         self.blocks = nn.ModuleList(Block(after, latent) for _ in range(depth))
 
-    def forward(self, h: Tensor, z: Tensor, seen: Tensor | None = None) -> Tensor:
+    def forward(self, h: Tensor, z: Tensor, skip: Tensor | None = None) -> Tensor:
         """Of shape (B, before, H, W) to (B, after, 2H, 2W), with z of shape (B, latent)."""
         h = self.conv(self.modulate(h, z))
-        h = h if seen is None else h + seen
+        h = h if skip is None else h + skip
         for block in self.blocks:
             h = block(h, z)
         return h
@@ -82,8 +82,8 @@ class Up(nn.Module):
 class UNet(nn.Module):
     """G(z, source): z (B, latent) and a source (B, S, H, W) to an image (B, C, H, W) in [-1, 1].
 
-    Down to 7 px or less and up again; what is seen on the way down is added on the way up, and the
-    last two convolutions see the source itself. z modulates every level. Any H and W will do: a
+    Down to 7 px or less and up again with additive skip connections; the last two convolutions
+    see the source itself. z modulates every level. Any H and W will do: a
     side that cannot be halved so often is continued by its last pixels and cut off again.
 
     | Toward Multimodal Image-to-Image Translation (Zhu et al., 2017), section 4, "add to all"
@@ -112,12 +112,12 @@ class UNet(nn.Module):
         if right or below:
             source = pad(source, [0, right, 0, below], mode="replicate")
         source = source.contiguous(memory_format=torch.channels_last)
-        h, seen = self.enter(source), list[Tensor]()
+        h, skips = self.enter(source), list[Tensor]()
         for down in self.down:
-            seen.append(h)
+            skips.append(h)
             h = down(h, z)
         for up in reversed(self.up):
-            h = up(h, z, seen.pop())
+            h = up(h, z, skips.pop())
         h = leaky_relu(self.leave(h, z), 0.2)
         h = leaky_relu(self.refine(torch.cat([h, source], 1)), 0.2)
         return self.tanh(self.head(h))[:, :, :height, :width]

@@ -71,10 +71,10 @@ class Objective(ABC):
         return [Stage(self, 1.0)]
 
     def suited(self: _O, side: int = 32) -> _O:
-        """With what is left open chosen for images of this height or width."""
+        """With fields that are None set for images of this height or width, see :attr:`unset`."""
         large = side > 32
-        chosen = {k: both[large] for k, both in self.unset.items() if getattr(self, k) is None}
-        return replace(self, **chosen) if chosen else self
+        defaults = {k: v[large] for k, v in self.unset.items() if getattr(self, k) is None}
+        return replace(self, **defaults) if defaults else self
 
     def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
         """Called once before the stage's first step. ``batches`` are training batches."""
@@ -100,7 +100,7 @@ class Stage:
 
 
 def after(first: Objective, share: float, whole: Objective) -> list[Stage]:
-    """``whole`` after ``first``, which has this share of the run; 0 leaves it out."""
+    """Two stages: ``first`` for this share of the run (0 leaves it out), then ``whole``."""
     return [*([Stage(first, share)] if share else []), Stage(whole, 1 - share)]
 
 
@@ -127,10 +127,10 @@ def frozen(net: nn.Module) -> Callable[..., Any]:
     Its parameters are detached, so backward computes no gradients for its weights (cheaper), while
     the gradient with respect to its input is exact. Nothing about ``net`` itself changes.
     """
-    held = {name: value.detach() for name, value in net.named_parameters()}
+    weights = {name: value.detach() for name, value in net.named_parameters()}
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return functional_call(net, held, args, kwargs)
+        return functional_call(net, weights, args, kwargs)
 
     return call
 
@@ -144,11 +144,11 @@ def start_as(net: nn.Module, other: nn.Module) -> None:
 
 def enough(batches: Iterator[Batch], images: int) -> Iterator[Batch]:
     """Batches until they hold ``images`` images, or a few more."""
-    met = 0
+    count = 0
     for batch in batches:
         yield batch
-        met += len(batch.image)
-        if met >= images:
+        count += len(batch.image)
+        if count >= images:
             return
 
 
@@ -156,11 +156,11 @@ def enough(batches: Iterator[Batch], images: int) -> Iterator[Batch]:
 def fit_prior(nets: Networks, batches: Iterator[Batch], samples: int) -> None:
     """Fit ``nets["prior"]`` to ``samples`` draws of z ~ q(z|x) over training images."""
     latents: list[torch.Tensor] = []
-    told: list[Condition] = []
+    conditions: list[Condition] = []
     for batch in enough(batches, samples):
         latents.append(nets["encoder"](batch.image, *batch.condition).rsample(batch.noise))
-        told.append(batch.condition)
-    c = tuple(tensor[:samples] for tensor in join(*told))
+        conditions.append(batch.condition)
+    c = tuple(tensor[:samples] for tensor in join(*conditions))
     nets["prior"].fit(torch.cat(latents)[:samples], *c)
 
 

@@ -40,7 +40,7 @@ class Codes(Objective):
 
     @torch.no_grad()
     def prepare(self, nets: Networks, batches: Iterator[Batch]) -> None:
-        """The prior is told what the codes stand for; those that are met are counted."""
+        """Gives the prior the codebook, and counts the codes in use."""
         E, some = nets["encoder"], enough(batches, self.images)
         nets["prior"].adopt(E.quantizer.codebook)
         E.quantizer.count(torch.cat([E(b.image, *b.condition).codes for b in some]))

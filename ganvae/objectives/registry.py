@@ -20,15 +20,15 @@ def get(name: str) -> type[Objective]:
     if name not in names():
         raise ConfigError(f"there is no objective {name!r}{suggest(name, names())}")
     module = import_module(f"ganvae.objectives.{name}")
-    found = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, Objective)
         and value.__module__ == module.__name__
     ]
-    assert len(found) == 1, f"{module.__name__} must define exactly one Objective"
-    return found[0]
+    assert len(classes) == 1, f"{module.__name__} must define exactly one Objective"
+    return classes[0]
 
 
 def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
@@ -38,13 +38,13 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Objective:
     cannot be.
     """
     where, default = f"objective {name}", get(name)()
-    made = fill(default, options or {}, where)
-    _check(made, default, where)
+    objective = fill(default, options or {}, where)
+    _check(objective, default, where)
     try:
-        made.stages()
-    except RangeError as error:  # begins with the field
+        objective.stages()
+    except RangeError as error:  # its text begins with the field
         raise RangeError(f"{where}.{error}") from None
-    return made
+    return objective
 
 
 def _check(settings: Any, default: Any, where: str) -> None:

@@ -19,7 +19,7 @@ from ganvae.metrics.judge import Judge
 from ganvae.metrics.sampling import CHUNK, levels, rows
 from ganvae.models import Model
 from ganvae.models.fitting import Fit, fit_priors, lacking
-from ganvae.models.priors import KINDS
+from ganvae.models.prior_names import KINDS
 from ganvae.progress import Progress
 
 SAMPLES = 2000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ganvae.data import Batches, Data, Images, open_data
-from ganvae.data.images import to_float
+from ganvae.data.subset import to_float
 from ganvae.errors import ConfigError
 
 

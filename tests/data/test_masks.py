@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganvae.data import draws, masks
+from ganvae.data import masks, rng
 
 KINDS = ("mixed", "box", "half", "brush", "centre")
 SIZES = st.integers(2, 256)
@@ -99,14 +99,14 @@ def test_no_masks_and_speed() -> None:
 
 
 def test_drawn_numbers_are_uniform_and_normal() -> None:
-    seeds = draws.bits(np.arange(50), 7)
-    uniform = draws.uniform(seeds, 400)
+    seeds = rng.bits(np.arange(50), 7)
+    uniform = rng.uniform(seeds, 400)
     assert uniform.shape == (50, 400) and uniform.min() >= 0 and uniform.max() < 1
     assert abs(uniform.mean() - 0.5) < 0.01 and abs(uniform.var() - 1 / 12) < 0.003
     assert abs(np.corrcoef(uniform)[np.triu_indices(50, 1)]).max() < 0.25
-    assert not np.isin(uniform, draws.uniform(seeds, 400, 1)).any()
-    neighbours = draws.uniform(np.arange(50), 400)
+    assert not np.isin(uniform, rng.uniform(seeds, 400, 1)).any()
+    neighbours = rng.uniform(np.arange(50), 400)
     assert len(np.unique(neighbours)) == neighbours.size
-    normal = draws.normal(seeds, 400)
+    normal = rng.normal(seeds, 400)
     assert abs(normal.mean()) < 0.03 and abs(normal.std() - 1) < 0.02
-    np.testing.assert_array_equal(draws.normal(seeds[3:5], 400), normal[3:5])
+    np.testing.assert_array_equal(rng.normal(seeds[3:5], 400), normal[3:5])

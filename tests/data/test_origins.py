@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ganvae import config
 from ganvae.data import Batches, Data, open_data, origins
-from ganvae.data.images import to_float
 from ganvae.data.origins import Origin
+from ganvae.data.subset import to_float
 from ganvae.errors import ConfigError
 
 from .conftest import photo

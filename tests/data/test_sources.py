@@ -18,14 +18,16 @@ import pytest
 from PIL import Image
 
 from ganvae import config
-from ganvae.data import Data, arrays, hub, open_data
+from ganvae.data import Data, arrays, hub_dataset, open_data
 from ganvae.data.find import find
-from ganvae.data.packing import packed
+from ganvae.data.packing import pack
 from ganvae.errors import ConfigError, DataError
 
 from .conftest import photo
 
-assert arrays and hub and codecs.lookup("ascii")  # loaded before a process gives up its rights
+assert (
+    arrays and hub_dataset and codecs.lookup("ascii")
+)  # loaded before a process gives up its rights
 
 Make = Callable[..., Path]
 Setting = Callable[..., config.Data]
@@ -194,7 +196,7 @@ def as_nobody(chosen: config.Data, answer: Path) -> str:
                 os.setgroups([])
                 os.setgid(65534)
                 os.setuid(65534)
-            one = packed(chosen, workers=0)
+            one = pack(chosen, workers=0)
             bad, listed = one.store.meta["bad"], one.index.listed
             answer.write_text(json.dumps([len(one.store), bad, listed]))
         except BaseException as error:

@@ -43,8 +43,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             names.append(item.name)
         return real(item, how)
 
-    real = workers._alone
-    monkeypatch.setattr(workers, "_alone", alone)
+    real = workers._prepare_here
+    monkeypatch.setattr(workers, "_prepare_here", alone)
     return names
 
 
@@ -222,12 +222,12 @@ from pathlib import Path
 from ganvae.data import store, workers
 from ganvae.data.find import find
 from ganvae.data.decode import Preparation
-real = workers._alone
+real = workers._prepare_here
 def slowly(item, how):
     time.sleep(float(sys.argv[3]))
     print("decoded", flush=True)
     return real(item, how)
-workers._alone = slowly
+workers._prepare_here = slowly
 source, how = find(sys.argv[1]), Preparation(height=16, width=16)
 found, _ = store.ingest(source, how, Path(sys.argv[2]))
 print("packed", len(found), flush=True)

@@ -97,7 +97,7 @@ def seen(batches: StreamBatches, steps: int) -> tuple[list[int], list[int]]:
         pictures += numbers(batches.at(step))
         block, offset = divmod(step, batches.steps)
         held = batches._block(block)
-        rows = slice(offset * batches.own, (offset + 1) * batches.own)
+        rows = slice(offset * batches.local_batch, (offset + 1) * batches.local_batch)
         epochs += held.epochs[held.order[rows]].tolist()
     return pictures, epochs
 

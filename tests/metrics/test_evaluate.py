@@ -14,15 +14,14 @@ from ganvae.metrics import (
     Allowance,
     Samples,
     copies,
-    diversity,
+    distances,
+    distortion,
     evaluate,
     frechet,
     kernel,
     manifold,
     memorisation,
-    pairs,
     quick,
-    reconstruction,
     sampling,
 )
 from ganvae.metrics.distributions import Heldout
@@ -70,7 +69,7 @@ def test_nobody_has_counted_a_stream(real, data, bumps, monkeypatch):
 
 
 def test_figures_are_those_of_the_measures(real, data, bumps, monkeypatch):
-    monkeypatch.setattr(pairs, "CHUNK", 32)
+    monkeypatch.setattr(distances, "CHUNK", 32)
     found = judged(real, data, bumps)["figures"]
     fake = bumps(real.generate(80, seed=0))
     held = bumps(data.test.all)
@@ -84,7 +83,7 @@ def test_figures_are_those_of_the_measures(real, data, bumps, monkeypatch):
     prdc = manifold.prdc(held, fake)
     for key in prdc._fields:
         assert found[key]["value"] == pytest.approx(getattr(prdc, key), abs=0.02)
-    expected = diversity.pairwise(fake) / diversity.pairwise(held)
+    expected = distances.pairwise(fake) / distances.pairwise(held)
     assert found["diversity"]["value"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -160,7 +159,7 @@ def test_a_part_of_many_heldout_images_is_reconstructed(kit, data, lite0, monkey
     y = sampling.levels(model.reconstruct(x))
     assert found["mse"]["value"] == pytest.approx(float(((x - y) / 2).square().mean()), rel=1e-4)
     some = sampling.rows(50, 20, 0)
-    expected = reconstruction.perceptual(x[some], y[some], lite0)
+    expected = distortion.perceptual(x[some], y[some], lite0)
     assert found["perceptual"]["value"] == pytest.approx(float(expected.mean()), rel=1e-4)
     assert found["kid"]["n_heldout"] == 80
 
@@ -375,7 +374,7 @@ def test_real_features_are_computed_once(real, data, lite0, tmp_path):
 def test_what_real_images_alone_say_is_computed_once(real, data, bumps, tmp_path, monkeypatch):
     """The second evaluation compares its samples, and nothing else; and says the same."""
     calls = []
-    plain, nearest = pairs.read, memorisation.nearest
+    plain, nearest = distances.read, memorisation.nearest
 
     def passed(a, b, *measures, **more):
         calls.extend((type(measure).__name__, b is None) for measure in measures)
@@ -385,7 +384,7 @@ def test_what_real_images_alone_say_is_computed_once(real, data, bumps, tmp_path
         calls.append("pixels")
         return nearest(*args, **more)
 
-    monkeypatch.setattr(pairs, "read", passed)
+    monkeypatch.setattr(distances, "read", passed)
     monkeypatch.setattr(memorisation, "nearest", looked)
     bumps.cacheable = True
     first = judged(real, data, bumps, cache_folder=tmp_path)
@@ -394,7 +393,7 @@ def test_what_real_images_alone_say_is_computed_once(real, data, bumps, tmp_path
     second = judged(real, data, bumps, cache_folder=tmp_path)
     after = Counter(calls)
     # within held-out images, samples and training images
-    for measure in ("Sums", "Distances"):
+    for measure in ("Sums", "Mean"):
         assert (before[measure, True], after[measure, True]) == (3, 1)
     for measure in ("Sums", "Balls"):
         assert (before[measure, False], after[measure, False]) == (2, 1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from ganvae.metrics import kernel, pairs
+from ganvae.metrics import distances, kernel
 
 
 def cloud(n, d, seed, shift=0.0):
@@ -35,7 +35,7 @@ def test_is_the_double_sum(seed, d, n, m):
 def test_chunks_change_nothing(monkeypatch):
     a, b = cloud(70, 6, 0), cloud(50, 6, 1, 0.3)
     whole = kernel.unbiased(a, b)
-    monkeypatch.setattr(pairs, "CHUNK", 16)
+    monkeypatch.setattr(distances, "CHUNK", 16)
     assert kernel.unbiased(a, b) == pytest.approx(whole, rel=1e-5)
 
 
@@ -44,13 +44,13 @@ def matrix(a, b):
 
 
 def test_sums_are_those_of_the_matrices(monkeypatch):
-    monkeypatch.setattr(pairs, "CHUNK", 16)
+    monkeypatch.setattr(distances, "CHUNK", 16)
     a, b = cloud(70, 6, 0), cloud(50, 6, 1, 0.3)
     chosen = kernel.choose(70, 50, subsets=3, size=20)
     assert [side.sum(0).tolist() for side in chosen] == [[20] * 3] * 2
     across, own = kernel.Sums(a, b, chosen), kernel.Sums(b, None, chosen[1:] * 2)
-    pairs.read(a, b, across)
-    pairs.read(b, None, own)
+    distances.read(a, b, across)
+    distances.read(b, None, own)
     of_a, of_b = (side.double().T for side in chosen)
     k = matrix(a, b)
     assert torch.allclose(across.rows, k.sum(1), rtol=1e-5)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from ganvae.metrics import manifold, pairs
+from ganvae.metrics import distances, manifold
 
 
 def cloud(n, d, seed, shift=0.0):
@@ -44,20 +44,20 @@ def test_chunks_change_nothing(monkeypatch):
     real, fake = cloud(90, 4, 0), cloud(70, 4, 1, 0.5)
     whole = manifold.prdc(real, fake)
     near = manifold.neighbours(fake, real, 3)
-    monkeypatch.setattr(pairs, "CHUNK", 16)
+    monkeypatch.setattr(distances, "CHUNK", 16)
     assert manifold.prdc(real, fake) == pytest.approx(whole)
     assert torch.equal(manifold.neighbours(fake, real, 3).row, near.row)
 
 
 def test_agrees_with_the_definitions_over_many_blocks(monkeypatch):
-    monkeypatch.setattr(pairs, "CHUNK", 8)
+    monkeypatch.setattr(distances, "CHUNK", 8)
     real, fake = cloud(45, 3, 0), cloud(38, 3, 1, 0.3)
     assert manifold.prdc(real, fake, 9) == pytest.approx(brute(real, fake, 9), abs=1e-6)
 
 
 @pytest.mark.parametrize("n", [5, 8, 9, 30])
 def test_radii_agree_with_sklearn_in_small_blocks(monkeypatch, n):
-    monkeypatch.setattr(pairs, "CHUNK", 4)
+    monkeypatch.setattr(distances, "CHUNK", 4)
     x = cloud(n, 3, n)
     distance, row = NearestNeighbors(n_neighbors=4).fit(x.numpy()).kneighbors()
     assert torch.allclose(manifold.radii(x, 4), torch.from_numpy(distance[:, 3]).float())
@@ -123,10 +123,10 @@ def test_neighbours_agree_with_sklearn():
 
 @pytest.mark.parametrize("n", [1, 8, 10, 16, 20])
 def test_nearest_of_the_first_rows_only(monkeypatch, n):
-    monkeypatch.setattr(pairs, "CHUNK", 8)
+    monkeypatch.setattr(distances, "CHUNK", 8)
     a, b = cloud(20, 5, 0), cloud(30, 5, 1)
     some = manifold.Nearest(n, 2)
-    pairs.read(a, b, some)
+    distances.read(a, b, some)
     whole = manifold.neighbours(a, b, 2)
     assert torch.equal(some.found(a, b).row, whole.row[:n])
     assert torch.equal(some.found(a, b).distance, whole.distance[:n])

@@ -19,7 +19,7 @@ from ganvae.errors import ConfigError
 from ganvae.metrics import Allowance
 from ganvae.models import Model
 from ganvae.models.fitting import aggregate, fit_priors
-from ganvae.models.priors import available
+from ganvae.models.prior_names import available
 from ganvae.networks import flow
 from ganvae.networks.code_prior import CodePrior
 from ganvae.networks.prior import MixturePrior, NormalPrior

@@ -62,7 +62,7 @@ def test_the_density_is_that_of_the_samples(latent: int, classes: int):
     eps = Noise(0, total=7, dtype=torch.float64).normal(latent)
 
     def one(e: torch.Tensor, i: int) -> torch.Tensor:
-        c = prior._told(label[0][i : i + 1]) if classes else None
+        c = prior._one_hot(label[0][i : i + 1]) if classes else None
         u = e[None]
         for coupling in reversed(prior.couplings):
             u = coupling.inverse(u, c)

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from ganvae import objectives
 from ganvae.config import Config, Networks
-from ganvae.metrics import likelihood
+from ganvae.metrics import bound
 from ganvae.models import Model, ModelInfo
 from ganvae.training.engine import Engine
 from ganvae.training.processes import Processes
@@ -45,7 +45,7 @@ def test_aux_vae_climbs_the_papers_bound(variant):
 @pytest.mark.parametrize("variant", ["adgm", "sdgm"])
 def test_the_reported_bound_is_the_papers(variant, monkeypatch):
     """Of images as they are: the noise of a level's width is not drawn."""
-    monkeypatch.setattr(likelihood, "LEVEL", 0.0)
+    monkeypatch.setattr(bound, "LEVEL", 0.0)
     objective = objectives.build("aux_vae", {"variant": variant, "sigma": 0.4})
     nets = {role: net.float() for role, net in build(objective).items()}
     settings = Config(objective="aux_vae", networks=Networks(width=8, latent=D, prior="normal"))
@@ -54,13 +54,13 @@ def test_the_reported_bound_is_the_papers(variant, monkeypatch):
     )
     model = Model(nets, info)
     x, k = image(0).float(), 7
-    log_w = likelihood.weights(model, x, k, 5, dequantise=True)
+    log_w = bound.weights(model, x, k, 5, dequantise=True)
     for sample in range(k):
         source = Noise(5, sample, total=B)
         with torch.no_grad():
             given, ratio, _ = terms(nets, x, source, variant, 0.4)
         assert_close(log_w[sample], (given + ratio).double(), rtol=1e-5, atol=1e-3)
-    found = likelihood.bounds(model, x, k, seed=5, kind="logistic")  # nothing to dequantise
+    found = bound.bounds(model, x, k, seed=5, kind="logistic")  # nothing to dequantise
     assert_close(found.elbo, log_w.mean(0))
     top = log_w.max(0).values
     assert_close(found.iwae, top + (log_w - top).exp().mean(0).log())

@@ -179,7 +179,7 @@ def test_finished_files_are_not_read_again(folder, tmp_path) -> None:
     data = _tars(tmp_path, draw(40))
     done = bulk.encode(folder, data, tmp_path / "out", **SMALL)
     source, index = units.listed(data)
-    found = {path.stem: parts._finished(path) for path in done.parts}
+    found = {path.stem: parts._read_part(path) for path in done.parts}
     assert units.cut(source, index, 8, found) == []
     del found["part-000001-000000"]
     (left,) = units.cut(source, index, 8, found)

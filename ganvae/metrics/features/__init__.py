@@ -18,7 +18,7 @@ FIRST = ("kid", "fid", "neighbours", "diversity")
 
 
 class Metric(Protocol):
-    """What a file of this folder offers."""
+    """The functions of a file in this folder."""
 
     def values(self, sides: Sides, /) -> dict[str, float]:
         """Values by the keys of the figures, standard errors by ``KEY_error``.

@@ -1,4 +1,4 @@
-"""How various the images are, beside held-out ones."""
+"""Diversity: the mean distance between images, over that between held-out ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ganvae.metrics.sides import Meaning, Sides
 
 def values(sides: Sides) -> dict[str, float]:
     """See :class:`ganvae.metrics.features.Metric`."""
-    own, usual = float(sides.within_a.pairwise), float(sides.within_b.pairwise)
-    return {"diversity": own / max(usual, 1e-12)}
+    generated, heldout = float(sides.within_a.pairwise), float(sides.within_b.pairwise)
+    return {"diversity": generated / max(heldout, 1e-12)}
 
 
 def figures(judge: Judge, few: int) -> Iterator[Meaning]:

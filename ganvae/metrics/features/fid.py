@@ -21,7 +21,7 @@ def values(sides: Sides) -> dict[str, float]:
     if sides.few < _least(sides.b.shape[1]):
         return {}
     mean, covariance, root = (
-        sides.kept("gaussian", fit)[k] for k in ("mean", "covariance", "root")
+        sides.cache("gaussian", fit)[k] for k in ("mean", "covariance", "root")
     )
     moments = frechet.Moments(mean, covariance)
     return {"fid": frechet.between(frechet.moments(sides.a), moments, root)}

@@ -13,12 +13,12 @@ def values(sides: Sides) -> dict[str, float]:
     """See :class:`ganvae.metrics.features.Metric`."""
     a, b = sides.within_a, sides.within_b
     value, error = kernel.estimate(a.kernel, b.kernel, sides.sums)
-    known = {"kid": value, "kid_error": error}
+    estimates = {"kid": value, "kid_error": error}
     if sides.subsets:
         size = int(sides.subsets[0][:, 0].sum())
         value, error = kernel.spread(a.subsets, b.subsets, sides.sums.subsets, size)
-        known |= {"kid_subsets": value, "kid_subsets_error": error}
-    return known
+        estimates |= {"kid_subsets": value, "kid_subsets_error": error}
+    return estimates
 
 
 def figures(judge: Judge, few: int) -> Iterator[Meaning]:

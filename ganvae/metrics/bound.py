@@ -54,7 +54,7 @@ def bits_per_dim(log_p: Tensor, dimensions: int, discrete: bool) -> Tensor:
 
 
 def kind_of(model: Model) -> Kind:
-    """What the model's log p(x|z) is of: its likelihood network says; if not, a density."""
+    """The kind of the model's likelihood network; a Gaussian where it does not say."""
     return getattr(model.networks.get("likelihood"), "kind", "gaussian")
 
 
@@ -70,18 +70,18 @@ def weights(
     x = x.to(model.device)
     c = () if label is None else (label.to(x.device),)
     q = model.encode(x, *c)
-    found = []
+    log_w = []
     for k in range(samples):
         noise = Noise(seed, k, total=len(x), device=x.device)
         z, log_q = q.draw(noise)
-        scored = x + LEVEL * (noise.uniform(*x.shape[1:]) - 0.5) if dequantise else x
-        given = model.log_likelihood(scored, z, *c)
-        if given is None:
+        target = x + LEVEL * (noise.uniform(*x.shape[1:]) - 0.5) if dequantise else x
+        log_p = model.log_likelihood(target, z, *c)
+        if log_p is None:
             return None
-        parts = given, model.prior.log_prob(z, *c), log_q
+        parts = log_p, model.prior.log_prob(z, *c), log_q
         p_x, p_z, q_z = (part.cpu().double() for part in parts)  # Apple's GPUs have no float64
-        found.append(p_x + p_z - q_z)
-    return torch.stack(found)
+        log_w.append(p_x + p_z - q_z)
+    return torch.stack(log_w)
 
 
 def bounds(
@@ -116,12 +116,12 @@ def bounds(
         return None
     elbo, iwae = log_w.mean(0), log_w.logsumexp(0) - math.log(k)
     dims = images[0].numel()
-    coded = kind != "bernoulli" or bool((images.abs() == 1).all())
+    is_code = kind != "bernoulli" or bool((images.abs() == 1).all())
     return Bounds(
         elbo=elbo,
         iwae=iwae,
         samples=k,
         discrete=discrete,
-        elbo_bits=bits_per_dim(elbo, dims, discrete) if coded else None,
-        iwae_bits=bits_per_dim(iwae, dims, discrete) if coded else None,
+        elbo_bits=bits_per_dim(elbo, dims, discrete) if is_code else None,
+        iwae_bits=bits_per_dim(iwae, dims, discrete) if is_code else None,
     )

@@ -38,24 +38,24 @@ class Dataset(Source):
         need("datasets", needs)
         hub = need("huggingface_hub", needs)
         try:
-            there = hub.HfApi().dataset_info(self._repository, revision=self._revision or None)
+            info = hub.HfApi().dataset_info(self._repository, revision=self._revision or None)
         except hub.errors.RepositoryNotFoundError:
             raise DataError(
                 f"{self.path} is neither a folder or file here nor a data set on the Hub"
             ) from None
         except Exception as error:
             raise Offline(f"{type(error).__name__}") from None
-        return Index(digest=blake2b(f"{there.sha}".encode(), digest_size=16).hexdigest())
+        return Index(digest=blake2b(f"{info.sha}".encode(), digest_size=16).hexdigest())
 
     def items(self, index: Index) -> Iterator[Item]:
         """Every row of every split."""
         self._unused.clear()
         datasets = need("datasets", self.path)
         splits = self._load(datasets)
-        learnt = {name for name in splits if name.lower() in TRAIN}
-        own = own_split({name: name for name in splits}) if learnt else {}
-        for name in sorted(splits, key=lambda name: (name not in learnt, name)):
-            yield from self._rows(datasets, splits[name], name, own.get(name))
+        training = {name for name in splits if name.lower() in TRAIN}
+        sides = own_split({name: name for name in splits}) if training else {}
+        for name in sorted(splits, key=lambda name: (name not in training, name)):
+            yield from self._rows(datasets, splits[name], name, sides.get(name))
 
     def classes(self) -> list[str] | None:
         """The names that the data set gives its classes, once it was read."""
@@ -101,10 +101,10 @@ class Dataset(Source):
             for number, row in enumerate(rows):
                 for kind in others:
                     count(self._unused, kind)
-                stored = cell(row[image])
+                image_data = cell(row[image])
                 yield Item(
                     name=f"{name}/{number}",
-                    image=PATH_ALONE if isinstance(stored, str) else stored,
+                    image=PATH_ALONE if isinstance(image_data, str) else image_data,
                     label=class_name(row[label] if label else None, names),
                     split=split,
                 )

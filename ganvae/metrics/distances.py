@@ -1,8 +1,7 @@
-"""All pairs of two sets of features, in blocks: one pass for as many measures as read it.
+"""Distances between all pairs of two sets of features, in blocks that many measures share.
 
-The product of the features is most of what a comparison costs, so that measures do not take it
-themselves: each is told of every block once, keeps what it needs of it, and can be asked when the
-pass is over.
+The product of the features is most of what a comparison costs, so that it is computed once: each
+measure gets every block, accumulates what it needs, and has its result when the pass is over.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Block(NamedTuple):
 
 
 class Measure(Protocol):
-    """What reads the blocks of a pass."""
+    """An accumulator that gets every block of a pass."""
 
     def take(self, block: Block) -> None:
         """Reads a block, which is to be left as it is."""
@@ -87,3 +86,37 @@ def _blocks(a: Tensor, b: Tensor | None, centre: Tensor | None) -> Iterator[Bloc
             if block.diagonal:
                 squared.fill_diagonal_(torch.inf)
             yield block
+
+
+class Mean:
+    """Accumulates the mean Euclidean distance of all pairs."""
+
+    def __init__(self) -> None:
+        self._total, self._count = 0.0, 0
+
+    def take(self, block: Block) -> None:
+        """Adds a block's pairs."""
+        distances, count = block.squared.sqrt(), block.squared.numel()
+        if block.diagonal:
+            distances.fill_diagonal_(0)
+            count -= len(distances)
+        times = 2 if block.mirrored else 1
+        self._total += times * float(distances.sum(1).sum(dtype=torch.float64))
+        self._count += times * count
+
+    def value(self) -> float:
+        """The mean."""
+        return self._total / self._count
+
+
+def pairwise(features: Tensor) -> float:
+    """Mean Euclidean distance between two different rows of features (N, d), ≥ 0.
+
+    0 when all samples are one; compare with the same figure of as many real images.
+    Raises ValueError for fewer than 2 samples.
+    """
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"Features must be (N ≥ 2, d), got {tuple(features.shape)}.")
+    mean = Mean()
+    read(features, None, mean)
+    return mean.value()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ganvae.metrics import manifold, pairs
+from ganvae.metrics import distances, manifold
 
 
 def cloud(n, d, seed, shift=0.0):
@@ -28,11 +28,11 @@ class Whole:
 @pytest.mark.parametrize("chunk", [7, 8, 100])
 @pytest.mark.parametrize("centre", [None, torch.full((4,), 9.0)])
 def test_every_pair_comes_once(monkeypatch, chunk, centre):
-    monkeypatch.setattr(pairs, "CHUNK", chunk)
+    monkeypatch.setattr(distances, "CHUNK", chunk)
     a, b = cloud(32, 4, 0, 10.0), cloud(21, 4, 1, 11.0)
     across, within = Whole(32, 21), Whole(32, 32)
-    pairs.read(a, b, across, centre=centre)
-    pairs.read(a, None, within, centre=centre)
+    distances.read(a, b, across, centre=centre)
+    distances.read(a, None, within, centre=centre)
     exact = torch.cdist(a.double(), b.double()).square().float()
     assert torch.allclose(across.squared, exact, rtol=1e-4, atol=1e-4)
     exact = torch.cdist(a.double(), a.double()).square().float().fill_diagonal_(torch.inf)
@@ -43,19 +43,38 @@ def test_every_pair_comes_once(monkeypatch, chunk, centre):
 def test_measures_share_a_pass():
     a = cloud(30, 4, 0)
     one, two = Whole(30, 30), Whole(30, 30)
-    pairs.read(a, a, one, two)
+    distances.read(a, a, one, two)
     assert torch.equal(one.squared, two.squared)
     assert (one.squared >= 0).all()
 
 
 def test_memory_does_not_grow_with_the_pairs():
     found = Whole(3000, 2500)
-    pairs.read(cloud(3000, 2, 0), cloud(2500, 2, 1), found)
-    assert found.largest == pairs.CHUNK**2
+    distances.read(cloud(3000, 2, 0), cloud(2500, 2, 1), found)
+    assert found.largest == distances.CHUNK**2
 
 
 def test_refuses():
     with pytest.raises(ValueError, match="Features"):
-        pairs.read(cloud(5, 2, 0), cloud(5, 3, 0))
+        distances.read(cloud(5, 2, 0), cloud(5, 3, 0))
     with pytest.raises(ValueError, match="Features"):
-        pairs.read(cloud(5, 2, 0)[0], None, manifold.Nearest(5))
+        distances.read(cloud(5, 2, 0)[0], None, manifold.Nearest(5))
+
+
+def test_pairwise_is_the_mean_over_pairs(monkeypatch):
+    x = torch.randn(37, 4, generator=torch.Generator().manual_seed(0)) + 10
+    expected = float(torch.pdist(x.double()).mean())
+    assert distances.pairwise(x) == pytest.approx(expected, rel=1e-5)
+    monkeypatch.setattr(distances, "CHUNK", 8)
+    assert distances.pairwise(x) == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_image_again_and_again_has_no_pairwise_distance():
+    assert distances.pairwise(torch.ones(20, 4) * 3) == 0
+
+
+def test_pairwise_scales_with_the_features_and_refuses_one_sample():
+    x = torch.randn(20, 4)
+    assert distances.pairwise(3 * x) == pytest.approx(3 * distances.pairwise(x), rel=1e-4)
+    with pytest.raises(ValueError, match="N ≥ 2"):
+        distances.pairwise(x[:1])

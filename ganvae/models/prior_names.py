@@ -8,19 +8,19 @@ from ganvae.networks.flow import FlowPrior
 from ganvae.networks.prior import MixturePrior, NormalPrior
 
 KINDS = {"normal": "normal_prior", "mixture": "mixture_prior", "flow": "flow_prior"}
-"""Kinds of network by the name that a prior is asked for by."""
+"""Kinds of network by the names of priors."""
 ROLES = {name: f"prior_{name}" for name in KINDS}
 """The roles of those fitted after training; the one trained with has the role "prior"."""
 TRAINED = "trained"
-"""What the prior trained with is called where it is of another kind."""
+"""The name of the prior trained with where it is of another kind."""
 
 
 def name_of(prior: nn.Module) -> str:
-    """What a prior is asked for by. A mixture that was never fitted is N(0, I)."""
+    """The name of a prior. A mixture that was never fitted is N(0, I)."""
     if isinstance(prior, MixturePrior):
         return "mixture" if bool(prior.fitted) else "normal"
-    found = {NormalPrior: "normal", FlowPrior: "flow"}
-    return next((name for kind, name in found.items() if isinstance(prior, kind)), TRAINED)
+    kinds = {NormalPrior: "normal", FlowPrior: "flow"}
+    return next((name for kind, name in kinds.items() if isinstance(prior, kind)), TRAINED)
 
 
 def available(networks: dict[str, nn.Module]) -> dict[str, str]:

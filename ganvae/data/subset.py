@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganvae.data.draws import bits
 from ganvae.data.origins import Origin
+from ganvae.data.rng import bits
 from ganvae.data.store import Store
 
 _HELD_OUT = 3

@@ -41,12 +41,12 @@ class Features(Job):
 
     def read(self, unit: bytes) -> Iterator[Piece]:
         """The pixels of some rows."""
-        told = json.loads(unit)
-        images: Images = getattr(_opened(self.data), self.side)
+        span = json.loads(unit)
+        images: Images = getattr(_open(self.data), self.side)
         if images.fingerprint != self.fingerprint:
             raise DataError(f"the images in {self.data.path} are not the same on all machines")
-        pixels = images.take(told["rows"]).numpy()
-        yield Piece(told["part"], {**told, "shape": list(pixels.shape)}, pixels.tobytes())
+        pixels = images.take(span["rows"]).numpy()
+        yield Piece(span["part"], {**span, "shape": list(pixels.shape)}, pixels.tobytes())
 
     def begin(self) -> Work:
         """Loads the judge."""
@@ -55,24 +55,24 @@ class Features(Job):
         def work(piece: Piece) -> tuple[Any, list[tuple[str, str]]]:
             pixels = np.frombuffer(piece.pixels, np.uint8).reshape(piece.head["shape"])
             parts = [to_tensor(pixels[i : i + CHUNK].copy()) for i in range(0, len(pixels), CHUNK)]
-            found = judge.extract(parts).numpy()
+            features = judge.extract(parts).numpy()
             numbers = arrow.array(piece.head["rows"], arrow.int64())
-            return arrow.table({"row": numbers, "feature": vectors(found)}), []
+            return arrow.table({"row": numbers, "feature": vectors(features)}), []
 
         return work
 
 
 @lru_cache(maxsize=1)
-def _opened(data: config.Data) -> Data:
+def _open(data: config.Data) -> Data:
     """The images, opened once in every worker."""
     return open_data(data, workers=0)
 
 
 def read(parts: Sequence[Path]) -> Tensor:
     """The features in some parts, (N, dim)."""
-    parquet, found = need("pyarrow.parquet"), []
+    parquet, features = need("pyarrow.parquet"), []
     for path in parts:
         column = parquet.read_table(path, columns=["feature"])["feature"].combine_chunks()
         flat = torch.from_numpy(column.flatten().to_numpy().copy())
-        found.append(flat.view(len(column), -1))
-    return torch.cat(found)
+        features.append(flat.view(len(column), -1))
+    return torch.cat(features)

@@ -1,4 +1,4 @@
-"""Which prior makes the images nearest to held-out ones."""
+"""Chooses the prior whose images are nearest to held-out ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ganvae.models.priors import KINDS
 from ganvae.progress import Progress
 
 SAMPLES = 2000
-"""Images at most that each prior is judged by."""
+"""Most images that each prior is judged by."""
 
 
 def choose(
@@ -42,8 +42,8 @@ def choose(
     Best is the least KID of new images against held-out ones. Where the prior trained with is
     within its own standard error of that, or has none, it stays.
 
-    allowance: the time for it; where it is too short, first the fits end early, the flow's being
-        the last, then priors are not tried
+    allowance: the time for it; where it is too short, fits end early (the flow's is the last),
+        then priors are not tried
 
     Returns a JSON-able line for each: name, kid, kid_error, seconds (of its fit, its images and
     their judging), chosen and trained (whether it is the one trained with). Empty, and the model
@@ -68,7 +68,7 @@ def choose(
         slowest = max((line["seconds"] for line in lines), default=0.0)
         if lines and allowance.left() < slowest:
             break
-        # others than the samples that are scored
+        # a seed of its own: the evaluation's samples are others
         lines.append(_judged(model, name, judge, real, min(n, SAMPLES), seed + 1, tell))
     _add_fits(model, lines, fits, allowance)
     best = least(lines)
@@ -111,9 +111,9 @@ def _add_fits(
 
 
 def least(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The line with the least KID, or the one trained with where it is as good within its error.
+    """The line with the least KID, or the one trained with where that is within its error of it.
 
-    Without an error there is no telling, so that the one trained with stays.
+    Without an error the one trained with is taken.
     """
     own = next(line for line in lines if line["trained"])
     if own["kid"] is None or own["kid_error"] is None:

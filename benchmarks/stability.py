@@ -21,7 +21,7 @@ SETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Data sets, and how their images are prepared where that is not the default."""
 RATES = {"3": 3.0, "1/3": 1 / 3}
-"""What the learning rate is multiplied by."""
+"""Factors of the learning rate."""
 KINDS = ("1", *RATES)
 VARIOUS = 0.2
 """Mean distance between two samples over that of held-out images, below which they are alike."""

@@ -63,17 +63,17 @@ def html(
 
     own: whether the runs were made by this process, so that all images they name may be opened
     """
-    tell = progress or (lambda what, done, total: None)
+    report = progress or (lambda what, done, total: None)
     opened = open_images(sides, own)
     sections = {
         "Runs": markup.sentences(*_cautions(sides, own)) + _runs(sides),
         "Held-out scores": markup.sentences(verdict(sides)) + _scores(sides),
-        "Samples": _samples(sides, opened, seed, tell),
-        "Held-out images": _held_out(sides, opened, seed, tell),
+        "Samples": _samples(sides, opened, seed, report),
+        "Held-out images": _held_out(sides, opened, seed, report),
         "Curves": _curves(sides),
         "Differences between the configurations": _differences(sides),
     }
-    tell("compared", 1, 1)
+    report("compared", 1, 1)
     names = ", ".join(side.name for side in sides)
     body = [markup.section(*item) for item in sections.items()]
     return markup.document(f"{len(sides)} runs: {names}", f"ganvae {VERSION}", body)
@@ -107,7 +107,7 @@ def verdict(sides: Sequence[Side]) -> str:
 
 
 def _cautions(sides: Sequence[Side], own: bool) -> Iterator[str]:
-    """What a reader should know before comparing."""
+    """Sentences about what makes the runs hard to compare."""
     for side in sides:
         if not own and (why := why_unopened(side)):
             yield f"{side.name} is shown without held-out images: {why}."
@@ -254,7 +254,9 @@ def _differences(sides: Sequence[Side]) -> str:
 # -- pictures -------------------------------------------------------------------------------------
 
 
-def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell: Progress) -> str:
+def _samples(
+    sides: Sequence[Side], opened: Mapping[str, Data], seed: int, report: Progress
+) -> str:
     pictures = []
     for number, side in enumerate(sides):
         data = opened.get(side.data)
@@ -263,7 +265,7 @@ def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell:
         test = data.test if data is not None else None
         images = torch.cat(list(sampling.generated(side.model, SAMPLES, seed, test)))
         pictures.append(_picture(images, COLUMNS, side.model, _captioned(side)))
-        tell("samples", number, len(sides))
+        report("samples", number, len(sides))
     about = f"Image for image from the same random numbers, seed {seed}."
     return markup.strip(pictures) + (markup.sentences(about) if pictures else "")
 
@@ -274,7 +276,9 @@ def _captioned(side: Side) -> str:
     return f"{side.name}: {side.record.config.objective}{score}"
 
 
-def _held_out(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell: Progress) -> str:
+def _held_out(
+    sides: Sequence[Side], opened: Mapping[str, Data], seed: int, report: Progress
+) -> str:
     """The same held-out images above each run's reconstructions of them."""
     parts = []
     for data in opened.values():
@@ -286,7 +290,7 @@ def _held_out(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell
             images = _remade(side, data, numbers, seed) if side.data == data.fingerprint else None
             if images is not None and side.model is not None:
                 rows.append(_picture(images, HELD_OUT, side.model, side.name))
-            tell("reconstructions", number, len(sides))
+            report("reconstructions", number, len(sides))
         model = next(side.model for side in sides if side.model and side.data == data.fingerprint)
         if rows:
             x = torch.cat(list(sampling.read(data.test, numbers)))

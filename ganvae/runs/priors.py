@@ -49,12 +49,12 @@ def choose(
     their judging), chosen and trained (whether it is the one trained with). Empty, and the model
     as it was, where there is nothing to choose from or fewer than two held-out images.
     """
-    tell = progress or (lambda what, done, total: None)
+    report = progress or (lambda what, done, total: None)
     n = min(settings.samples, len(data.test))
     if n < 2:
         return []
     allowance = allowance or Allowance()
-    fits = fit_priors(model, data.train, seed=seed, progress=tell, left=allowance.part(0.7).left)
+    fits = fit_priors(model, data.train, seed=seed, progress=report, left=allowance.part(0.7).left)
     names = list(model.offer({role: fit.prior for role, fit in fits.items()}).priors)
     if len(names) < 2:
         if lacking(model):
@@ -69,7 +69,7 @@ def choose(
         if lines and allowance.left() < slowest:
             break
         # a seed of its own: the evaluation's samples are others
-        lines.append(_judged(model, name, judge, real, min(n, SAMPLES), seed + 1, tell))
+        lines.append(_judged(model, name, judge, real, min(n, SAMPLES), seed + 1, report))
     _add_fits(model, lines, fits, allowance)
     best = least(lines)
     best["chosen"] = True
@@ -78,12 +78,12 @@ def choose(
 
 
 def _judged(
-    model: Model, name: str, judge: Judge, real: Tensor, n: int, seed: int, tell: Progress
+    model: Model, name: str, judge: Judge, real: Tensor, n: int, seed: int, report: Progress
 ) -> dict[str, Any]:
     """The line of a prior: the KID of n images from it against the features of held-out ones."""
     start = time.perf_counter()
     features = judge.extract(
-        _generated(model, name, n, seed), lambda done: tell(f"prior {name}", done, n)
+        _generated(model, name, n, seed), lambda done: report(f"prior {name}", done, n)
     )
     kid = kernel.unbiased(features, real)
     return {

@@ -88,9 +88,9 @@ def start(
 ) -> Run:
     """Trains and judges by a complete configuration; see :func:`ganvae.train`."""
     display = display or Display()
-    eyes: Judge | None = None
+    loaded_judge: Judge | None = None
     if is_first():
-        eyes = rehearse(config, out, resume, judge)
+        loaded_judge = rehearse(config, out, resume, judge)
     else:
         refuse(config)
     data = images(config, progress)
@@ -101,13 +101,13 @@ def start(
         display.message(
             f"after the training at most {clock(seconds)} for fitting priors and judging"
         )
-    result = _train(config, data, out, resume, networks, eyes, display)
+    result = _train(config, data, out, resume, networks, loaded_judge, display)
     at = result.position
     run = Run(out, config, result.status, at.step, at.seconds, result.model)
     if not is_first() or result.status != "done":
         return run
     evaluation = judging.assess(
-        run.model, data, config, out, judge=eyes, progress=progress,
+        run.model, data, config, out, judge=loaded_judge, progress=progress,
         seconds=seconds, say=display.message,
     )  # fmt: skip
     return replace(run, evaluation=evaluation)

@@ -130,16 +130,16 @@ def run(
             if name not in entrants:
                 continue
             display.message(f"{name}, {number} of {len(configs)}")
-            with _left_out(name, failures, display):
-                runs.append(_one(config, out / name, *entrants[name], display, progress))
+            with _skipping_failures(name, failures, display):
+                runs.append(_run_one(config, out / name, *entrants[name], display, progress))
                 if runs[-1].status != "done":
                     return Tournament(out, runs, failures)
         if not runs:
             raise next(iter(failures.values()))
     finally:
         if not any(place.is_begun(out / name) for name in configs):
-            _forget(configs, out)
-    return _compared(Tournament(out, runs, failures), progress)
+            _remove_traces(configs, out)
+    return _compare(Tournament(out, runs, failures), progress)
 
 
 def _rehearse(
@@ -156,7 +156,7 @@ def _rehearse(
     entrants: dict[str, tuple[str, Judge]] = {}
     judges: dict[tuple[str, int, str], Judge] = {}
     for name, config in configs.items():
-        with _left_out(name, failures, display):
+        with _skipping_failures(name, failures, display):
             key = (config.evaluation.judge, config.evaluation.size, config.training.device)
             judges[key] = rehearse(config, out / name, resume=True, judge=judges.get(key))
             data = images(config, progress)
@@ -166,7 +166,9 @@ def _rehearse(
 
 
 @contextmanager
-def _left_out(name: str, failures: dict[str, GanvaeError], display: Display) -> Iterator[None]:
+def _skipping_failures(
+    name: str, failures: dict[str, GanvaeError], display: Display
+) -> Iterator[None]:
     """Records an objective's error instead of raising it, so that the others go on."""
     try:
         yield
@@ -177,7 +179,7 @@ def _left_out(name: str, failures: dict[str, GanvaeError], display: Display) -> 
         display.message(f"{name} is left out: {error}")
 
 
-def _one(
+def _run_one(
     config: Config,
     path: Path,
     fingerprint: str,
@@ -195,26 +197,26 @@ def _one(
 
 def _finished(config: Config, path: Path, fingerprint: str) -> Run | None:
     """A run that is trained and judged already; None where something is left to do."""
-    described = sorted((path / "checkpoints").glob("step-*/meta.json"))
+    metas = sorted((path / "checkpoints").glob("step-*/meta.json"))
     evaluation = path / "evaluation.json"
-    if not described or not evaluation.exists():
+    if not metas or not evaluation.exists():
         return None
-    with gate(f"the checkpoint {described[-1].parent}", CheckpointError):
-        meta = read_json(foreign.read(described[-1], MAX_META), str(described[-1]))
+    with gate(f"the checkpoint {metas[-1].parent}", CheckpointError):
+        meta = read_json(foreign.read(metas[-1], MAX_META), str(metas[-1]))
         before = configuration.parse(meta["config"])
         same = (
             not configuration.difference(before, config) and before.evaluation == config.evaluation
         )
-        since = evaluation.stat().st_mtime >= described[-1].stat().st_mtime
+        is_newer = evaluation.stat().st_mtime >= metas[-1].stat().st_mtime
         at = meta["position"]
-        if not (at["done"] and same and since and meta["fingerprint"] == fingerprint):
+        if not (at["done"] and same and is_newer and meta["fingerprint"] == fingerprint):
             return None
         step, seconds = int(at["step"]), float(at["seconds"])
     model = load(path, device=Processes().device)
     return Run(path, config, "done", step, seconds, model, scores.read(evaluation))
 
 
-def _forget(configs: Mapping[str, Config], out: Path) -> None:
+def _remove_traces(configs: Mapping[str, Config], out: Path) -> None:
     """Removes what was written for a tournament in which no training began."""
     for name in configs:
         (out / f"{name}.yaml").unlink(missing_ok=True)
@@ -224,7 +226,7 @@ def _forget(configs: Mapping[str, Config], out: Path) -> None:
             folder.rmdir()
 
 
-def _compared(tournament: Tournament, progress: Progress | None) -> Tournament:
+def _compare(tournament: Tournament, progress: Progress | None) -> Tournament:
     """The tournament with its runs ranked, its page written, and a verdict, if it has several."""
     if len(tournament.runs) < 2:
         return tournament

@@ -73,11 +73,11 @@ def _sensible(hole: np.ndarray, name: str, cause: str) -> np.ndarray:
 
 
 def marked(mask: Picture) -> np.ndarray:
-    """What a mask marks, bool (H, W); soft edges are cut at half.
+    """The pixels that a mask marks, bool (H, W); soft edges are cut at half.
 
-    Where some of it is transparent, the opaque part marks, or, if that is light and dark itself,
-    what is light in it. Else, where some of it is coloured, the coloured part. Else what is light:
-    at least half of white, or, of two values, the lighter.
+    In a mask with transparency these are the opaque pixels, or, if those are light and dark, the
+    light ones of them. Else, in a mask with colours, the coloured pixels. Else the light ones: at
+    least half of white, or, of two values, the lighter.
     """
     light, alpha = _light(mask.colours.astype(np.float32) / mask.most), mask.alpha
     if alpha is None:

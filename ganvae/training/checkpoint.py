@@ -39,7 +39,7 @@ State = dict[str, dict[str, Tensor]]
 FORMAT = 1
 MANIFEST = "manifest.json"
 OLD = ".ganvae-old"
-"""What the name of a checkpoint ends in while another of its step takes its place."""
+"""The suffix of a checkpoint's name while a new one of the same step replaces it."""
 _NAME = re.compile(rf"step-(\d{{8,}})({re.escape(OLD)})?")
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ENTRY = {"bytes": int, "sha256": str}

@@ -58,18 +58,18 @@ class RunLog:
     ) -> None:
         """Logs numbers of a step; those that are not finite are written as null."""
         line = {"step": step, "images": images, "seconds": round(seconds, 3)}
-        self._line(step, line | {name: _number(value) for name, value in values.items()})
+        self._write(step, line | {name: _number(value) for name, value in values.items()})
         if self._board is not None:
             for name, value in _flat(values):
-                self._tell(lambda n=name, v=value: self._board.add_scalar(n, v, step))
+                self._on_board(lambda n=name, v=value: self._board.add_scalar(n, v, step))
 
     def event(self, text: str, step: int | None = None) -> None:
         """Logs a sentence; step: unset: the last logged one."""
         text = plain(redacted(text))
         step = self._step if step is None else step
-        self._line(step, {"step": step, "event": text})
+        self._write(step, {"step": step, "event": text})
         if self._board is not None:
-            self._tell(lambda: self._board.add_text("events", text, step))
+            self._on_board(lambda: self._board.add_text("events", text, step))
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after a step, for a run that goes back to it."""
@@ -83,7 +83,7 @@ class RunLog:
         except OSError as error:  # closing writes what a full disk had refused
             raise explain(error, self.path) from error
         if self._board is not None:
-            self._tell(self._board.close)
+            self._on_board(self._board.close)
             self._board = None
 
     def _begin(self, resume: int | None) -> None:
@@ -97,14 +97,14 @@ class RunLog:
         if self._tensorboard:
             self._board = _writer(self._folder, resume)
 
-    def _line(self, step: int, line: dict[str, Any]) -> None:
+    def _write(self, step: int, line: dict[str, Any]) -> None:
         self._step = max(step, self._step)
         try:
             self._file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
         except OSError as error:
             raise explain(error, self.path) from error
 
-    def _tell(self, call: Any) -> None:
+    def _on_board(self, call: Any) -> None:
         try:
             call()
         except OSError as error:

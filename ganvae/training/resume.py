@@ -89,7 +89,7 @@ class Keeper:
         checkpoints.save(self.folder, at.step, state, meta | more, keep=keep, best=at.best_step)
         self.saved = at.step
 
-    def describe(self, *, settings: bool = False) -> None:
+    def write_images(self, *, settings: bool = False) -> None:
         """Writes the list of images that a resumed run compares its own with.
 
         settings: also write the settings, which have changed since the run began
@@ -136,7 +136,7 @@ class Keeper:
         self.changes.append(changes)
         return True
 
-    def go_on(self, checkpoint: Checkpoint) -> None:
+    def adopt(self, checkpoint: Checkpoint) -> None:
         """Takes over the id and the earlier changes of a checkpoint's run."""
         self.run = checkpoint.meta["run"]
         self.changes = [*checkpoint.meta["changes"], *self.changes]

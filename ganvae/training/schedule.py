@@ -27,7 +27,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([a-z]+)")
 
 @dataclass
 class Position:
-    """Where a run is; saved with every checkpoint."""
+    """How far a run is; saved with every checkpoint."""
 
     step: int = 0
     images: int = 0
@@ -64,7 +64,7 @@ _Amount = TypeVar("_Amount", bound="Amount")
 
 @dataclass(frozen=True)
 class Amount:
-    """So many seconds of training, images or steps: exactly one of the three."""
+    """An amount of training in seconds, images or steps: exactly one of the three."""
 
     seconds: float | None = None
     images: int | None = None

@@ -154,7 +154,7 @@ class Trainer:
         if checkpoint is None:
             if self.resume:
                 self.say(f"{self.out} has no checkpoint yet: starting from the beginning")
-            self.keeper.describe()
+            self.keeper.write_images()
             self.learner.prepare(self.at, self.signals)
             self.save()
         else:
@@ -163,7 +163,7 @@ class Trainer:
                 self.say(f"although changed: {changes}")
             if changed:  # so that the next --resume compares with the settings of now
                 self.save()
-                self.keeper.describe(settings=True)
+                self.keeper.write_images(settings=True)
         self.watch.begin(self.at)
 
     def save(self) -> None:
@@ -190,7 +190,7 @@ class Trainer:
             self.say(note)
         if rollbacks is None:
             self.guard.load_state(checkpoint.meta["guard"])
-            self.keeper.go_on(checkpoint)
+            self.keeper.adopt(checkpoint)
             at.done = at.done and self.budget.progress(*at.spent) >= 1.0
 
     def _roll_back(self) -> None:

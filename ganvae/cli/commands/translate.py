@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -44,14 +44,5 @@ def translate(
     from ganvae import tasks
 
     with loaded(model, work) as (ready, progress):
-        files = tasks.translate(
-            ready,
-            images,
-            options.out,
-            variants=options.variants,
-            reverse=options.reverse,
-            n=options.n,
-            seed=options.seed,
-            progress=progress,
-        )
+        files = tasks.translate(ready, images, progress=progress, **asdict(options))
     tell_files(files, work.json)

@@ -1,4 +1,4 @@
-"""What is promised about speed, memory and quality; ``python -m benchmarks`` lists the races."""
+"""Races that measure speed, memory and quality; ``python -m benchmarks`` lists them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HELP = {
 
 
 def machine() -> dict[str, Any]:
-    """What figures depend on beside the code: processor, cores, torch; nothing personal."""
+    """The machine and torch's version, on which figures depend; nothing personal."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -41,10 +41,10 @@ def command_line(text: str | None, options: Mapping[str, Any]) -> argparse.Names
         its help, or what ``add_argument`` takes
     """
     parser = argparse.ArgumentParser(description=(text or "").partition("\n")[0])
-    for name, given in options.items():
-        if not isinstance(given, Mapping):
-            default, words = given if isinstance(given, tuple) else (given, HELP.get(name))
+    for name, option in options.items():
+        if not isinstance(option, Mapping):
+            default, words = option if isinstance(option, tuple) else (option, HELP.get(name))
             kind = {"action": "append"} if isinstance(default, list) else {"type": type(default)}
-            given = {"default": default, "help": words, **kind}
-        parser.add_argument(name, **{"help": HELP.get(name)} | given)
+            option = {"default": default, "help": words, **kind}
+        parser.add_argument(name, **{"help": HELP.get(name)} | option)
     return parser.parse_args()

@@ -99,8 +99,8 @@ def sheet(model: Model, images: Tensor, means: Sequence[Mean], amount: float) ->
 
 def measure(args: Args) -> Result:
     """Trains a model and a classifier, and moves held-out images by several amounts."""
-    given = {"objective": "gan_vae", "data.path": str(fetch("fashion-mnist"))}
-    run, _ = ours.application(args, {**ours.FASHION, **given, "evaluation.samples": 500})
+    settings = {"objective": "gan_vae", "data.path": str(fetch("fashion-mnist"))}
+    run, _ = ours.application(args, {**ours.FASHION, **settings, "evaluation.samples": 500})
     model, data = run.model, open_data(run.config.data, labels=True)
     net = classifier(data.train, 5 if args.quick else 20, args.seed)
     assert data.test.labels is not None
@@ -111,11 +111,10 @@ def measure(args: Args) -> Result:
     amounts = sorted({*AMOUNTS, args.amount})
     by_amount = {f"{a:g}": moved(model, net, by_class, of_class, a) for a in amounts}
     first = torch.stack([images[0] for images in by_class])
-    made = sheet(model, first, of_class, args.amount)
-    show("attributes", made, args.kept, len(of_class) + 2)
-    asked = by_amount[f"{args.amount:g}"]
+    show("attributes", sheet(model, first, of_class, args.amount), args.results, len(of_class) + 2)
+    at_amount = by_amount[f"{args.amount:g}"]
     return {
-        "ratio": asked["became"], "goal": GOAL, **asked, "by_amount": by_amount,
+        "ratio": at_amount["became"], "goal": GOAL, **at_amount, "by_amount": by_amount,
         "classifier_accuracy": float((judged(net, x) == labels).float().mean()),
         "amount": args.amount,
     }  # fmt: skip

@@ -20,7 +20,7 @@ import ganvae
 from benchmarks.fetch import fetch
 from benchmarks.race import Args, Race, Result, goal
 from benchmarks.sections import figures, show
-from ganvae import config
+from ganvae import config as configuration
 from ganvae.data import open_data
 from ganvae.metrics.bound import bounds
 from ganvae.metrics.sampling import read, rows
@@ -29,7 +29,7 @@ from ganvae.types import Shape
 
 GOAL, FIGURE = 1.0, "nats an image of aux_vae over vae's"
 LITERATURE, SLACK = (86.0, 90.0), 2.0
-"""Nats, and those that the literature's range is missed by, at most."""
+"""The literature's range in nats, and how far off it a result may be."""
 SETTINGS = {
     "networks.family": "mlp", "networks.prior": "normal", "networks.likelihood": "bernoulli",
     "objective.warmup": 0.5, "training.batch": 100, "training.evaluations": 0,
@@ -39,7 +39,7 @@ SETTINGS = {
 
 def binarised(folder: Path, seed: int = 0) -> Path:
     """MNIST as an .npz of 0 and 255, with its own split; one Bernoulli draw a pixel."""
-    data = open_data(config.Data(path=str(fetch("mnist"))))
+    data = open_data(configuration.Data(path=str(fetch("mnist"))))
     random = np.random.default_rng(seed)
     arrays = {}
     for name, images in (("x_train", data.train), ("x_test", data.test)):
@@ -59,7 +59,7 @@ def literature() -> dict[str, nn.Module]:
     return {"encoder": mlp.Encoder(shape, (200, 200)), "decoder": mlp.Decoder(shape, (200, 200))}
 
 
-def told(nats: Tensor) -> tuple[float, float]:
+def mean_error(nats: Tensor) -> tuple[float, float]:
     """The mean over images, and its standard error."""
     return round(float(nats.mean()), 3), round(float(nats.std() / len(nats) ** 0.5), 3)
 
@@ -67,7 +67,7 @@ def told(nats: Tensor) -> tuple[float, float]:
 def train(objective: str, args: Args, path: Path, images: Tensor, latent: int,
           networks: Mapping[str, nn.Module] | None = None,
 ) -> tuple[dict[str, Any], Tensor, Tensor]:  # fmt: skip
-    """Trains one model for the budget; what to report of it, its bounds, some samples of it.
+    """Trains one model for the budget; returns its figures, its bounds, and some samples.
 
     The bounds on log p of each image, (N,), in nats, are of ``--importance`` samples each.
     """
@@ -80,7 +80,7 @@ def train(objective: str, args: Args, path: Path, images: Tensor, latent: int,
         bounds(run.model, x, args.importance, seed=i) for i, x in enumerate(images.split(100))
     ]
     bound = torch.cat([part.iwae for part in parts if part is not None])
-    nats, error = told(-bound)
+    nats, error = mean_error(-bound)
     result = {
         "objective": objective, "nats": nats, "error": error, "steps": run.step,
         "seconds": round(run.seconds, 1), "parameters": run.model.parameters,
@@ -94,22 +94,22 @@ def measure(args: Args) -> Result:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         path = binarised(Path(folder))
-        held_out = open_data(config.Data(path=str(path))).test
+        held_out = open_data(configuration.Data(path=str(path))).test
         images = torch.cat([*read(held_out, rows(len(held_out), args.images, 0))])
         vae, plain, samples = train("vae", args, path, images, 32)
         auxiliary, better, others = train("aux_vae", args, path, images, 32)
         torch.manual_seed(args.seed)
-        known, _, last = train("vae", args, path, images, 50, literature())
-    show("auxiliary", torch.cat([samples, others, last]), args.kept, len(samples))
-    gain, error = told(better - plain)
+        reference, _, last = train("vae", args, path, images, 50, literature())
+    show("auxiliary", torch.cat([samples, others, last]), args.results, len(samples))
+    gain, error = mean_error(better - plain)
     low, high = LITERATURE
-    off = round(max(low - known["nats"], known["nats"] - high, 0.0), 3)
+    off = round(max(low - reference["nats"], reference["nats"] - high, 0.0), 3)
     ratio = round(auxiliary["nats"] / vae["nats"], 5)
     off_goal = goal("nats that vae is off the literature's range", off, SLACK, "lower")
     return {
         "ratio": ratio, "goal": GOAL, "goals": [goal(FIGURE, ratio, GOAL, "lower"), off_goal],
         "gain_nats": gain, "gain_error": error, "vae": vae, "aux_vae": auxiliary,
-        "vae_of_literature": {**known, "literature_nats": LITERATURE, "off": off},
+        "vae_of_literature": {**reference, "literature_nats": LITERATURE, "off": off},
     }  # fmt: skip
 
 

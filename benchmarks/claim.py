@@ -32,7 +32,7 @@ SCORES = {
     "kid": "KID", "fid": "FID", "precision": "precision", "recall": "recall",
     "coverage": "coverage", "mse": "MSE", "perceptual": "perceptual", "steps": "steps",
 }  # fmt: skip
-"""What the page shows of a contestant."""
+"""The scores that the page shows, and their names there."""
 
 cell = ours.train
 
@@ -70,8 +70,8 @@ def typical(runs: Sequence[Result]) -> dict[str, Any]:
 def reached(course: Sequence[Result], score: str, target: float | None) -> float | None:
     """Seconds after which a score first was as good as ``target``; None if it never was."""
     sign = -1 if score in HIGHER else 1
-    known = [point for point in course if None not in (target, point.get(score))]
-    good = [point["seconds"] for point in known if sign * point[score] <= sign * target]
+    points = [point for point in course if None not in (target, point.get(score))]
+    good = [point["seconds"] for point in points if sign * point[score] <= sign * target]
     return min(good, default=None)
 
 
@@ -85,11 +85,11 @@ def about(plan: Plan, cells: Sequence[Result]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sheet(name: str, strips: Sequence[str], kept: Path | None) -> None:
-    """Keeps rows of samples as one picture below each other, ``pictures/NAME.png``."""
-    if kept is not None:
+def sheet(name: str, strips: Sequence[str], folder: Path | None) -> None:
+    """Writes rows of samples below each other as one picture, ``pictures/NAME.png``."""
+    if folder is not None:
         rows = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in strips]
-        whole, path = Image.fromarray(np.concatenate(rows)), kept / "pictures" / f"{name}.png"
+        whole, path = Image.fromarray(np.concatenate(rows)), folder / "pictures" / f"{name}.png"
         files.write(path, lambda draft: whole.save(draft, optimize=True))
 
 
@@ -123,8 +123,8 @@ def curves(
     lines = {}
     for name, one in typical.items():
         points = [(point["seconds"], point.get(score)) for point in one["course"]]
-        if known := [(x, y) for x, y in points if y is not None]:
-            lines[names.get(name, name)] = known
+        if defined := [(x, y) for x, y in points if y is not None]:
+            lines[names.get(name, name)] = defined
     positive = all(y > 0 for points in lines.values() for _, y in points)
     log = "y" if score == "kid" and positive else ""
     return Chart(title, "seconds of training", SCORES[score], lines, log)
@@ -138,15 +138,17 @@ def measure(args: Args) -> Result:
         for seed in range(plan.seeds)
         for name in names
     }
-    results = by_name(cells, args.kept)
-    sheet("claim", [results[name, 0]["strip"] for name in names], args.kept)
+    results = by_name(cells, args.results)
+    sheet("claim", [results[name, 0]["strip"] for name in names], args.results)
     return summary({n: [results[n, seed] for seed in range(plan.seeds)] for n in names}, plan)
 
 
 def summary(results: Mapping[str, Sequence[Result]], plan: Plan) -> Result:
     """The race's result from its cells' results by objective."""
-    found = {name: typical(runs) for name, runs in results.items()}
-    hybrids = {name: compare(found, name) for name in HYBRIDS if name in found}
+    objective_scores = {name: typical(runs) for name, runs in results.items()}
+    hybrids = {
+        name: compare(objective_scores, name) for name in HYBRIDS if name in objective_scores
+    }
     first = hybrids["gan_vae"]
     shares = first["share_of_time_to_final"].values()
     slowest = None if None in shares else max(shares)
@@ -158,7 +160,7 @@ def summary(results: Mapping[str, Sequence[Result]], plan: Plan) -> Result:
             goal("KID of the VAE over gan_vae's", first["vae_kid_over_kid"], GOAL),
             goal(what, slowest, 1.0, "lower"),
         ],
-        "hybrids": hybrids, "objectives": found,
+        "hybrids": hybrids, "objectives": objective_scores,
         **about(plan, [one for runs in results.values() for one in runs]),
     }  # fmt: skip
 

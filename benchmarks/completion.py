@@ -48,40 +48,41 @@ def each(x: Tensor, hole: Tensor, fill: Callable[[np.ndarray, np.ndarray], np.nd
 
 def measure(args: Args) -> Result:
     """Trains completion and judges all three on both kinds of holes."""
-    given = {
+    settings = {
         "objective": "completion", "data.path": str(fetch("cifar10")), "data.task": "complete",
         "evaluation.samples": 500, "data.flip": "true",
     }  # fmt: skip
-    run, data = ours.application(args, given)
+    run, data = ours.application(args, settings)
     judge = judges.load("efficientnet-lite0", 64)
     n = min(args.samples, len(data.test) // 2)
     mine, others = np.arange(n), np.arange(len(data.test) - n, len(data.test))
     x = torch.cat(list(read(data.test, mine)))
     real = judge.extract(read(data.test, others))
-    found: dict[str, Any] = {}
+    by_kind: dict[str, Any] = {}
     for kind in ("centre", "brush"):
         hole = masks.draw(kind, mine, *x.shape[2:])  # type: ignore[arg-type]
-        made = run.model.complete(x, hole, VARIANTS, seed=args.seed).cpu()
+        completions = run.model.complete(x, hole, VARIANTS, seed=args.seed).cpu()
         filled = {
-            "completion": levels(made[:, 0]), "telea": each(x, hole, telea),
+            "completion": levels(completions[:, 0]), "telea": each(x, hole, telea),
             "biharmonic": each(x, hole, biharmonic),
         }  # fmt: skip
-        known = (hole == 0).expand_as(x)
+        outside = (hole == 0).expand_as(x)
         scores = {name: kernel.unbiased(judge.extract([y]), real) for name, y in filled.items()}
-        found[kind] = {
+        by_kind[kind] = {
             "kid": {name: score.value for name, score in scores.items()},
             "kid_error": {name: score.error for name, score in scores.items()},
-            "known_pixels_differ_by": float((made[:, 0] - x)[known].abs().max()),
-            "deviation_of_variants": float(made.std(1)[~known].mean()),
+            "known_pixels_differ_by": float((completions[:, 0] - x)[outside].abs().max()),
+            "deviation_of_variants": float(completions.std(1)[~outside].mean()),
         }
         rows = [torch.where(hole[:12] > 0, torch.ones_like(x[:12]), x[:12])]
-        rows += [*made[:12].transpose(0, 1), filled["telea"][:12], filled["biharmonic"][:12]]
+        rows += completions[:12].transpose(0, 1)
+        rows += [filled["telea"][:12], filled["biharmonic"][:12]]
         sheet = torch.stack([*rows, x[:12]], 1).flatten(0, 1)
-        show(f"completion-{kind}", sheet, args.kept, len(rows) + 1)
-    kids = [scores["kid"] for scores in found.values()]
+        show(f"completion-{kind}", sheet, args.results, len(rows) + 1)
+    kids = [scores["kid"] for scores in by_kind.values()]
     ratios = [kid["completion"] / max(min(kid["telea"], kid["biharmonic"]), 1e-6) for kid in kids]
     return {
-        "ratio": round(max(ratios), 4), "goal": GOAL, **found, "steps": run.step, "samples": n,
+        "ratio": round(max(ratios), 4), "goal": GOAL, **by_kind, "steps": run.step, "samples": n,
     }  # fmt: skip
 
 

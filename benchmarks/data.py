@@ -59,8 +59,8 @@ def read(settings: Mapping[str, Any]) -> dict[str, Any]:
     from ganvae.data import Batches, open_data
 
     torch.set_num_threads(1)
-    chosen = config.Data(path=settings["path"], cache=settings["cache"], test_share=0.01)
-    data = open_data(chosen)
+    path, cache = settings["path"], settings["cache"]
+    data = open_data(config.Data(path=path, cache=cache, test_share=0.01))
     batches = Batches(data.train, batch=64, seed=0)
     part = min(len(data.train) // 64, settings["steps"]) // 10
     steps = iter(range(10 * part))
@@ -70,10 +70,10 @@ def read(settings: Mapping[str, Any]) -> dict[str, Any]:
             batches.at(next(steps))
 
     batches.at(0)
-    taken = [Watch.of(some) for _ in range(10)]
+    watches = [Watch.of(some) for _ in range(10)]
     return {
-        "images_per_s": sorted(64 * part / watch.wall for watch in taken),
-        "images_per_cpu_s": sorted(64 * part / watch.cpu for watch in taken),
+        "images_per_s": sorted(64 * part / watch.wall for watch in watches),
+        "images_per_cpu_s": sorted(64 * part / watch.cpu for watch in watches),
         "images": len(data.train), **memory(),
     }  # fmt: skip
 
@@ -91,9 +91,9 @@ def pack(settings: Mapping[str, Any]) -> dict[str, Any]:
     how, workers = Preparation(height=64, width=64), settings["workers"]
     start = Watch.now()
     packed, _ = store.ingest(source, how, cache, workers=workers)
-    taken, again = Watch.now() - start, Watch.of(lambda: store.ingest(source, how, cache))
+    watch, again = Watch.now() - start, Watch.of(lambda: store.ingest(source, how, cache))
     return {
-        "images": len(packed), "seconds": taken.wall, "cpu_s": taken.cpu, "again_s": again.wall,
+        "images": len(packed), "seconds": watch.wall, "cpu_s": watch.cpu, "again_s": again.wall,
         "peak_mb": memory()["peak_mb"],
     }  # fmt: skip
 
@@ -103,9 +103,9 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"read": read, "pack": pack}[settings["what"]](settings)
 
 
-def apart(folder: Path, what: str, path: Path, cache: str, **given: Any) -> dict[str, Any]:
+def apart(folder: Path, what: str, path: Path, cache: str, **more: Any) -> dict[str, Any]:
     """The figures of a fresh process on one core."""
-    settings = {"what": what, "path": str(path), "cache": str(folder / cache), **given}
+    settings = {"what": what, "path": str(path), "cache": str(folder / cache), **more}
     one = Cell("data", f"{what}-{path.stem}", {**settings, "threads": 1})
     return bare(measure([one], folder / "cells")[0])
 

@@ -40,7 +40,7 @@ class Package(NamedTuple):
     """A data set in one or more packages.
 
     unpack: takes the destination folder after the archives
-    result: what of the data set's folder is its path
+    result: the path of the data set in the folder of all
     """
 
     unpack: Callable[..., None]
@@ -54,11 +54,11 @@ def npm(name: str, version: str, sha256: str) -> Archive:
     return Archive(f"{name}-{version}.tgz", sha256, command)
 
 
-def members(archive: Path, wanted: Callable[[Path], bool]) -> Iterator[tuple[Path, BytesIO]]:
-    """Path and content of the files of a tar that are wanted."""
+def members(archive: Path, keep: Callable[[Path], bool]) -> Iterator[tuple[Path, BytesIO]]:
+    """Path and content of the files of a tar; keep: selects them by path."""
     with tarfile.open(archive) as tar:
         for member in tar:
-            if member.isfile() and wanted(Path(member.name)):
+            if member.isfile() and keep(Path(member.name)):
                 file = tar.extractfile(member)
                 assert file
                 yield Path(member.name), BytesIO(file.read())
@@ -151,13 +151,13 @@ PACKAGES = {
 
 
 def folder() -> Path:
-    """Where data sets are kept unless told otherwise: outside the repository."""
+    """The default folder of data sets, outside the repository."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base, "ganvae", "datasets")
 
 
 def fetch(name: str, to: Path | None = None) -> Path:
-    """The path of a data set, fetched unless it is there; raises SystemExit with the reason."""
+    """The path of a data set, fetched unless it is there; raises SystemExit where that fails."""
     package, home = PACKAGES[name], to or folder()
     result = home / package.result
     if result.exists():
@@ -174,9 +174,9 @@ def fetch(name: str, to: Path | None = None) -> Path:
 
 def _fetched(archive: Archive, home: Path, work: Path) -> Path:
     """The archive, in ``work``: a copy of one kept in ``home``, or fetched."""
-    path, kept = work / archive.name, home / archive.name
-    if kept.exists():
-        shutil.copy(kept, path)
+    path, local = work / archive.name, home / archive.name
+    if local.exists():
+        shutil.copy(local, path)
     else:
         try:
             subprocess.run(archive.fetch, cwd=work, check=True, stdout=subprocess.DEVNULL)

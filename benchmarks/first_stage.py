@@ -17,7 +17,8 @@ from benchmarks import ours
 from benchmarks.fetch import fetch
 from benchmarks.race import Args, Race, Result
 from benchmarks.sections import figures, show
-from ganvae import config, metrics, objectives
+from ganvae import config as configuration
+from ganvae import metrics, objectives
 from ganvae.data import Data
 from ganvae.models import Model
 from ganvae.objectives.vae import VAE
@@ -45,30 +46,30 @@ def used(model: Model, data: Data) -> float:
 def measure(args: Args) -> Result:
     """Trains and judges all three; what a second stage gets of a budget is on top."""
     extra, seconds = CELLS | ours.parsed(args.set), ours.seconds(args.budget)
-    given = {
+    overrides = {
         "data.path": str(fetch(args.data)), "training.seed": args.seed,
         "training.evaluations": 0, "evaluation.samples": args.samples, "evaluation.importance": 1,
     }  # fmt: skip
-    found: dict[str, Any] = {}
+    by_objective: dict[str, Any] = {}
     rows = []
     for name in ("vae", "kl_gan", "vqgan"):
         objective = GridVAE() if name == "vae" else objectives.build(name)
         budget = f"{seconds / getattr(objective, 'share', 1.0):.0f}s"
-        settings = {"objective": name, **given, "training.budget": budget, **extra}
-        chosen = config.override(config.Config(), settings)
+        settings = {"objective": name, **overrides, "training.budget": budget, **extra}
+        config = configuration.override(configuration.Config(), settings)
         with tempfile.TemporaryDirectory() as folder:
-            trainer = ours.trainer(chosen, Path(folder, name), objective=objective)
+            trainer = ours.trainer(config, Path(folder, name), objective=objective)
             data, result = trainer.data, trainer.run()
         x = data.test.images(np.arange(16))
         rows.append(result.model.reconstruct(x))
-        scores = metrics.evaluate(result.model, data, chosen.evaluation, training=False)
-        found[name] = ours.values(scores, ("perceptual", "mse", "ssim", "kid"))
-        found[name]["steps"] = result.position.step
-    found["vqgan"]["codebook_use"] = used(result.model, data)
-    show("first_stage", torch.cat([x, *rows]), args.kept, len(x))
-    worse = max(found[name]["perceptual"] for name in ("kl_gan", "vqgan"))
-    ratio = round(worse / found["vae"]["perceptual"], 4)
-    return {"ratio": ratio, "goal": GOAL, "codebook_goal": USE, **found, "settings": extra}
+        scores = metrics.evaluate(result.model, data, config.evaluation, training=False)
+        by_objective[name] = ours.values(scores, ("perceptual", "mse", "ssim", "kid"))
+        by_objective[name]["steps"] = result.position.step
+    by_objective["vqgan"]["codebook_use"] = used(result.model, data)
+    show("first_stage", torch.cat([x, *rows]), args.results, len(x))
+    worse = max(by_objective[name]["perceptual"] for name in ("kl_gan", "vqgan"))
+    ratio = round(worse / by_objective["vae"]["perceptual"], 4)
+    return {"ratio": ratio, "goal": GOAL, "codebook_goal": USE, **by_objective, "settings": extra}
 
 
 RACE = Race(

@@ -33,7 +33,7 @@ FLOORS = {
 def train(name: str, budget: str, samples: int, seed: int = 0) -> dict[str, Any]:
     """The scores of an objective after so long a training."""
     kind = objectives.get(name)
-    given = ours.FASHION | {
+    overrides = ours.FASHION | {
         "objective": name, "data.path": str(fetch("fashion-mnist")),
         "data.labels": str(kind.needs_classes), "training.budget": budget, "training.seed": seed,
         "training.evaluations": 0, "evaluation.samples": samples, "evaluation.importance": 5,
@@ -41,19 +41,19 @@ def train(name: str, budget: str, samples: int, seed: int = 0) -> dict[str, Any]
         "data.origin": "edges" if kind.task == "translate" else "given",
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        run = start(ours.completed(given), Path(folder, "run"))
-        drawn, file = kind.task == "generate", run.path / "samples.png"
-        show(name, run.model.generate(24, seed=seed) if drawn else file, RESULTS, 12)
+        run = start(ours.completed(overrides), Path(folder, "run"))
+        generates, file = kind.task == "generate", run.path / "samples.png"
+        show(name, run.model.generate(24, seed=seed) if generates else file, RESULTS, 12)
     scores = ours.values(run.evaluation, ("kid", "coverage", "mse", "perceptual"))
     return {**scores, "steps": run.step}
 
 
 def measure(args: Args) -> Result:
-    """Trains objective after objective; each that is finished is kept."""
+    """Trains one objective after the other, and writes each one's result at once."""
     for name in args.names or sorted(FLOORS):
-        found = {**train(name, args.budget, args.samples), "budget": args.budget}
-        every = {**known("floors").get("objectives", {}), name: found}  # others add theirs, too
-        print(json.dumps({name: found}), flush=True)
+        scores = {**train(name, args.budget, args.samples), "budget": args.budget}
+        every = {**known("floors").get("objectives", {}), name: scores}  # others add theirs, too
+        print(json.dumps({name: scores}), flush=True)
         worst = round(max(one["kid"] / FLOORS[n] for n, one in every.items() if n in FLOORS), 4)
         result = {"name": "floors", "ratio": worst, "goal": 1.0, "objectives": every}
         keep({"machine": machine(), **result}, RESULTS / "floors.json")

@@ -1,4 +1,4 @@
-"""The floating-point operations of what is run: counted, and made again alone."""
+"""Counts floating-point operations, and runs the calls that have some again on their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 @dataclass
 class Call:
-    """A convolution or matrix product: how often it was made, and how to make it again."""
+    """A convolution or matrix product: how often it was called, and with what."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -24,17 +24,17 @@ class Call:
     count: int = 0
 
     def run(self) -> None:
-        """Makes it once."""
+        """Calls it once."""
         self.function(*self.args, **self.kwargs)
 
     @property
     def name(self) -> str:
-        """What it is, of which shapes."""
+        """The operation and the shapes of its arguments."""
         shapes = ["×".join(map(str, a.shape)) for a in self.args if isinstance(a, Tensor)]
         what = str(self.function).removeprefix("aten.").removesuffix(".default")
         if what == "convolution_backward":
             of = ("input", "weight", "bias")
-            what += "[" + "+".join(n for n, asked in zip(of, self.args[-1]) if asked) + "]"
+            what += "[" + "+".join(n for n, needed in zip(of, self.args[-1]) if needed) + "]"
         return " ".join([what, *shapes])
 
 
@@ -77,9 +77,9 @@ def _like(value: Any) -> Any:
     """Random numbers in a tensor's shape: channels last, transposed as it is, or contiguous."""
     if not isinstance(value, Tensor):
         return value
-    made = torch.randn(value.shape, dtype=value.dtype)
+    random = torch.randn(value.shape, dtype=value.dtype)
     if value.ndim == 4:
-        return made.contiguous(memory_format=torch.channels_last)
+        return random.contiguous(memory_format=torch.channels_last)
     if value.ndim == 2 and value.stride(0) == 1 and value.stride(1) == value.shape[0]:
-        return made.t().contiguous().t()
-    return made
+        return random.t().contiguous().t()
+    return random

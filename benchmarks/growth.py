@@ -1,4 +1,4 @@
-"""What grows with the images, with the processes, with the size of images and of networks.
+"""How time and memory grow with the number and size of images, processes, and width.
 
 ``python -m benchmarks growth``: seconds an image and resident MB for 1,000 to 1,000,000 images,
 images a second of two processes over one's, seconds and MB of a step by size and width.
@@ -28,7 +28,8 @@ from benchmarks.data import synthetic
 from benchmarks.race import Args, Cell, Race, Result, bare, by_name, goal, minutes
 from benchmarks.sections import Pictures, shown, table
 from benchmarks.timing import Watch, memory
-from ganvae import config, files
+from ganvae import config as configuration
+from ganvae import files
 from ganvae.training.trainer import Trainer
 
 TWO, FLAT, MEMORY = 0.9, 1.05, 1.1
@@ -41,26 +42,26 @@ PATIENCE = 900.0
 
 
 class Holder:
-    """Holds a training after its warm-up and after every turn, until it is told to go on.
+    """Pauses a training after its warm-up and after every turn.
 
-    In ``place`` it leaves ``hold-K.json`` with the seconds of the last turn, and waits for
-    ``go-K``. Each stage has a warm-up and so many turns.
+    It writes ``hold-K.json`` with the seconds of the last turn into ``place``, and waits for the
+    file ``go-K``. Each stage has a warm-up and then turns.
     """
 
     def __init__(self, place: Path, turn: int):
         self.place, self.turn, self.holds, self.spent = place, turn, count(), 0.0
 
-    def __call__(self, trainer: Trainer, taken: Watch) -> None:
+    def __call__(self, trainer: Trainer, watch: Watch) -> None:
         """After a step."""
         step = trainer.at.stage_step - WARM
         if step > 0:
-            self.spent += taken.wall
+            self.spent += watch.wall
         if step < 0 or step % self.turn:
             return
         number = next(self.holds)
         if trainer.processes.first:
-            told = {"seconds": self.spent, "stage": trainer.at.stage, **memory()}
-            files.write_text(self.place / f"hold-{number}.json", json.dumps(told))
+            record = {"seconds": self.spent, "stage": trainer.at.stage, **memory()}
+            files.write_text(self.place / f"hold-{number}.json", json.dumps(record))
         self.spent = 0.0
         while not (self.place / f"go-{number}").exists():
             if (self.place / "end").exists():
@@ -77,7 +78,7 @@ class Contestant:
     number: int = 0
 
     def wait(self) -> dict[str, Any]:
-        """What it left at its next hold."""
+        """Waits for its next hold, and returns what it wrote there."""
         path, until = self.place / f"hold-{self.number}.json", time.monotonic() + PATIENCE
         while not path.exists():
             if self.process.poll() is not None or time.monotonic() > until:
@@ -93,18 +94,18 @@ class Contestant:
 
 @contextmanager
 def contestant(
-    place: Path, chosen: config.Config, turn: int, processes: int = 1
+    place: Path, config: configuration.Config, turn: int, processes: int = 1
 ) -> Iterator[Contestant]:
     """A training that is about to warm up; it is ended at the end."""
     place.mkdir()
-    about = {"place": str(place), "turn": turn, "config": config.as_dict(chosen)}
-    given = place / "given.json"
-    given.write_text(json.dumps(["growth", {"what": "take part", **about}]), encoding="utf-8")
+    about = {"place": str(place), "turn": turn, "config": configuration.as_dict(config)}
+    file = place / "given.json"
+    file.write_text(json.dumps(["growth", {"what": "take part", **about}]), encoding="utf-8")
     many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, *(many if processes > 1 else []), "-m", "benchmarks.race"]
-    own = {"OMP_NUM_THREADS": str(chosen.training.threads), "OMP_WAIT_POLICY": "passive"}
+    own = {"OMP_NUM_THREADS": str(config.training.threads), "OMP_WAIT_POLICY": "passive"}
     process = subprocess.Popen(
-        [*command, given, place / "result.json"], cwd=ROOT, env=os.environ | own, stdout=sys.stderr
+        [*command, file, place / "result.json"], cwd=ROOT, env=os.environ | own, stdout=sys.stderr
     )
     try:
         yield Contestant(place, process)
@@ -117,17 +118,17 @@ def contestant(
             process.wait()
 
 
-def take_part(given: Mapping[str, Any], _: Path) -> dict[str, Any]:
-    """What a contestant's process does: ``place``, ``turn`` and the complete ``config``."""
-    place = Path(given["place"])
-    holder = ours.Timed(Holder(place, given["turn"]))
-    ours.trainer(config.parse(given["config"]), place / "run", holder).run()
+def take_part(settings: Mapping[str, Any], _: Path) -> dict[str, Any]:
+    """The training of a contestant's process; settings: ``place``, ``turn``, ``config``."""
+    place = Path(settings["place"])
+    holder = ours.Timed(Holder(place, settings["turn"]))
+    ours.trainer(configuration.parse(settings["config"]), place / "run", holder).run()
     return {}
 
 
 def race(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[list[Any]]]:
-    """By name, for each of the two stages what every turn took. They take turns, A B A B."""
-    taken: dict[str, list[list[Any]]] = {name: [[], []] for name in contestants}
+    """By name, the records of every turn in each of the two stages; turns alternate, A B A B."""
+    records: dict[str, list[list[Any]]] = {name: [[], []] for name in contestants}
     for stage in range(2):
         if stage:
             for one in contestants.values():  # the next stage's preparation and warm-up
@@ -137,12 +138,12 @@ def race(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[l
         for _ in range(rounds):
             for name, one in contestants.items():
                 one.go()
-                taken[name][stage].append(one.wait())
-    return taken
+                records[name][stage].append(one.wait())
+    return records
 
 
 def pace(turns: Sequence[Sequence[Mapping[str, Any]]], images: int) -> float:
-    """Images a second over a run that is as long in each stage as the default's.
+    """Images a second of a run whose stages have the default's shares of time.
 
     turns: by stage, with the ``seconds`` of each, of which the median counts
     images: of a turn
@@ -152,32 +153,35 @@ def pace(turns: Sequence[Sequence[Mapping[str, Any]]], images: int) -> float:
 
 
 def raced(
-    given: Mapping[str, Any], folder: Path, entries: Mapping[str, tuple[Path, int]], threads: int
+    settings: Mapping[str, Any],
+    folder: Path,
+    entries: Mapping[str, tuple[Path, int]],
+    threads: int,
 ) -> tuple[dict[str, list[list[Any]]], dict[str, float], dict[str, float]]:
-    """What every turn took, images a second, and seconds to the first hold, by contestant.
+    """The records of every turn, images a second, and seconds to the first hold, by contestant.
 
     entries: images and number of processes of each contestant, which have ``threads`` together
     """
-    contestants, seconds, turn = {}, {}, given["turn"]
+    contestants, seconds, turn = {}, {}, settings["turn"]
     with ExitStack() as stack:
         for name, (path, processes) in entries.items():
-            chosen = set_up(WARM + given["rounds"] * turn, threads // processes, path)
-            one = stack.enter_context(contestant(folder / name, chosen, turn, processes))
+            config = set_up(WARM + settings["rounds"] * turn, threads // processes, path)
+            one = stack.enter_context(contestant(folder / name, config, turn, processes))
             seconds[name] = round(Watch.of(one.wait).wall, 2)  # one packs after the other
             contestants[name] = one
-        taken = race(contestants, given["rounds"])
-    images = turn * config.Config().training.batch
-    return taken, {name: pace(turns, images) for name, turns in taken.items()}, seconds
+        records = race(contestants, settings["rounds"])
+    images = turn * configuration.Config().training.batch
+    return records, {name: pace(turns, images) for name, turns in records.items()}, seconds
 
 
-def numbers(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def numbers(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Trainings on several numbers of images."""
     entries = {}
-    for n in given["counts"]:
-        entries[str(n)] = synthetic(folder / f"{n}.npy", n, given["size"]), 1
-    taken, rates, seconds = raced(given, folder, entries, given["threads"])
-    last = {n: turns[-1][-1] for n, turns in taken.items()}
-    least, most = str(min(given["counts"])), str(max(given["counts"]))
+    for n in settings["counts"]:
+        entries[str(n)] = synthetic(folder / f"{n}.npy", n, settings["size"]), 1
+    records, rates, seconds = raced(settings, folder, entries, settings["threads"])
+    last = {n: turns[-1][-1] for n, turns in records.items()}
+    least, most = str(min(settings["counts"])), str(max(settings["counts"]))
     return {
         "flat": round(rates[least] / rates[most], 4),
         "memory": round(last[most]["resident_mb"] / last[least]["resident_mb"], 4),
@@ -188,13 +192,13 @@ def numbers(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def processes(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def processes(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Two processes of one thread against one of two."""
-    path = synthetic(folder / "images.npy", 2000, given["size"])
-    taken, rates, _ = raced(given, folder, {"one": (path, 1), "two": (path, 2)}, 2)
+    path = synthetic(folder / "images.npy", 2000, settings["size"])
+    records, rates, _ = raced(settings, folder, {"one": (path, 1), "two": (path, 2)}, 2)
     by_stage = [
         median(a["seconds"] / b["seconds"] for a, b in zip(one, two))
-        for one, two in zip(taken["one"], taken["two"])
+        for one, two in zip(records["one"], records["two"])
     ]
     return {
         "ratio": round(rates["two"] / rates["one"], 4),
@@ -203,42 +207,42 @@ def processes(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def set_up(steps: int, threads: int, path: Path, **more: Any) -> config.Config:
+def set_up(steps: int, threads: int, path: Path, **more: Any) -> configuration.Config:
     """The settings of a training on a file of images, packed beside it."""
     cache = str(path.parent / "cache")
     return ours.stages(steps, threads, data__path=str(path), data__cache=cache, **more)
 
 
-def step(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def step(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Time and memory of a step for one size and width."""
-    torch.set_num_threads(given["threads"])
-    path = synthetic(folder / "images.npy", 128, given["size"], 3)
-    more = {"networks__width": given["width"], "training__batch": given["batch"]}
+    torch.set_num_threads(settings["threads"])
+    path = synthetic(folder / "images.npy", 128, settings["size"], 3)
+    more = {"networks__width": settings["width"], "training__batch": settings["batch"]}
     steps: dict[int, list[float]] = {}
 
-    def note(trainer: Trainer, taken: Watch) -> None:
-        steps.setdefault(trainer.at.stage, []).append(taken.wall)
+    def note(trainer: Trainer, watch: Watch) -> None:
+        steps.setdefault(trainer.at.stage, []).append(watch.wall)
 
-    chosen = set_up(given["steps"], given["threads"], path, **more)
-    trainer = ours.trainer(chosen, folder / "run", ours.Timed(note))
+    config = set_up(settings["steps"], settings["threads"], path, **more)
+    trainer = ours.trainer(config, folder / "run", ours.Timed(note))
     before = memory()["resident_mb"]
     trainer.run()
     nets = trainer.learner.nets.values()
-    by_stage = [median(taken[2:] or taken) for taken in steps.values()]
-    images_per_s = pace([[{"seconds": s}] for s in by_stage], given["batch"])
+    by_stage = [median(seconds[2:] or seconds) for seconds in steps.values()]
+    images_per_s = pace([[{"seconds": s}] for s in by_stage], settings["batch"])
     return {
-        "step_s": round(given["batch"] / images_per_s, 5),
+        "step_s": round(settings["batch"] / images_per_s, 5),
         "step_s_by_stage": [round(value, 5) for value in by_stage],
         "memory_mb": round(memory()["peak_mb"] - before, 1),
         "parameters": sum(p.numel() for net in nets for p in net.parameters()),
     }
 
 
-def cell(given: Mapping[str, Any]) -> dict[str, Any]:
-    """``what`` it is: "numbers", "processes" or a "step", or to "take part" in one of them."""
+def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """One measurement: ``what`` is "numbers", "processes", "step", or "take part" in one."""
     what = {"numbers": numbers, "processes": processes, "step": step, "take part": take_part}
     with tempfile.TemporaryDirectory() as folder:
-        return what[given["what"]](given, Path(folder))
+        return what[settings["what"]](settings, Path(folder))
 
 
 def power(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
@@ -257,12 +261,12 @@ def power(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
 def fits(results: Mapping[str, Result]) -> dict[str, Any]:
     """Time and memory of a step against size and width: the points and their power laws."""
     grown: dict[str, Any] = {}
-    kept = ("step_s", "step_s_by_stage", "memory_mb", "parameters")
+    keys = ("step_s", "step_s_by_stage", "memory_mb", "parameters")
     for what in ("size", "width"):
-        found = {int(n.split()[1]): one for n, one in results.items() if n.startswith(what)}
-        grown[what] = {"points": {str(x): {k: one[k] for k in kept} for x, one in found.items()}}
+        by_x = {int(n.split()[1]): one for n, one in results.items() if n.startswith(what)}
+        grown[what] = {"points": {str(x): {k: one[k] for k in keys} for x, one in by_x.items()}}
         for key in ("step_s", "memory_mb"):
-            grown[what][key] = power(list(found), [one[key] for one in found.values()])
+            grown[what][key] = power(list(by_x), [one[key] for one in by_x.values()])
     return grown
 
 
@@ -291,21 +295,21 @@ def draw(grown: Mapping[str, Any], path: Path) -> None:
 def cells(quick: bool, threads: int, largest: int) -> dict[str, Cell]:
     """The race's cells by name."""
 
-    def one(label: str, **given: Any) -> Cell:
-        return Cell("growth", label, {"threads": threads} | given)
+    def one(label: str, **settings: Any) -> Cell:
+        return Cell("growth", label, {"threads": threads} | settings)
 
     counts = [n for n in COUNTS if n <= largest]
     turns = {"turn": 4, "rounds": 1} if quick else {"turn": 20, "rounds": 7}
-    found = {
+    grid = {
         "numbers": one("numbers", what="numbers", counts=counts, size=32, **turns),
         "processes": one("processes", what="processes", size=32, **turns),
     }
     common = {"what": "step", "batch": 8 if quick else 32, "steps": 3 if quick else 8}
     for size in SIZES[: 2 if quick else None]:
-        found[f"size {size}"] = one(f"step-{size}-32", size=size, width=32, **common)
+        grid[f"size {size}"] = one(f"step-{size}-32", size=size, width=32, **common)
     for width in WIDTHS[: 2 if quick else None]:
-        found[f"width {width}"] = one(f"step-32-{width}", size=32, width=width, **common)
-    return found
+        grid[f"width {width}"] = one(f"step-32-{width}", size=32, width=width, **common)
+    return grid
 
 
 def summary(results: Mapping[str, Result], threads: int) -> dict[str, Any]:
@@ -329,10 +333,10 @@ def summary(results: Mapping[str, Result], threads: int) -> dict[str, Any]:
 
 def measure(args: Args) -> Result:
     """All cells, and a picture of the power laws."""
-    found = by_name(cells(args.quick, args.threads, args.largest), args.kept)
-    result = summary(found, args.threads)
-    if args.kept:
-        draw(result["step"], args.kept / "pictures" / "growth.png")
+    results = by_name(cells(args.quick, args.threads, args.largest), args.results)
+    result = summary(results, args.threads)
+    if args.results:
+        draw(result["step"], args.results / "pictures" / "growth.png")
     return result
 
 

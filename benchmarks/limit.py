@@ -27,7 +27,7 @@ SIZES = (32, 64)
 TURN, WARM = 8, 24
 """Steps of a turn, one of them with gradient penalties, and of a stage before anything counts."""
 OWN = "ganvae: "
-"""What the names of the ranges begin with that are put around the trainer's parts."""
+"""Prefix of the profiler's ranges around the trainer's parts."""
 KINDS = {
     "convolutions and products": ("conv", "mkldnn", "mm", "addmm", "bmm", "baddbmm"),
     "normalisation": ("norm", "native_group_norm"),
@@ -35,12 +35,12 @@ KINDS = {
     "optimiser": ("Optimizer", "fused_adam"),
     "copies": ("copy", "clone", "contiguous", "cat", "stack", "to_copy"),
 }
-"""What belongs to which kind, by the beginning of an operation's name without its ``aten::``."""
+"""Beginnings of operations' names, without ``aten::``, by kind."""
 
 
 @dataclass
 class Turns:
-    """What eight steps took in a stage and what their kernels take alone, turn by turn."""
+    """Times of eight steps of a stage, and of their kernels alone, turn by turn."""
 
     calls: list[Call]
     steps: list[Watch] = field(default_factory=list)
@@ -54,13 +54,13 @@ class Turns:
 
     @torch.no_grad()
     def replay(self) -> None:
-        """Makes the kernels of eight steps."""
+        """Runs the kernels of eight steps."""
         for call in self.calls:
             for _ in range(call.count):
                 call.run()
 
     def figures(self, batch: int) -> dict[str, Any]:
-        """What is kept of a stage."""
+        """The figures of a stage."""
         step, kernels = median(self.steps) / TURN, median(self.kernels) / TURN
         return {
             **both("ratio", self.kernels, self.steps),
@@ -83,11 +83,11 @@ class Measured:
     def __init__(self, rounds: int):
         self.rounds, self.by_stage = rounds, dict[str, Turns]()
         self.recorder, self.profiler = Recorder(), profile(activities=[ProfilerActivity.CPU])
-        self.taken = Watch()
+        self.turn = Watch()
 
-    def __call__(self, trainer: Trainer, taken: Watch) -> None:
+    def __call__(self, trainer: Trainer, watch: Watch) -> None:
         """After a step."""
-        self.taken += taken
+        self.turn += watch
         number, within = divmod(trainer.at.stage_step - WARM, TURN)
         if within or not 0 <= number <= 2 + self.rounds:
             return
@@ -106,13 +106,13 @@ class Measured:
             self.by_stage[stage].shares = shares(self.profiler.events())
             self.by_stage[stage].replay()
         else:
-            self.by_stage[stage].steps.append(self.taken)
+            self.by_stage[stage].steps.append(self.turn)
             self.by_stage[stage].kernels.append(Watch.of(self.by_stage[stage].replay))
-        self.taken = Watch()
+        self.turn = Watch()
 
 
 def kind(event: Any) -> str:
-    """What an event belongs to: the part of the trainer around it, or its operation's kind."""
+    """The kind of an event: the part of the trainer around it, or else by its operation."""
     around = event
     while around is not None:
         if around.name.startswith(OWN):
@@ -127,21 +127,22 @@ def kind(event: Any) -> str:
 
 def shares(events: Sequence[Any]) -> dict[str, float]:
     """The time of each kind as a share of all that was profiled, the largest first."""
-    taken: dict[str, float] = {}
+    times: dict[str, float] = {}
     for event in events:
         if event.self_cpu_time_total > 0:
             name = kind(event)
-            taken[name] = taken.get(name, 0.0) + event.self_cpu_time_total
-    total = sum(taken.values())
-    return {n: round(t / total, 4) for n, t in sorted(taken.items(), key=lambda x: -x[1])}
+            times[name] = times.get(name, 0.0) + event.self_cpu_time_total
+    total = sum(times.values())
+    return {n: round(t / total, 4) for n, t in sorted(times.items(), key=lambda x: -x[1])}
 
 
 def slowest(calls: Sequence[Call], count: int = 8) -> list[dict[str, Any]]:
     """The kernels that take most of a step, and the rate of each alone."""
     rows: list[dict[str, Any]] = []
     for call in calls:
-        taken = max(median(turns({"": call.run}, 5, warm=0)[""], "cpu"), 1e-9)
-        ms, rate = round(1000 * taken * call.count / TURN, 3), round(call.flop / taken / 1e9, 1)
+        seconds = max(median(turns({"": call.run}, 5, warm=0)[""], "cpu"), 1e-9)
+        ms = round(1000 * seconds * call.count / TURN, 3)
+        rate = round(call.flop / seconds / 1e9, 1)
         rows.append({"kernel": call.name, "cpu_ms_a_step": ms, "gflop_per_cpu_s": rate})
     return sorted(rows, key=lambda row: -row["cpu_ms_a_step"])[:count]
 
@@ -154,9 +155,9 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = synthetic(Path(folder, "images.npy"), 512, size, 3)
         steps = WARM + TURN * (2 + rounds) + 1
-        chosen = ours.stages(steps, threads, data__path=str(path), data__cache=f"{folder}/cache")
-        ours.trainer(chosen, Path(folder, "run"), ours.Timed(measured)).run()
-    batch = chosen.training.batch
+        config = ours.stages(steps, threads, data__path=str(path), data__cache=f"{folder}/cache")
+        ours.trainer(config, Path(folder, "run"), ours.Timed(measured)).run()
+    batch = config.training.batch
     stages = {stage: turns.figures(batch) for stage, turns in measured.by_stage.items()}
     return {"stages": stages} | whole(stages, size)
 
@@ -172,21 +173,21 @@ def whole(stages: Mapping[str, Result], size: int) -> dict[str, float]:
 
 def summary(by_size: Mapping[int, Result], threads: int) -> Result:
     """The race's result from its cells' results by image size."""
-    kept = ("stages", "ratio", "ratio_cpu", "load")
+    keys = ("stages", "ratio", "ratio_cpu", "load")
     what = "rate of a step of gan_vae at {} px, of its bare kernels' rate"
     return {
         "name": "limit", "goal": GOAL, "threads": threads,
         "goals": [goal(what.format(size), one["ratio"], GOAL) for size, one in by_size.items()],
-        "sizes": {str(s): {k: one[k] for k in kept if k in one} for s, one in by_size.items()},
+        "sizes": {str(s): {k: one[k] for k in keys if k in one} for s, one in by_size.items()},
         **{key: min(one[key] for one in by_size.values()) for key in ("ratio", "ratio_cpu")},
     }  # fmt: skip
 
 
 def measure(args: Args) -> Result:
     """A cell for each size; quickly 32 px alone."""
-    given = {"rounds": args.rounds, "threads": args.threads}
-    cells = {size: Cell("limit", f"{size}px", {"size": size, **given}) for size in SIZES}
-    return summary(by_name({32: cells[32]} if args.quick else cells, args.kept), args.threads)
+    settings = {"rounds": args.rounds, "threads": args.threads}
+    cells = {size: Cell("limit", f"{size}px", {"size": size, **settings}) for size in SIZES}
+    return summary(by_name({32: cells[32]} if args.quick else cells, args.results), args.threads)
 
 
 COLUMNS = {
@@ -199,8 +200,8 @@ def section(result: Result, pictures: Pictures) -> str:
     """A stage a line."""
     rows = [
         [f"{size} px", stage, *(shown(one[key]) for key in COLUMNS)]
-        for size, found in result["sizes"].items()
-        for stage, one in found["stages"].items()
+        for size, figures in result["sizes"].items()
+        for stage, one in figures["stages"].items()
     ]
     return f"{threads(result).capitalize()}.\n\n" + table(["", "stage", *COLUMNS.values()], rows)
 

@@ -1,4 +1,4 @@
-"""Trainings of ours in races: how they are set, watched and judged."""
+"""Our trainings in races: their settings, watchers and scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from benchmarks.fetch import fetch
 from benchmarks.race import Args, Cell
 from benchmarks.sections import show
 from benchmarks.timing import Watch
-from ganvae import config, metrics, objectives
+from ganvae import config as configuration
+from ganvae import metrics, objectives
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.errors import DivergedError
@@ -39,24 +40,24 @@ QUIET = {
     "training.previews": 0, "training.evaluations": 0, "training.checkpoint_every": "24h",
     "training.tensorboard": "false",
 }  # fmt: skip
-"""Settings that leave nothing beside the training."""
+"""Settings for a training without previews, scores, logs and checkpoints."""
 SCORED = QUIET | {"evaluation.importance": 1, "evaluation.priors": "false"}
-"""The same for a training that is judged: priors would be chosen by the judge's own images."""
+"""The same where models are judged; other priors would be chosen by the images that judge them."""
 FASHION = {"data.size": 32, "data.resize": "pad", "data.background": "black"}
-"""How Fashion-MNIST comes to 32 px."""
+"""Settings that pad Fashion-MNIST to 32 px."""
 KEPT = (
     "kid", "kid_error", "fid", "precision", "recall", "density", "coverage", "diversity", "mse",
     "psnr", "ssim", "perceptual",
 )  # fmt: skip
 STRIP = 16
-"""Samples in a row that is kept."""
+"""How many samples a result holds."""
 FITTED = dict.fromkeys(("vae", "vae_gan"), "objective.fit")
 FITTED |= dict.fromkeys(("gan_vae", "soft_intro_vae"), "objective.representation.fit")
 
 
-def completed(given: Mapping[str, Any]) -> Config:
+def completed(overrides: Mapping[str, Any]) -> Config:
     """The defaults with some settings by dotted name, and all of the objective's spelled out."""
-    return settings.complete(config.override(Config(), given))
+    return settings.complete(configuration.override(Config(), overrides))
 
 
 def parsed(text: str | Sequence[str]) -> dict[str, str]:
@@ -66,71 +67,71 @@ def parsed(text: str | Sequence[str]) -> dict[str, str]:
 
 
 def seconds(budget: str) -> float:
-    """Of a budget; raises SystemExit for one that is no time."""
-    found = Budget.parse(budget).seconds
-    if not found:
+    """The seconds of a budget; raises SystemExit for one that is no time."""
+    length = Budget.parse(budget).seconds
+    if not length:
         raise SystemExit(f"the race is over time: {budget!r} is none")
-    return found
+    return length
 
 
-def application(args: Args, given: Mapping[str, Any], picture: str = "") -> tuple[Run, Data]:
+def application(args: Args, overrides: Mapping[str, Any], picture: str = "") -> tuple[Run, Data]:
     """A whole run by ``--budget``, ``--seed`` and ``--set``, and its data.
 
-    picture: the name by which the run's samples are kept
+    picture: the name of the file that the run's samples are written to; empty: none
     """
     common = {"training.budget": args.budget, "training.seed": args.seed}
     extra = parsed(getattr(args, "set", ()))
-    chosen = completed({**common, "training.evaluations": 0, **given, **extra})
+    config = completed({**common, "training.evaluations": 0, **overrides, **extra})
     with tempfile.TemporaryDirectory() as folder:
-        run = start(chosen, Path(folder, "run"))
+        run = start(config, Path(folder, "run"))
         if picture:
-            show(picture, run.path / "samples.png", args.kept)
-    return run, open_data(chosen.data)
+            show(picture, run.path / "samples.png", args.results)
+    return run, open_data(config.data)
 
 
 def stages(steps: int, threads: int, **more: Any) -> Config:
-    """The default for ``steps`` steps of each of its two stages, with nothing beside them.
+    """The default objective for ``steps`` steps of each of its two stages, and :data:`QUIET`.
 
     more: further settings by dotted name, with "__" for the dot
     """
-    given = QUIET | {
+    overrides = QUIET | {
         "objective.share": 0.5, "objective.representation.fit": 500, "training.device": "cpu",
         "training.budget": f"{2 * steps}steps", "training.threads": threads,
     }  # fmt: skip
-    return completed(given | {name.replace("__", "."): value for name, value in more.items()})
+    return completed(overrides | {name.replace("__", "."): value for name, value in more.items()})
 
 
 def shares(size: int = 32) -> dict[str, float]:
-    """How the default shares its time out among its stages, by the name of each objective."""
+    """The default objective's share of time for each of its stages, by their names."""
     objective = objectives.build(Config().objective).suited(size)
     return {type(stage.objective).__name__: stage.share for stage in objective.stages()}
 
 
 class Timed(Watcher):
-    """Tells somebody after each step how long it took, with all that the trainer does beside it.
+    """Reports after each step how long it took, with everything that the trainer does around it.
 
-    told: called with the trainer and what the step took
+    report: called with the trainer and the time of the step
     """
 
-    def __init__(self, told: Callable[[Trainer, Watch], None]):
-        self.told, self.since = told, Watch()
+    def __init__(self, report: Callable[[Trainer, Watch], None]):
+        self.report, self.since = report, Watch()
 
     def before_step(self, trainer: Trainer) -> None:
-        """Begins to count."""
+        """Starts the clock."""
         self.since = Watch.now()
 
     def after_step(self, trainer: Trainer, outcome: Outcome) -> None:
-        """Tells."""
-        self.told(trainer, Watch.now() - self.since)
+        """Reports."""
+        self.report(trainer, Watch.now() - self.since)
 
 
 def seldom(trainer: Trainer) -> dict[str, Callable[[], object]]:
-    """What a trainer does seldom, to be timed alone."""
+    """A trainer's rare work, previews and checkpoints, to be timed on its own."""
     return {"preview_s": lambda: trainer.look({"preview"}), "checkpoint_s": trainer.save}
 
 
 def name_ranges(trainer: Trainer, prefix: str) -> None:
-    """Makes ranges of the profiler of a trainer's parts, with names that begin so."""
+    """Wraps a trainer's parts in ranges of the profiler, whose names have a prefix."""
     learner = trainer.learner
     parts: dict[str, list[tuple[Any, str]]] = {
         "undo": [(learner.engine.undo, "remember")],
@@ -148,29 +149,29 @@ def name_ranges(trainer: Trainer, prefix: str) -> None:
 
 
 def as_if_ended(trainer: Trainer) -> Model:
-    """The model that a run would leave if it ended here, its prior fitted."""
+    """The model of a run as if it ended now, with its prior fitted."""
     nets = copy.deepcopy(trainer.learner.average.nets)
     trainer.stage.conclude(nets, trainer.learner.images(trainer.at, 103))
     return trainer.learner.model(trainer.at, nets)
 
 
 def trainer(
-    chosen: Config,
+    config: Config,
     out: Path,
     *watchers: Watcher,
     data: Data | None = None,
     objective: Objective | None = None,
     display: Display | None = None,
 ) -> Trainer:
-    """A trainer by its settings, which also name its data and its objective unless given."""
-    objective = objective or objectives.build(chosen.objective, chosen.objective_options)
-    data = data or open_data(chosen.data)
-    return Trainer(chosen, objective, data, out, display=display, watchers=watchers)
+    """A trainer by its settings; data and objective are theirs unless given."""
+    objective = objective or objectives.build(config.objective, config.objective_options)
+    data = data or open_data(config.data)
+    return Trainer(config, objective, data, out, display=display, watchers=watchers)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a race over seeds was asked for.
+    """The options of a race over seeds.
 
     budget: of each training
     marks: shares of it after which ours are judged
@@ -186,7 +187,7 @@ class Plan:
 
 
 class Course(Watcher):
-    """Scores of a training along the way.
+    """Judges a training at some points of its budget.
 
     after: shares of the budget after which it is judged, beside its end
     judge: of :mod:`ganvae.metrics.judge`
@@ -208,7 +209,7 @@ class Course(Watcher):
         self.passed = len(passed)
 
     def note(self, trainer: Trainer, model: Model, share: float, seconds: float) -> None:
-        """Adds a model's scores: after a share of the budget, and so long."""
+        """Adds a model's scores after a share of the budget and some seconds."""
         scores = judged(model, trainer.data, trainer.config, self.judge)
         at = {"share": share, "seconds": round(seconds, 2), "step": trainer.at.step}
         self.points.append(at | scores)
@@ -220,10 +221,10 @@ def values(evaluation: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any
     return {name: figures[name]["value"] for name in names if name in figures}
 
 
-def judged(model: Any, data: Any, chosen: Config, judge: Any) -> dict[str, float | None]:
+def judged(model: Any, data: Any, config: Config, judge: Any) -> dict[str, float | None]:
     """The scores that races over quality are about, on held-out images."""
     evaluation = metrics.evaluate(
-        model, data, chosen.evaluation, judge=judge, training=False, seed=chosen.training.seed
+        model, data, config.evaluation, judge=judge, training=False, seed=config.training.seed
     )
     scores, error = values(evaluation, KEPT), evaluation["figures"]["kid"]["error"]
     return {"kid": scores.pop("kid"), "kid_error": error, **scores}
@@ -239,21 +240,21 @@ def strip(model: Any) -> str:
 def complete(
     objective: str | None, data: Mapping[str, Any], plan: Plan, seed: int, **training: Any
 ) -> dict[str, Any]:
-    """The settings of a training of ours, every default spelled out: they decide a cell's file.
+    """The complete settings of a training of ours; the name of a cell's file is a digest of them.
 
     data: how images are prepared, by dotted name
     training: further settings of that section
     """
-    given = {
+    overrides = {
         **SCORED, **data, "training.budget": plan.budget, "training.seed": seed,
         "training.threads": plan.threads, "evaluation.samples": plan.samples,
         **{f"training.{name}": value for name, value in training.items()},
     }  # fmt: skip
     if objective:
-        given["objective"] = objective
+        overrides["objective"] = objective
     if plan.fit and objective in FITTED:
-        given[FITTED[objective]] = plan.fit
-    return config.as_dict(completed(given))
+        overrides[FITTED[objective]] = plan.fit
+    return configuration.as_dict(completed(overrides))
 
 
 def cell(race: str, name: str, data: str, prepared: Mapping[str, Any], plan: Plan, seed: int,
@@ -277,27 +278,27 @@ def train(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = settings["data"]
     path = name if name == "digits" else str(fetch(name))
-    chosen = config.override(config.parse(settings["config"]), {"data.path": path})
-    judge = judges.load(chosen.evaluation.judge, chosen.evaluation.size)
+    config = configuration.override(configuration.parse(settings["config"]), {"data.path": path})
+    judge = judges.load(config.evaluation.judge, config.evaluation.size)
     course = Course(settings.get("marks", ()), judge)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
-        made = trainer(chosen, out, course)
+        training = trainer(config, out, course)
         try:
-            result = made.run()
+            result = training.run()
         except DivergedError as error:
             if "marks" in settings:
                 raise
-            return {"diverged": str(error).replace(str(out), "the run"), **told(out)}
-        course.note(made, result.model, 1.0, result.position.seconds)
-        found = {
-            "diverged": None, "rollbacks": result.position.rollbacks, **told(out),
+            return {"diverged": str(error).replace(str(out), "the run"), **warnings(out)}
+        course.note(training, result.model, 1.0, result.position.seconds)
+        figures = {
+            "diverged": None, "rollbacks": result.position.rollbacks, **warnings(out),
             "steps": result.position.step, "parameters": result.model.parameters,
             **course.points[-1],
         }  # fmt: skip
     if "marks" in settings:
-        found |= {"strip": strip(result.model), "course": course.points}
-    return found
+        figures |= {"strip": strip(result.model), "course": course.points}
+    return figures
 
 
 def is_alarm(text: str) -> bool:
@@ -305,7 +306,7 @@ def is_alarm(text: str) -> bool:
     return any(text.rstrip().endswith(alarm.rpartition("}")[2].strip()) for alarm in guard.ALARMS)
 
 
-def told(out: Path) -> dict[str, list[str]]:
+def warnings(out: Path) -> dict[str, list[str]]:
     """Alarms and skipped steps in a run's log."""
     events = [line["event"] for line in log.read(out / "metrics.jsonl") if "event" in line]
     return {

@@ -20,7 +20,7 @@ from torch import nn
 from benchmarks import ours
 from benchmarks.race import Args, Race, Result
 from benchmarks.timing import Watch, median, share, turns
-from ganvae import config
+from ganvae import config as configuration
 from ganvae.cli.console import Console
 from ganvae.cli.live import LiveDisplay
 from ganvae.objectives.base import Objective
@@ -34,11 +34,11 @@ CLOCKS = ("wall", "cpu")
 
 
 class Bare:
-    """A loop over an objective that does what it asks for and nothing else."""
+    """A training loop that does only the objective's own tensor work."""
 
     def __init__(self, objective: Objective, nets: Mapping[str, nn.Module],
                  batches: list[Batch], bf16: bool = False):  # fmt: skip
-        self.objective, self.batches, self.bf16, self.done = objective, batches, bf16, 0
+        self.objective, self.batches, self.bf16, self.count = objective, batches, bf16, 0
         self.nets = {role: copy.deepcopy(nets[role]) for role in objective.networks}
         self.parameters = {role: list(net.parameters()) for role, net in self.nets.items()}
         optim = objective.optim
@@ -49,32 +49,32 @@ class Bare:
     def step(self) -> None:
         """One training step."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            batch = self.batches[self.done % len(self.batches)]
-            now = Clock(step=self.done, progress=0.5)
+            batch = self.batches[self.count % len(self.batches)]
+            now = Clock(step=self.count, progress=0.5)
             for losses in self.objective.step(self.nets, batch, now):
                 for role in losses:
                     self.optimisers[role].zero_grad()
                 for loss in dict.fromkeys(losses.values()):
-                    named = [role for role, other in losses.items() if other is loss]
-                    inputs = [p for role in named for p in self.parameters[role]]
+                    roles = [role for role, other in losses.items() if other is loss]
+                    inputs = [p for role in roles for p in self.parameters[role]]
                     loss.backward(inputs=inputs, retain_graph=True)
                 for role in losses:
                     if self.objective.optim.clip:
                         nn.utils.clip_grad_norm_(self.parameters[role], self.objective.optim.clip)
                     self.optimisers[role].step()
-        self.done += 1
+        self.count += 1
 
 
 class Raced:
-    """Lets a :class:`Bare` loop have every other turn of eight steps.
+    """Alternates eight steps of the trainer with eight of a :class:`Bare` loop.
 
-    rounds: by stage and for each contestant, what each round took
+    rounds: by stage, the times of both in each round
     """
 
     def __init__(self) -> None:
         self.rounds: dict[str, tuple[list[Watch], list[Watch]]] = {}
 
-    def __call__(self, trainer: Trainer, taken: Watch) -> None:
+    def __call__(self, trainer: Trainer, watch: Watch) -> None:
         """After a step."""
         step, learner = trainer.at.stage_step, trainer.learner
         if step == 1:
@@ -82,7 +82,7 @@ class Raced:
             self.bare = Bare(trainer.stage, learner.nets, batches, learner.bf16)
             self.mine = self.other = Watch()
         elif step > WARM:
-            self.mine += taken
+            self.mine += watch
         if step % TURN == 0:
             turn = Watch.of(lambda: [self.bare.step() for _ in range(TURN)])
             self.other += turn if step > WARM else Watch()
@@ -96,10 +96,10 @@ class Raced:
 def race(rounds: int, folder: Path) -> dict[str, Any]:
     """Trains both stages of the demo; the shares of each part."""
     steps, raced = WARM + rounds * ROUND, Raced()
-    chosen = ours.stages(steps, 1, training__tensorboard=True)
+    config = ours.stages(steps, 1, training__tensorboard=True)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         display = LiveDisplay(Console(file=nowhere, force_terminal=True, width=100))
-        trainer = ours.trainer(chosen, folder, ours.Timed(raced), display=display)
+        trainer = ours.trainer(config, folder, ours.Timed(raced), display=display)
         status = trainer.run().status
     if status != "done" or len(raced.rounds) != len(trainer.stages):
         sys.exit(f"the race was stopped ({status}) after {trainer.at.step} of {2 * steps} steps")
@@ -109,11 +109,11 @@ def race(rounds: int, folder: Path) -> dict[str, Any]:
 def shares(
     rounds: Mapping[str, tuple[list[Watch], list[Watch]]], seldom: Mapping[str, list[Watch]]
 ) -> dict[str, Any]:
-    """What the race showed, for a run as long as the demo's."""
-    training, weights = config.Config().training, ours.shares()
+    """The result, for a run as long as the demo's."""
+    training, weights = configuration.Config().training, ours.shares()
     demo = Budget.parse(training.budget).seconds
     assert demo is not None
-    rare = {name: median(taken) for name, taken in seldom.items()}
+    rare = {name: median(watches) for name, watches in seldom.items()}
     saves = Every.parse(training.checkpoint_every).used(0, 0, demo)
     part = (training.previews * rare["preview_s"] + saves * rare["checkpoint_s"]) / demo
     stages: dict[str, dict[str, Any]] = {}
@@ -137,9 +137,9 @@ def measure(args: Args) -> Result:
     """The race, on one thread."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        found = race(args.rounds, Path(folder) / "run")
+        result = race(args.rounds, Path(folder) / "run")
     return {
-        "ratio": found["ratio"], "goal": GOAL, **found, "rounds": args.rounds, "threads": 1,
+        "ratio": result["ratio"], "goal": GOAL, **result, "rounds": args.rounds, "threads": 1,
         "torch": torch.__version__,
     }  # fmt: skip
 

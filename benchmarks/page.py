@@ -45,8 +45,8 @@ def machines(results: Sequence[Result]) -> str:
     by_machine: dict[str, list[str]] = {}
     for result in results:
         text = "a machine that was not recorded"
-        if known := result.get("machine"):
-            text = "{cpu}, {cores} cores, {system}, torch {torch}".format_map(known)
+        if machine := result.get("machine"):
+            text = "{cpu}, {cores} cores, {system}, torch {torch}".format_map(machine)
         by_machine.setdefault(text, []).append(f"`{result['name']}`")
     return "".join(f"Measured on {m}: {', '.join(names)}.\n\n" for m, names in by_machine.items())
 

@@ -69,7 +69,7 @@ class _Discriminator(_Wrapped, BaseDiscriminator):
 
 
 class _Batches(list[DatasetOutput]):
-    """What pythae's trainer takes for a DataLoader."""
+    """Batches in place of the DataLoader of pythae's trainer."""
 
     dataset: tuple[()] = ()
 
@@ -108,12 +108,12 @@ class Peer:
 
     @property
     def parameters(self) -> int:
-        """Of what is left after training: encoder and decoder."""
-        kept = (self.model.encoder, self.model.decoder)
-        return sum(p.numel() for net in kept for p in net.parameters())
+        """The number of parameters of encoder and decoder."""
+        nets = (self.model.encoder, self.model.decoder)
+        return sum(p.numel() for net in nets for p in net.parameters())
 
     def batch(self, x: Tensor) -> DatasetOutput:
-        """What its model takes for images (B, C, H, W)."""
+        """Images (B, C, H, W) as the input of its model."""
         return DatasetOutput(data=(x + 1) / 2 if self.unit else x)
 
     def steps(self, batches: Iterable[DatasetOutput]) -> dict[str, float]:
@@ -124,12 +124,12 @@ class Peer:
     def train(self, images: np.ndarray, seconds: float, batch: int = 64, seed: int = 0) -> int:
         """Trains on images (N, H, W, C), uint8, for so long; the steps made."""
         torch.manual_seed(seed)
-        stream, end, done = _stream(images, batch, seed), time.perf_counter() + seconds, 0
+        stream, end, steps = _stream(images, batch, seed), time.perf_counter() + seconds, 0
         while time.perf_counter() < end:
             self.steps([self.batch(next(stream))])
-            done += 1
+            steps += 1
         self.mixture = None
-        return done
+        return steps
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0) -> Tensor:
@@ -177,8 +177,8 @@ class Peer:
         self.mixture.gmm.fit(torch.cat(latents).double().numpy())
         self.mixture.is_fitted = True
 
-    def _images(self, made: Tensor) -> Tensor:
-        images = made.reshape(-1, *self.shape.image)
+    def _images(self, output: Tensor) -> Tensor:
+        images = output.reshape(-1, *self.shape.image)
         images = 2 * images - 1 if self.unit else images
         return images.clamp(-1, 1).float().contiguous()
 

@@ -19,7 +19,7 @@ from benchmarks.fetch import fetch
 from benchmarks.ours import Plan
 from benchmarks.race import Args, Cell, Race, Result, by_name, goal, known, measure
 from benchmarks.sections import Pictures, shown, table
-from ganvae import config
+from ganvae import config as configuration
 from ganvae.data import Data, open_data
 from ganvae.metrics import judge as judges
 from ganvae.networks import zoo
@@ -62,13 +62,13 @@ class Chosen:
         from benchmarks.peer import ROLES, Peer
 
         c, h, w = data.shape
-        latent = zoo.latent({}, config.Networks(), data.shape)
+        latent = zoo.latent({}, configuration.Networks(), data.shape)
         shape, nets = Shape(channels=c, height=h, width=w, latent=latent), self.networks
         torch.manual_seed(mix(seed))
         if nets == WRAPPED:
-            nets = {role: zoo.build(role, config.Networks(), shape) for role in ROLES}
-        given = {"rate": self.rate, "adversarial": self.adversarial, "layer": self.layer}
-        return Peer(shape, nets, **given)
+            nets = {role: zoo.build(role, configuration.Networks(), shape) for role in ROLES}
+        options = {"rate": self.rate, "adversarial": self.adversarial, "layer": self.layer}
+        return Peer(shape, nets, **options)
 
 
 def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,16 +83,18 @@ def train_peer(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     settings: ``data``, ``budget``, ``seed``, ``samples`` and ``peer``, fields of :class:`Chosen`
     """
-    data = open_data(config.Data(path=str(fetch(settings["data"]))))
+    data = open_data(configuration.Data(path=str(fetch(settings["data"]))))
     seed, seconds = settings["seed"], ours.seconds(settings["budget"])
-    given = {"training.seed": seed, "evaluation.samples": settings["samples"]}
-    chosen = config.override(config.Config(), {**given, "evaluation.importance": 1})
+    config = configuration.override(configuration.Config(), {
+        "training.seed": seed, "evaluation.samples": settings["samples"],
+        "evaluation.importance": 1,
+    })  # fmt: skip
     peer = Chosen(**settings["peer"]).build(data, seed)
     images = data.train.take(np.arange(len(data.train))).numpy()
 
     def scores() -> dict[str, Any]:
-        judge = judges.load(chosen.evaluation.judge, chosen.evaluation.size)
-        return {"strip": ours.strip(peer), **ours.judged(peer, data, chosen, judge)}
+        judge = judges.load(config.evaluation.judge, config.evaluation.size)
+        return {"strip": ours.strip(peer), **ours.judged(peer, data, config, judge)}
 
     try:
         steps = peer.train(images, seconds, seed=seed)
@@ -111,10 +113,10 @@ def train_peer(settings: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def theirs(data: str, plan: Plan, budget: str, seed: int, chosen: Chosen, label: str) -> Cell:
+def theirs(data: str, plan: Plan, budget: str, seed: int, peer: Chosen, label: str) -> Cell:
     """The cell of one training of the peer."""
     settings = {
-        "data": data, "budget": budget, "seed": seed, "peer": asdict(chosen),
+        "data": data, "budget": budget, "seed": seed, "peer": asdict(peer),
         "samples": plan.samples, "threads": plan.threads, "fit": plan.fit or FIT,
     }  # fmt: skip
     return Cell("quality", f"{data}-{label}", settings)
@@ -131,11 +133,11 @@ def search(
 
     def best_of(options: Sequence[Chosen]) -> Chosen:
         new = [one for one in dict.fromkeys(options) if one not in tried]
-        wanted = [
+        cells = [
             theirs(data, plan, budget, 0, one, f"search-{networks}-{len(tried) + n}")
             for n, one in enumerate(new)
         ]
-        tried.update(zip(new, measure(wanted, folder)))
+        tried.update(zip(new, measure(cells, folder)))
         sound = [one for one in tried if tried[one]["kid"] is not None]
         return min(sound, key=lambda one: tried[one]["kid"]) if sound else options[0]
 
@@ -145,15 +147,15 @@ def search(
         best = best_of([replace(best, adversarial=scale) for scale in SCALES])
         if networks in FEATURES:
             best = best_of([best, replace(best, layer=FEATURES[networks])])
-    kept = ("kid", "mse", "coverage", "sampler", "steps", "failed")
+    keys = ("kid", "mse", "coverage", "sampler", "steps", "failed")
     return best, [
-        {**asdict(one), **{key: tried[one][key] for key in kept if key in tried[one]}}
+        {**asdict(one), **{key: tried[one][key] for key in keys if key in tried[one]}}
         for one in tried
     ]
 
 
 def left_out(data: str, args: Args) -> list[str]:
-    """The peer's own networks that it does not get on a data set."""
+    """The peer's own networks that are left out on a data set."""
     return [one.partition(":")[2] for one in args.leave_out if one.partition(":")[0] == data]
 
 
@@ -166,8 +168,8 @@ def searched(
     best, kids, log = {}, {}, []
     for kind in (*own_kinds, WRAPPED):
         best[kind], lines = search(data, kind, short, args.search, folder, args.quick)
-        known = [line["kid"] for line in lines if line["kid"] is not None]
-        kids[kind] = min(known, default=float("inf"))
+        finite = [line["kid"] for line in lines if line["kid"] is not None]
+        kids[kind] = min(finite, default=float("inf"))
         log += lines
     return {
         "peer_own": best[min(own_kinds, key=kids.__getitem__)],
@@ -175,7 +177,7 @@ def searched(
     }, log
 
 
-def grid(data: str, plan: Plan, chosen: Mapping[str, Chosen]) -> dict[tuple[str, int], Cell]:
+def grid(data: str, plan: Plan, peers: Mapping[str, Chosen]) -> dict[tuple[str, int], Cell]:
     """All cells of a data set by contestant and seed, seed by seed."""
     short = replace(plan, budget=f"{ours.seconds(plan.budget) / SHORT:g}s", marks=())
     cells: dict[tuple[str, int], Cell] = {}
@@ -183,7 +185,7 @@ def grid(data: str, plan: Plan, chosen: Mapping[str, Chosen]) -> dict[tuple[str,
         for name in OURS:
             label = f"{data}-{name}-{plan.budget}-{seed}"
             cells[name, seed] = ours.cell("quality", name, data, {}, plan, seed, label)
-        for name, settings in chosen.items():
+        for name, settings in peers.items():
             label = f"{name}-{plan.budget}-{seed}"
             cells[name, seed] = theirs(data, plan, plan.budget, seed, settings, label)
         label = f"{data}-short-{short.budget}-{seed}"
@@ -217,14 +219,14 @@ def contest(results: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
     }
 
 
-def goals(data: str, found: Result) -> list[Result]:
+def goals(data: str, figures: Result) -> list[Result]:
     """The goals on one data set."""
     lines = (
         ("KID of gan_vae over the peer's best", "kid_share", KID),
         ("MSE of its reconstructions over the peer's least", "mse_share", MSE),
         ("share of the time in which it reaches the peer's final KID", "time_share", TIME),
     )
-    return [goal(f"{data}: {what}", found[key], share, "lower") for what, key, share in lines]
+    return [goal(f"{data}: {what}", figures[key], share, "lower") for what, key, share in lines]
 
 
 def summary(by_data: Mapping[str, Result]) -> dict[str, Any]:
@@ -237,21 +239,21 @@ def summary(by_data: Mapping[str, Result]) -> dict[str, Any]:
 def compete(args: Args) -> Result:
     """Searches, trains and judges everybody on each data set."""
     plan = claim.planned(args, MARKS)
-    by_data = {} if args.kept is None else known("quality").get("data", {})  # as they were
+    by_data = {} if args.results is None else known("quality").get("data", {})  # as they were
     for data in args.data:
-        chosen, log = searched(data, plan, args, args.kept)
-        cells = grid(data, plan, chosen)
+        peers, log = searched(data, plan, args, args.results)
+        cells = grid(data, plan, peers)
         cells = {at: one for at, one in cells.items() if not args.quick or at[0] != "short"}
-        results, runs = by_name(cells, args.kept), dict[str, list[Any]]()
+        results, runs = by_name(cells, args.results), dict[str, list[Any]]()
         for (name, _), one in results.items():
             runs.setdefault(name, []).append(one)
         by_data[data] = contest(runs) | {
             "search": log, "left_out": left_out(data, args), "search_budget": args.search,
-            "peer": {name: asdict(one) for name, one in chosen.items()},
+            "peer": {name: asdict(one) for name, one in peers.items()},
             **claim.about(plan, list(results.values())),
         }  # fmt: skip
         strips = [runs[name][0].get("strip") for name in runs if name != "short"]
-        claim.sheet(f"quality-{data}", [one for one in strips if one], args.kept)
+        claim.sheet(f"quality-{data}", [one for one in strips if one], args.results)
     return summary(by_data)
 
 
@@ -270,10 +272,10 @@ def section(result: Result, pictures: Pictures) -> str:
     """For each data set the scores, the peer's search, a chart and the samples."""
     text = ""
     for data, one in result["data"].items():
-        found = one["contestants"]
-        text += f"#### {data}\n\n" + claim.conditions(one) + claim.scores(found, NAMES) + "\n"
+        scores = one["contestants"]
+        text += f"#### {data}\n\n" + claim.conditions(one) + claim.scores(scores, NAMES) + "\n"
         text += peers(one, one["search_budget"]) + "\n"
-        lines = {name: run for name, run in found.items() if name != "short"}
+        lines = {name: run for name, run in scores.items() if name != "short"}
         chart = claim.curves(lines, NAMES, "kid", f"KID on {data} (lower is better)")
         text += pictures.chart(f"quality-{data}", chart) + "\n"
         order = ", ".join(NAMES.get(name, name) for name in lines)
@@ -282,7 +284,7 @@ def section(result: Result, pictures: Pictures) -> str:
 
 
 def peers(one: Result, budget: str) -> str:
-    """Which settings the peer got, and what its search tried."""
+    """The peer's settings, and the table of its search."""
     text = ""
     for name, it in one["peer"].items():
         layer = f"layer {it['layer']}" if it["layer"] else "its default layer"

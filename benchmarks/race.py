@@ -1,4 +1,4 @@
-"""What every race is made of: options, goals, cells, a result, its section of the page.
+"""The parts of every race: options, goals, cells, a result, a section of the page.
 
 A module of this package with a ``RACE`` is a command, ``python -m benchmarks NAME``.
 
@@ -31,7 +31,7 @@ from ganvae import files
 
 K = TypeVar("K")
 ABOUT = ("label", "settings", "machine")
-"""What a result says of its cell, beside ``wall_s`` and the ``load`` before and after."""
+"""Keys of a result about its cell, beside ``wall_s`` and the ``load`` before and after."""
 Args = argparse.Namespace
 Result = Mapping[str, Any]
 """JSON-able, with ``name``, ``ratio``, its ``goal`` and, where there are several, ``goals``."""
@@ -41,14 +41,14 @@ Result = Mapping[str, Any]
 class Race:
     """A benchmark, called as its module is.
 
-    measure: makes the result, by the options' values; ``kept`` among them is the folder where
-        results are kept, None if nothing is to be
+    measure: makes the result from the options' values; ``results`` among them is the folder that
+        results are written to, None if none are
     options: as :func:`benchmarks.command_line` takes them
     quick: what ``--quick`` puts in place of options; None: there is no such option
     figure, better: what the ratio is, and which is better, "higher" or "lower", where results
         have no ``goals``
     title, section: of the page: what stands below the title, as Markdown; None: no section
-    kept: whether its result is
+    kept: whether its result is written
     """
 
     measure: Callable[[Args], Result]
@@ -66,7 +66,7 @@ class Race:
         return self.measure.__module__.rpartition(".")[2]
 
     def goals(self, result: Result) -> Sequence[Result]:
-        """What was measured beside what was to be reached."""
+        """The goals with what was measured."""
         if "goals" in result or "goal" not in result:
             return list(result.get("goals", ()))
         return [goal(self.figure, result["ratio"], result["goal"], self.better)]
@@ -88,7 +88,7 @@ def asked(race: Race, text: str | None) -> Args:
     quick = {"--quick": {"action": "store_true", "help": "only shows that it runs"}}
     args = command_line(text, {**race.options, **(quick if race.quick is not None else {})})
     args.quick = race.quick is not None and args.quick
-    args.kept = None if args.quick or not race.kept else RESULTS
+    args.results = None if args.quick or not race.kept else RESULTS
     vars(args).update(race.quick if race.quick and args.quick else {})
     return args
 
@@ -101,8 +101,8 @@ def run(race: Race, text: str | None) -> int:
     result = {"name": race.name, **race.measure(args)}
     result |= {name: value for name, value in around.items() if name not in result}
     print(json.dumps(result, allow_nan=False), flush=True)
-    if args.kept is not None:
-        keep(result, args.kept / f"{race.name}.json")
+    if args.results is not None:
+        keep(result, args.results / f"{race.name}.json")
     if getattr(args, "json", None):
         keep(result, args.json)
     return int(not args.quick and any(map(missed, race.goals(result))))
@@ -124,8 +124,8 @@ def keep(result: Result, path: Path) -> None:
 class Cell:
     """One measurement of a race.
 
-    race: a module of this package with ``cell(settings)``, which returns what is kept
-    label: what it is called, and its file begins with
+    race: a module of this package with ``cell(settings)``, which returns the result
+    label: its name, and the beginning of its file's
     settings: everything that decides the result, JSON-able; ``threads`` are the process's
     """
 
@@ -161,18 +161,18 @@ def measure(cells: Sequence[Cell], folder: Path | None = RESULTS) -> list[dict[s
     for number, cell in enumerate(missing, 1):
         print(f"[{number}/{len(missing)}] {cell.race}: {cell.label}", file=sys.stderr, flush=True)
         load, start = os.getloadavg()[0], time.perf_counter()
-        made = (
+        result = (
             _apart(cell) if folder else _called(cell.race, json.loads(json.dumps(cell.settings)))
         )
-        if made is None:
+        if result is None:
             failed.append(cell.label)
             continue
-        made |= {"label": cell.label, "settings": cell.settings, "machine": machine()}
-        made["wall_s"] = round(time.perf_counter() - start, 1)
-        made["load"] = [round(load, 1), round(os.getloadavg()[0], 1)]
-        results.append(made)
+        result |= {"label": cell.label, "settings": cell.settings, "machine": machine()}
+        result["wall_s"] = round(time.perf_counter() - start, 1)
+        result["load"] = [round(load, 1), round(os.getloadavg()[0], 1)]
+        results.append(result)
         if folder is not None:
-            keep(made, cell.path(folder))
+            keep(result, cell.path(folder))
     if failed:
         raise SystemExit(f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}")
     if folder is None:
@@ -181,37 +181,37 @@ def measure(cells: Sequence[Cell], folder: Path | None = RESULTS) -> list[dict[s
 
 
 def bare(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's result without what is known of the cell."""
+    """A cell's result without :data:`ABOUT`."""
     return {k: v for k, v in result.items() if k not in ABOUT}
 
 
 def minutes(results: Iterable[Mapping[str, Any]]) -> float:
-    """How long some cells took in all."""
+    """How long some cells took together."""
     return round(sum(one["wall_s"] for one in results) / 60, 1)
 
 
 def _apart(cell: Cell) -> dict[str, Any] | None:
-    """What a new process gave; SIGTERM ends this one by an exception, which kills that one too."""
+    """A cell's result from a new process, which a SIGTERM of this one kills, too."""
     threads = str(cell.settings.get("threads") or os.cpu_count() or 1)
     own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as folder:
-        given, draft = Path(folder, "given.json"), Path(folder, "result.json")
-        given.write_text(json.dumps([cell.race, cell.settings]), encoding="utf-8")
+        file, draft = Path(folder, "given.json"), Path(folder, "result.json")
+        file.write_text(json.dumps([cell.race, cell.settings]), encoding="utf-8")
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.race", given, draft], cwd=ROOT,
+            process = subprocess.run(
+                [sys.executable, "-m", "benchmarks.race", file, draft], cwd=ROOT,
                 env=os.environ | own | {"OMP_WAIT_POLICY": "passive"}, stdout=sys.stderr,
             )  # fmt: skip
         finally:
             signal.signal(signal.SIGTERM, before)
-        return None if done.returncode else json.loads(draft.read_text(encoding="utf-8"))
+        return None if process.returncode else json.loads(draft.read_text(encoding="utf-8"))
 
 
 def _called(race: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return import_module(f"benchmarks.{race}").cell(settings)
 
 
-if __name__ == "__main__":  # one file says which cell, what it gives goes into another
-    given, draft = map(Path, sys.argv[1:])
-    draft.write_text(json.dumps(_called(*json.loads(given.read_text("utf-8"))), allow_nan=False))
+if __name__ == "__main__":  # reads a race and settings from one file, writes to another
+    file, draft = map(Path, sys.argv[1:])
+    draft.write_text(json.dumps(_called(*json.loads(file.read_text("utf-8"))), allow_nan=False))

@@ -27,13 +27,13 @@ BASE = "data.size=32,data.resize=pad,data.background=black"
 
 def train(variant: Mapping[str, str], args: Args, seed: int) -> dict[str, Any]:
     """Trains and judges one variant; its scores and how far it came."""
-    given = {"evaluation.samples": args.samples, "training.evaluations": 0}
+    settings = {"evaluation.samples": args.samples, "training.evaluations": 0}
     threads = {"training.threads": args.threads} if args.threads else {}
     data = fetch(args.data) if args.data in PACKAGES else Path(args.data)
     with tempfile.TemporaryDirectory() as folder:
         run = ganvae.train(
             data, budget=args.budget, seed=seed, out=Path(folder, "run"),
-            settings={**parsed(args.base), **given, **variant, **threads},
+            settings={**parsed(args.base), **settings, **variant, **threads},
         )  # fmt: skip
     about = {"variant": variant, "seed": seed, "steps": run.step, "seconds": run.seconds}
     return {**about, **values(run.evaluation, FIGURES)}

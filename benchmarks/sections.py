@@ -1,4 +1,4 @@
-"""What sections of the page are made of: numbers, tables, charts and pictures."""
+"""The parts of the page's sections: numbers, tables, charts and pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6
 KNOWN = {"name", "machine", "ratio", "goal", "goals", "version", "torch", "load", "settings"}
 CONDITIONS = {"budget", "size", "seed", "threads", "samples", "heldout", "images", "data",
               "importance"}  # fmt: skip
-"""What :func:`figures` leaves out of a result, and what it says in a sentence before the rest."""
+"""Keys that :func:`figures` leaves out, and those that it puts into its first sentence."""
 
 
 def shown(value: float | None) -> str:
@@ -33,7 +33,7 @@ def shown(value: float | None) -> str:
 
 
 def plain(value: float) -> str:
-    """A number that was chosen, not measured: only the digits it needs."""
+    """A number that was set, not measured: all its digits."""
     return _bare(f"{value:,g}")
 
 
@@ -53,24 +53,24 @@ def threads(result: Mapping[str, Any]) -> str:
 
 
 def figures(result: Mapping[str, Any], pictures: Pictures, caption: str = "") -> str:
-    """A section of everything that a result holds: its conditions, then its figures.
+    """A section of everything in a result: its conditions, then its figures.
 
-    caption: of the race's picture; without one it stays where it was made
+    caption: of the race's picture, which is only shown with one
     """
     flat = dict(leaves({key: value for key, value in result.items() if key not in KNOWN}))
-    said = [f"{key} {value}" for key, value in flat.items() if key in CONDITIONS]
-    said += [f"{key} {value}" for key, value in result.get("settings", {}).items()]
+    conditions = [f"{key} {value}" for key, value in flat.items() if key in CONDITIONS]
+    conditions += [f"{key} {value}" for key, value in result.get("settings", {}).items()]
     rows = [
         [f"`{key}`", shown(value)]
         for key, value in flat.items()
         if key not in CONDITIONS and not isinstance(value, str)
     ]
-    text = f"{', '.join(said).capitalize()}.\n\n" + table(["figure", ""], rows)
+    text = f"{', '.join(conditions).capitalize()}.\n\n" + table(["figure", ""], rows)
     return text + "\n" + pictures.copy(result["name"], caption) if caption else text
 
 
 def leaves(value: Mapping[str, Any], home: str = "") -> Iterator[tuple[str, Any]]:
-    """The numbers and words of a nested result by dotted name; of lists each by its place."""
+    """The values of a nested result by dotted name, those of lists by their index."""
     for key, part in value.items():
         part = {str(at): one for at, one in enumerate(part)} if isinstance(part, list) else part
         if isinstance(part, Mapping):
@@ -79,17 +79,17 @@ def leaves(value: Mapping[str, Any], home: str = "") -> Iterator[tuple[str, Any]
             yield f"{home}{key}", part
 
 
-def show(name: str, picture: Tensor | Path, kept: Path | None, columns: int = 1) -> None:
-    """Keeps the picture of a race.
+def show(name: str, picture: Tensor | Path, folder: Path | None, columns: int = 1) -> None:
+    """Writes the picture of a race.
 
     picture: a file, or images (B, C, H, W) in [-1, 1], of which ``columns`` stand in a row
-    kept: the folder of results; None: nothing is kept
+    folder: of results; None: nothing is written
     """
     from ganvae.models.images import enlarged, grid, save_png
 
-    if kept is None:
+    if folder is None:
         return
-    path = kept / "pictures" / f"{name}.png"
+    path = folder / "pictures" / f"{name}.png"
     if isinstance(picture, Path):
         files.write(path, partial(shutil.copyfile, picture))
     else:
@@ -145,27 +145,27 @@ class Chart:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where the page's pictures go.
+    """The pictures of the page.
 
-    source: where races leave theirs
-    folder: beside the page
+    source: the folder where races write them
+    folder: the one beside the page
     """
 
     source: Path
     folder: Path
 
     def chart(self, name: str, chart: Chart) -> str:
-        """Draws a chart; the line that shows it."""
+        """Draws a chart, and returns the Markdown that shows it."""
         if not chart.lines:
             return ""
         chart.save(self.folder / f"race-{name}.svg")
         return f"![{chart.title}]({self.folder.name}/race-{name}.svg)\n"
 
     def copy(self, name: str, caption: str) -> str:
-        """A race's own picture, or the page's from before; nothing where there is neither."""
-        path, kept = self.source / f"{name}.png", self.folder / f"race-{name}.png"
+        """Markdown for a race's picture, new or from before; empty where there is none."""
+        path, old = self.source / f"{name}.png", self.folder / f"race-{name}.png"
         if path.exists():
-            shutil.copyfile(path, kept)
-        elif not kept.exists():
+            shutil.copyfile(path, old)
+        elif not old.exists():
             return ""
         return f"{caption}\n\n![{name}]({self.folder.name}/race-{name}.png)\n"

@@ -21,7 +21,7 @@ SETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Data sets, and how their images are prepared where that is not the default."""
 RATES = {"3": 3.0, "1/3": 1 / 3}
-"""What the learning rate is multiplied by."""
+"""Factors of the learning rate."""
 KINDS = ("1", *RATES)
 VARIOUS = 0.2
 """Mean distance between two samples over that of held-out images, below which they are alike."""
@@ -31,21 +31,21 @@ cell = ours.train
 
 
 def ailments(run: Result, untrained: float | None) -> list[str]:
-    """What is wrong with a run; nothing with a healthy one.
+    """What is wrong with a run; empty for a healthy one.
 
-    run: what :func:`cell` returned
-    untrained: the KID of the same networks as they begin
+    run: a result of :func:`cell`
+    untrained: the KID of the same networks without training
     """
     if run["diverged"]:
         return ["diverged"]
     kid, diversity = run["kid"], run["diversity"]
-    found = {
+    problems = {
         "not finite": run["rollbacks"] or run["skipped"],
         "alarm": run["alarms"],
         "no better than untrained": kid is None or untrained is None or not kid < untrained,
         "collapsed": diversity is None or diversity < VARIOUS,
     }
-    return [what for what, is_so in found.items() if is_so]
+    return [what for what, is_so in problems.items() if is_so]
 
 
 def grid(args: Args) -> dict[tuple[str, str, int], Cell]:
@@ -53,20 +53,20 @@ def grid(args: Args) -> dict[tuple[str, str, int], Cell]:
     plan = ours.Plan(args.budget, args.seeds, args.samples, args.threads, marks=())
     cells = {}
     for data in args.data:
-        wanted = [("untrained", "untrained", 0, {"lr_scale": 0.0, "budget": "4steps"})]
-        wanted += [("1", "default", seed, {}) for seed in range(args.seeds)]
+        entries = [("untrained", "untrained", 0, {"lr_scale": 0.0, "budget": "4steps"})]
+        entries += [("1", "default", seed, {}) for seed in range(args.seeds)]
         for factor, scale in RATES.items():
             label = f"lr-{'up' if scale > 1 else 'down'}"
-            wanted += [(factor, label, s, {"lr_scale": scale}) for s in range(args.rates)]
-        for kind, label, seed, training in wanted:
-            chosen = ours.complete(None, SETS[data], plan, seed, **training)
-            settings = {"data": data, "config": chosen, "threads": args.threads}
+            entries += [(factor, label, s, {"lr_scale": scale}) for s in range(args.rates)]
+        for kind, label, seed, training in entries:
+            config = ours.complete(None, SETS[data], plan, seed, **training)
+            settings = {"data": data, "config": config, "threads": args.threads}
             cells[data, kind, seed] = Cell("stability", f"{data}-{label}-{seed}", settings)
     return cells
 
 
 def spread(kids: Sequence[float]) -> dict[str, Any]:
-    """The median and how the others lie about it."""
+    """The median and the spread around it."""
     middle = statistics.median(kids)
     quartiles = statistics.quantiles(kids, method="inclusive") if len(kids) > 1 else [middle] * 3
     return {
@@ -77,7 +77,7 @@ def spread(kids: Sequence[float]) -> dict[str, Any]:
 
 
 def group(runs: Mapping[int, Result], untrained: float | None) -> dict[str, Any]:
-    """What some runs of a data set came to, by seed."""
+    """The figures of some runs of a data set, by seed."""
     sick = {str(seed): ailments(run, untrained) for seed, run in runs.items()}
     kids = [run["kid"] for run in runs.values() if run.get("kid") is not None]
     various = [run["diversity"] for run in runs.values() if run.get("diversity") is not None]
@@ -139,7 +139,7 @@ def section(result: Result, pictures: Pictures) -> str:
 
 
 RACE = Race(
-    measure=lambda args: summary(by_name(grid(args), args.kept), args),
+    measure=lambda args: summary(by_name(grid(args), args.results), args),
     options={
         "--budget": "500steps", "--seeds": (20, "of the default"),
         "--rates": (3, "seeds of the other learning rates"), "--samples": 2000,

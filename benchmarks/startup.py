@@ -22,9 +22,9 @@ TORCH_FREE = (
 
 def run(*arguments: str) -> None:
     """Runs this Python with ``arguments``; ends the benchmark where that fails."""
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(arguments[-2:])}: {done.stderr.strip()}")
+    process = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if process.returncode:
+        sys.exit(f"{' '.join(arguments[-2:])}: {process.stderr.strip()}")
 
 
 def measure(args: Args) -> Result:
@@ -33,14 +33,14 @@ def measure(args: Args) -> Result:
     for words in helps:
         run("-c", TORCH_FREE, *words)  # and everything is compiled and in the disk cache
     calls = {" ".join(words): partial(run, "-m", "ganvae", *words) for words in helps}
-    taken = turns(calls, args.times, warm=0)
-    wall = {name: median(found) for name, found in taken.items()}
+    times = turns(calls, args.times, warm=0)
+    wall = {name: median(watches) for name, watches in times.items()}
     slowest = max(wall, key=wall.__getitem__)
     return {
         "ratio": round(wall[slowest] / GOAL_S, 3), "goal": 1.0, "goal_s": GOAL_S,
         "slowest": slowest, "torch_imported": False, "times": args.times,
         "wall_s": {name: round(value, 3) for name, value in wall.items()},
-        "cpu_s": {name: round(median(found, "cpu"), 3) for name, found in taken.items()},
+        "cpu_s": {name: round(median(watches, "cpu"), 3) for name, watches in times.items()},
     }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ class Down(nn.Module):
 
 
 class Encoder(Down):
-    """Two vectors come of its head, log σ² within ours' usual bounds."""
+    """Its head gives the mean and log σ², clamped as in our encoders."""
 
     def forward(self, x: Tensor) -> Posterior:
         """q(z|x)."""
@@ -71,7 +71,7 @@ class Decoder(nn.Module):
 
 
 class Discriminator(Down):
-    """It is used without normalisation: the two sides batch its inputs otherwise."""
+    """Without batch normalisation, since the two contestants batch its inputs differently."""
 
     def forward(self, x: Tensor, features: bool = False) -> Any:
         """Logits (B,); with ``features`` also the last convolution's output, flattened."""
@@ -102,12 +102,12 @@ def networks(size: int) -> tuple[Shape, dict[str, nn.Module]]:
 
 
 class Ours:
-    """The objective through the engine, as the trainer does it."""
+    """Our objective and engine, called as the trainer calls them."""
 
     def __init__(
         self, objective: VAEGAN, shape: Shape, nets: Mapping[str, nn.Module], bf16: bool = False
     ):
-        self.objective, self.done = objective, 0
+        self.objective, self.count = objective, 0
         self.nets = {**copy.deepcopy(dict(nets)), "prior": NormalPrior(shape.latent)}
         for net in self.nets.values():
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -117,11 +117,11 @@ class Ours:
     def steps(self, images: list[Tensor]) -> None:
         """A step for each batch of images."""
         for x in images:
-            batch = Batch(image=x, noise=Noise(1, self.done, total=len(x)))
-            step = self.objective.step(self.nets, batch, Clock(step=self.done))
+            batch = Batch(image=x, noise=Noise(1, self.count, total=len(x)))
+            step = self.objective.step(self.nets, batch, Clock(step=self.count))
             outcome = self.engine.step([step], rate=0.5)
             assert outcome.ok, outcome.losses
-            self.done += 1
+            self.count += 1
 
 
 def sides(size: int) -> dict[str, Callable[[], object]]:
@@ -132,7 +132,7 @@ def sides(size: int) -> dict[str, Callable[[], object]]:
     images = [Noise(0, i, total=BATCH).uniform(*shape.image) * 2 - 1 for i in range(TURN)]
     last = [x.contiguous(memory_format=torch.channels_last) for x in images]
     theirs = Peer(shape, nets, margin=1e9)  # no move is left out
-    made: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], object]] = {
         "peer": lambda: theirs.steps([theirs.batch(x) for x in images])
     }
     pays = precision.pays(torch.device("cpu"), nets.values())
@@ -141,16 +141,16 @@ def sides(size: int) -> dict[str, Callable[[], object]]:
         objective = objectives.build("vae_gan", {"adversary": options})
         assert isinstance(objective, VAEGAN)
         mine = Ours(objective, shape, nets, bf16=pays and name != "ours_float32")
-        made[name] = partial(mine.steps, last)
-    return made
+        calls[name] = partial(mine.steps, last)
+    return calls
 
 
 def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All contestants at one ``size``, in so many ``rounds``, with ``threads``."""
     torch.set_num_threads(settings["threads"])
-    made, images, matrix = sides(settings["size"]), BATCH * TURN, torch.ones(1024, 1024)
+    contestants, images, matrix = sides(settings["size"]), BATCH * TURN, torch.ones(1024, 1024)
     flop = {}
-    for name, turn in made.items():  # which warms up, too
+    for name, turn in contestants.items():  # which warms up, too
         with Recorder() as recorder:
             turn()
         flop[name] = recorder.total / images
@@ -159,30 +159,30 @@ def cell(settings: Mapping[str, Any]) -> dict[str, Any]:
         for _ in range(TURN):
             matrix @ matrix
 
-    taken = turns({"product": products, **made}, settings["rounds"], warm=0)
-    product = TURN * 2 * 1024**3 / median(taken["product"]) / 1e9
-    found: dict[str, Any] = {"product_gflop_per_second": round(product, 1)}
-    for name in made:
-        speed = images / median(taken[name])
-        found[name] = {
+    times = turns({"product": products, **contestants}, settings["rounds"], warm=0)
+    product = TURN * 2 * 1024**3 / median(times["product"]) / 1e9
+    figures: dict[str, Any] = {"product_gflop_per_second": round(product, 1)}
+    for name in contestants:
+        speed = images / median(times[name])
+        figures[name] = {
             "images_per_second": round(speed, 1),
-            "images_per_cpu_second": round(images / median(taken[name], "cpu"), 1),
+            "images_per_cpu_second": round(images / median(times[name], "cpu"), 1),
             "mflop_per_image": round(flop[name] / 1e6, 1),
             "gflop_per_second": round(speed * flop[name] / 1e9, 1),
         }
         if name != "peer":
-            found[name] |= both("ratio", taken["peer"], taken[name], digits=3)
+            figures[name] |= both("ratio", times["peer"], times[name], digits=3)
             fastest = product * 1e9 / flop[name]
-            found[name]["bound"] = round(fastest * median(taken["peer"]) / images, 3)
-    return found
+            figures[name]["bound"] = round(fastest * median(times["peer"]) / images, 3)
+    return figures
 
 
 def measure(args: Args) -> Result:
     """A cell for each size; quickly 32 px alone."""
-    given = {"rounds": args.rounds, "threads": args.threads}
+    settings = {"rounds": args.rounds, "threads": args.threads}
     sizes = (32,) if args.quick else (32, 64)
-    cells = {size: Cell("step", f"{size} px", {"size": size, **given}) for size in sizes}
-    results = by_name(cells, args.kept)
+    cells = {size: Cell("step", f"{size} px", {"size": size, **settings}) for size in sizes}
+    results = by_name(cells, args.results)
     ratios = {size: one["ours"]["ratio"] for size, one in results.items()}
     what = "images/s of vae_gan at {} px, as a multiple of pythae's VAEGAN"
     return {

@@ -12,21 +12,21 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Watch:
-    """Seconds by the wall, and of the processor with those of child processes that ended."""
+    """Seconds of wall time, and of processor time with that of ended child processes."""
 
     wall: float = 0.0
     cpu: float = 0.0
 
     @staticmethod
     def now() -> Watch:
-        """What the clocks show."""
+        """The clocks' present values."""
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = time.process_time() + ended.ru_utime + ended.ru_stime
         return Watch(time.perf_counter(), cpu)
 
     @staticmethod
     def of(call: Callable[[], object]) -> Watch:
-        """What a call takes."""
+        """The time of a call."""
         start = Watch.now()
         call()
         return Watch.now() - start
@@ -41,17 +41,17 @@ class Watch:
 def turns(
     calls: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1
 ) -> dict[str, list[Watch]]:
-    """What each call takes in each round, A B A B; ``warm`` rounds before are not counted."""
-    taken: dict[str, list[Watch]] = {name: [] for name in calls}
+    """The times of each call in each round, A B A B; ``warm`` rounds before do not count."""
+    times: dict[str, list[Watch]] = {name: [] for name in calls}
     for _ in range(warm + rounds):
         for name, call in calls.items():
-            taken[name].append(Watch.of(call))
-    return {name: watches[warm:] for name, watches in taken.items()}
+            times[name].append(Watch.of(call))
+    return {name: watches[warm:] for name, watches in times.items()}
 
 
-def median(taken: Iterable[Watch], clock: str = "wall") -> float:
+def median(times: Iterable[Watch], clock: str = "wall") -> float:
     """The median time by a clock, "wall" or "cpu"."""
-    return statistics.median(getattr(watch, clock) for watch in taken)
+    return statistics.median(getattr(watch, clock) for watch in times)
 
 
 def share(a: Sequence[Watch], b: Sequence[Watch], clock: str = "wall") -> float:
@@ -66,8 +66,8 @@ def both(name: str, a: Sequence[Watch], b: Sequence[Watch], digits: int = 4) -> 
 
 
 def memory() -> dict[str, float]:
-    """MB that this process holds, and that it held at most."""
+    """Present and peak memory of this process in MB."""
     text = Path("/proc/self/status").read_text(encoding="utf-8")
     status = dict(line.split(":", 1) for line in text.splitlines())
-    held, most = (int(status[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
-    return {"resident_mb": held, "peak_mb": most}
+    current, most = (int(status[key].split()[0]) / 1024 for key in ("VmRSS", "VmHWM"))
+    return {"resident_mb": current, "peak_mb": most}

@@ -48,15 +48,15 @@ class L1(Objective):
 
 def measure(args: Args) -> Result:
     """Trains and judges both."""
-    given = {
+    settings = {
         "objective": "bicycle", "data.path": str(fetch("openmoji")), "data.size": args.size,
         "data.task": "translate", "evaluation.samples": args.samples,
     }  # fmt: skip
-    run, data = ours.application(args, given, picture="translation")
+    run, data = ours.application(args, settings, picture="translation")
     with tempfile.TemporaryDirectory() as folder:
         plain = ours.trainer(run.config, Path(folder, "l1"), data=data, objective=L1()).run()
-    judged = metrics.evaluate(plain.model, data, run.config.evaluation, training=False)
-    bicycle, l1 = (ours.values(one, FIGURES) for one in (run.evaluation, judged))
+    evaluation = metrics.evaluate(plain.model, data, run.config.evaluation, training=False)
+    bicycle, l1 = (ours.values(one, FIGURES) for one in (run.evaluation, evaluation))
     ratio = bicycle["kid"] / l1["kid"] if l1["kid"] > 0 else float("inf")
     return {
         "ratio": round(ratio, 4), "goal": GOAL, "variety": bicycle["variety"],

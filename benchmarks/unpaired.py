@@ -35,15 +35,15 @@ def unpaired(pairs: Path) -> Path:
 
 def measure(args: Args) -> Result:
     """Trains unit, and judges what it makes of held-out emoji."""
-    given = {
+    settings = {
         "objective": "unit", "data.path": str(unpaired(fetch("emoji"))), "data.size": args.size,
         "data.task": "translate", "evaluation.samples": 500,
     }  # fmt: skip
-    run, data = ours.application(args, given, picture="unpaired")
+    run, data = ours.application(args, settings, picture="unpaired")
     rows, judge = np.arange(len(data.test)), judges.load("efficientnet-lite0", 64)
     real = judge.extract(read(data.test, rows))
-    made = (x[:, 0] for x in made_of_sources(run.model, data.test, rows, args.seed))
-    translated = kernel.unbiased(judge.extract(made), real)
+    translations = (x[:, 0] for x in made_of_sources(run.model, data.test, rows, args.seed))
+    translated = kernel.unbiased(judge.extract(translations), real)
     sources = judge.extract(levels(data.test.sources(part)) for part in np.split(rows, [0]))
     untouched = kernel.unbiased(sources, real)
     ratio = round(untouched.value / max(translated.value, 1e-6), 4)

@@ -1,4 +1,4 @@
-"""What using a model costs beside its networks, as shares of time: generate, encode, evaluate.
+"""The shares of time that networks take in generate, encode and evaluate.
 
 ``python -m benchmarks use`` trains the default for a few steps on Fashion-MNIST first.
 """
@@ -21,7 +21,8 @@ from benchmarks.data import photographs
 from benchmarks.fetch import fetch
 from benchmarks.race import Cell, Race, Result, bare, by_name, goal
 from benchmarks.timing import Watch, both, median, share, turns
-from ganvae import config, metrics, tasks
+from ganvae import config as configuration
+from ganvae import metrics, tasks
 from ganvae.data import Data
 from ganvae.metrics import judge as judges
 from ganvae.metrics.sampling import CHUNK
@@ -38,9 +39,9 @@ PHOTOS = {"photographs": 1280, "small photographs": 384}
 Calls = dict[str, Callable[[], object]]
 
 
-def rates(taken: Mapping[str, Sequence[Watch]], n: int) -> dict[str, float]:
+def rates(times: Mapping[str, Sequence[Watch]], n: int) -> dict[str, float]:
     """Images a second of each, by the median round."""
-    return {name: round(n / median(watches), 1) for name, watches in taken.items()}
+    return {name: round(n / median(watches), 1) for name, watches in times.items()}
 
 
 @cache
@@ -52,13 +53,13 @@ def trained() -> tuple[Model, Data]:
     path = {"data.path": str(fetch("fashion-mnist")), "training.budget": "8steps"}
     few = {"objective.representation.fit": 1000}
     with tempfile.TemporaryDirectory() as folder:
-        chosen = ours.completed({**ours.QUIET, **ours.FASHION, **path, **few})
-        trainer = ours.trainer(chosen, Path(folder, "run"))
+        config = ours.completed({**ours.QUIET, **ours.FASHION, **path, **few})
+        trainer = ours.trainer(config, Path(folder, "run"))
         return trainer.run().model, trainer.data
 
 
 class Given(Model):
-    """A model whose images are made already: what is left of generating is to write them."""
+    """A model whose images exist already, so that generating only writes them."""
 
     def __init__(self, other: Model):
         super().__init__(other.networks, other.info)
@@ -76,7 +77,7 @@ def generating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     (model, data), n = trained(), settings["n"]
     if settings["priors"]:
         model.offer({role: fit.prior for role, fit in fit_priors(model, data.train).items()})
-    z, G, given = model.latents(n), model.networks[model.info.generator], Given(model)
+    z, G, writer = model.latents(n), model.networks[model.info.generator], Given(model)
 
     @torch.inference_mode()
     def forward(batch: int) -> None:
@@ -93,13 +94,13 @@ def generating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     forwards: Calls = {f"forward {batch}": partial(forward, batch) for batch in BATCHES}
     calls = forwards | {prior: partial(verb, prior) for prior in model.priors}
     calls["files"] = lambda: tasks.generate(model, n, folder / "made")
-    calls["write"] = lambda: tasks.generate(given, n, folder / "given")
-    taken = turns(calls, settings["rounds"])
-    speeds = rates(taken, n)
+    calls["write"] = lambda: tasks.generate(writer, n, folder / "given")
+    times = turns(calls, settings["rounds"])
+    speeds = rates(times, n)
     best = max(forwards, key=speeds.__getitem__)
-    of_best = {name: round(1 / share(taken[name], taken[best]), 4) for name in taken}
+    of_best = {name: round(1 / share(times[name], times[best]), 4) for name in times}
     return {
-        **both("share", taken[best], taken[next(iter(model.priors))]),
+        **both("share", times[best], times[next(iter(model.priors))]),
         "share_by_prior": {prior: of_best[prior] for prior in model.priors},
         "share_with_files": of_best["files"], "share_writing_alone": of_best["write"],
         "forward": best, "images_per_s": speeds,
@@ -117,8 +118,8 @@ def encoding(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     write_files(files, n, PHOTOS.get(kind, model.shape[1]), "JPEG" if kind in PHOTOS else "PNG")
     calls: Calls = {"decode": lambda: list(Reader(model, files))}
     calls["encode"] = lambda: tasks.encode(model, files, folder / "latents.npz")
-    taken = turns(calls, settings["rounds"])
-    return {**both("share", taken["decode"], taken["encode"]), "images_per_s": rates(taken, n)}
+    times = turns(calls, settings["rounds"])
+    return {**both("share", times["decode"], times["encode"]), "images_per_s": rates(times, n)}
 
 
 def write_files(folder: Path, n: int, size: int, form: str) -> None:
@@ -137,25 +138,25 @@ def evaluating(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     settings: ``importance`` samples of the likelihood
     """
     (model, data), n = trained(), settings["n"]
-    chosen = config.Evaluation(samples=n, importance=settings["importance"])
-    judge = judges.load(chosen.judge, chosen.size)
+    config = configuration.Evaluation(samples=n, importance=settings["importance"])
+    judge = judges.load(config.judge, config.size)
     images = torch.cat([x for _, x in zip(range(0, n, CHUNK), data.test.batches(CHUNK))])[:n]
     last: dict[str, Any] = {}
 
     def evaluate() -> None:
-        last.update(metrics.evaluate(model, data, chosen, judge=judge, cache_folder=folder))
+        last.update(metrics.evaluate(model, data, config, judge=judge, cache_folder=folder))
 
     first = Watch.of(evaluate)
     calls: Calls = {"features": lambda: judge.extract(images.split(CHUNK))}
-    taken = turns(calls | {"evaluation": evaluate}, settings["rounds"])
+    times = turns(calls | {"evaluation": evaluate}, settings["rounds"])
     figures = last["figures"]
     parts = {"samples and distances": "kid", "reconstruction": "mse", "likelihood": "elbo",
              "copies": "copies"}  # fmt: skip
     seconds = {what: figures[key]["seconds"] for what, key in parts.items() if key in figures}
     seconds["training against held-out"] = last["reference"]["kid"]["seconds"]
     return {
-        **both("times", taken["evaluation"], taken["features"]),
-        "seconds": {name: round(median(watches), 3) for name, watches in taken.items()},
+        **both("times", times["evaluation"], times["features"]),
+        "seconds": {name: round(median(watches), 3) for name, watches in times.items()},
         "first_s": round(first.wall, 3), "part_s": seconds, "samples": last["n_generated"],
     }  # fmt: skip
 
@@ -177,8 +178,8 @@ def cells(quick: bool, threads: int) -> dict[str, Cell]:
         common = {"n": n[number] // part, "rounds": rounds[number], "threads": threads}
         return Cell("use", name, common | more)
 
-    importance = 2 if quick else config.Evaluation().importance
-    found = {
+    importance = 2 if quick else configuration.Evaluation().importance
+    grid = {
         "generate": one("generate", 0, what="generate", priors=not quick),
         "photographs": one("encode-photographs", 1, 4, what="encode", kind="photographs"),
         "small photographs": one("encode-small", 1, what="encode", kind="small photographs"),
@@ -186,7 +187,7 @@ def cells(quick: bool, threads: int) -> dict[str, Cell]:
         "evaluate": one("evaluate", 2, what="evaluate", importance=importance),
     }
     brief = ("generate", "photographs", "evaluate")
-    return {name: cell for name, cell in found.items() if not quick or name in brief}
+    return {name: cell for name, cell in grid.items() if not quick or name in brief}
 
 
 def summary(results: Mapping[str, Result]) -> Result:
@@ -199,11 +200,11 @@ def summary(results: Mapping[str, Result]) -> Result:
             goals.append(goal(what, results[kind]["share"], ENCODE))
     what = f"evaluation of {evaluate['samples']:,} samples, of their features' time"
     goals.append(goal(what, evaluate["times"], EVALUATE, "lower"))
-    shown = {name: bare(one) for name, one in results.items()}
-    return {"ratio": generate["share"], "goal": GENERATE, "goals": goals, "cells": shown}
+    figures = {name: bare(one) for name, one in results.items()}
+    return {"ratio": generate["share"], "goal": GENERATE, "goals": goals, "cells": figures}
 
 
 RACE = Race(
-    measure=lambda args: summary(by_name(cells(args.quick, args.threads), args.kept)),
+    measure=lambda args: summary(by_name(cells(args.quick, args.threads), args.results)),
     options={"--threads": torch.get_num_threads()}, quick={},
 )  # fmt: skip

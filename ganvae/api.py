@@ -1,4 +1,4 @@
-"""The verbs in Python: what the command line does, a notebook can do too."""
+"""The verbs as Python functions."""
 
 from __future__ import annotations
 
@@ -59,16 +59,18 @@ def train(
     settings: single settings by dotted name, for example ``{"training.batch": 32}``
     networks: modules of your own for some roles, for example ``{"encoder": ...}``
     judge: a module of your own from images (B, 3, S, S) to features (B, D)
-    display: what shows the progress; unset: nothing
+    display: shows the progress; unset: nothing is shown
 
     Raises DataError, ConfigError, BusyError, CheckpointError or DivergedError: one sentence each.
     """
-    given = _given(settings, {
+    overrides = _overrides(settings, {
         "data.path": data and str(data), "data.size": size, "training.budget": budget,
         "objective": objective, "data.task": task, "training.seed": seed,
     })  # fmt: skip
-    chosen, folder = settle(given, base=config, out=out, resume=resume, begin=begin)
-    return start(chosen, folder, resume=resume, networks=networks, judge=judge, display=display)
+    run_config, folder = settle(overrides, base=config, out=out, resume=resume, begin=begin)
+    return start(
+        run_config, folder, resume=resume, networks=networks, judge=judge, display=display
+    )
 
 
 def tournament(
@@ -96,20 +98,20 @@ def tournament(
 
     The rest is as for :func:`train`, settings hold for every objective.
     """
-    given = _given(settings, {
+    overrides = _overrides(settings, {
         "data.path": data and str(data), "data.size": size, "training.budget": budget,
         "training.seed": seed,
     })  # fmt: skip
-    chosen, folder = tournaments.settle(
-        objectives, given, base=config, out=out, resume=resume, begin=begin
+    configs, folder = tournaments.settle(
+        objectives, overrides, base=config, out=out, resume=resume, begin=begin
     )
-    return tournaments.run(chosen, folder, resume=resume, display=display)
+    return tournaments.run(configs, folder, resume=resume, display=display)
 
 
-def _given(settings: Mapping[str, Any] | None, shortcuts: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings by dotted name: those that have an argument of their own, and ``settings``."""
-    named = {key: value for key, value in shortcuts.items() if value is not None}
-    return named | dict(settings or {})
+def _overrides(settings: Mapping[str, Any] | None, shortcuts: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings by dotted name: the arguments that are not None, and ``settings``."""
+    arguments = {key: value for key, value in shortcuts.items() if value is not None}
+    return arguments | dict(settings or {})
 
 
 def evaluate(
@@ -123,16 +125,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Judge a model on images that it was not trained on.
 
-    Of the images that it was trained on those held out are judged by, and a run that is judged so
-    has its ``evaluation.json`` and report renewed. Of others all are, unless ``data.test_share``
-    asks for the part that is held out of them.
+    A run's own images are its held-out ones, and its ``evaluation.json`` and report are written
+    anew. Other images are all used, unless ``data.test_share`` holds out a part of them.
 
     model: a model, a run's or a model's directory, or a Hub id
     data: the images; unset: those the run was trained on
     settings: by dotted name, for example ``{"evaluation.samples": 1000}``
     judge: a module of your own from images (B, 3, S, S) to features (B, D)
-    device: where a model that is loaded goes
-    progress: called with what is done, how much of it, and of how much
+    device: for a model that is loaded
+    progress: called with what is being done, how much is done, and how much there is
     """
     folder = None if isinstance(model, Model) else Path(model)
     loaded = model if isinstance(model, Model) else load(model, device=device)
@@ -150,8 +151,8 @@ def check(
 
     settings: by dotted name, for example ``{"data.size": 64}``
     """
-    chosen = override(Config(), {"data.path": str(data)} | dict(settings or {}))
-    return check_images(chosen.data, progress=progress)
+    config = override(Config(), {"data.path": str(data)} | dict(settings or {}))
+    return check_images(config.data, progress=progress)
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""Everything that can be chosen about a run, with its default; no torch here."""
+"""All settings of a run, with their defaults, limits and help; without torch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Data:
     """Read tar or Parquet shards while training, where they are too many to be packed."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Address(self.path))  # no secret of it is written anywhere
+        object.__setattr__(self, "path", Address(self.path))  # so that secrets are not saved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,13 +173,13 @@ INCIDENTAL = {
     "evaluation.samples", "evaluation.importance",
     "evaluation.priors", "evaluation.budget",
 }  # fmt: skip
-"""What may change between the sittings of a run without changing what is trained.
+"""Settings that may change when a run is resumed, because they do not change what is trained.
 
-The contents of ``data.path`` and ``data.labels_file`` count by their fingerprint.
+The contents of ``data.path`` and ``data.labels_file`` are compared by their fingerprint.
 """
 
 MAX_THREADS = 1024
-"""More than that many threads a process cannot start everywhere."""
+"""With more threads, a process does not start on every machine."""
 LIMITS: dict[str, tuple[float, float]] = {
     "data.size": (1, 4096),
     "data.depth": (8, 16),
@@ -205,10 +205,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "evaluation.samples": (2, 10**7),
     "evaluation.importance": (1, 10**6),
 }
-"""Smallest and largest values. Those of networks also hold for descriptions of others' models."""
+"""Smallest and largest values. Those of networks also hold for models that others made."""
 
 MAX_BYTES, MAX_VALUES = 2**20, 10_000
-"""Of a YAML file: more is no configuration."""
+"""Limits of a YAML file."""
 MAX_TEXT = 4096
 
 _PLAIN = re.compile(r"[\w./-]+")
@@ -216,21 +216,21 @@ _T = TypeVar("_T")
 
 
 def load(path: Path | str) -> Config:
-    """The configuration of a YAML file; what it leaves out has its default.
+    """The configuration of a YAML file; settings that it leaves out have their defaults.
 
-    Raises ConfigError naming the file and the key for anything that is not understood.
+    Raises ConfigError naming the file and the key for anything invalid.
     """
     try:
         return parse(_read_yaml(Path(path)), source=f"{path}: ")
-    except ConfigError as error:  # what it names may be as long as the file
+    except ConfigError as error:  # a key may be as long as the file
         raise type(error)(short(str(error))) from error
 
 
 def parse(document: Mapping[str, Any], source: str = "", start: Config | None = None) -> Config:
-    """A configuration from its nested form, as YAML has it, on top of ``start``.
+    """``start`` changed by a nested document, as in YAML.
 
-    The objective is a name, or a mapping of its name and options; options of another objective
-    than ``start``'s begin at their defaults.
+    The objective is a name, or a mapping of its name and options; if it is another than
+    ``start``'s, its other options have their defaults.
 
     source: what error messages begin with
     """
@@ -294,7 +294,7 @@ def fill(start: _T, values: Mapping[str, Any], where: str) -> _T:
 
 
 def validate(config: Config, source: str = "") -> None:
-    """Raises ConfigError for a number outside what makes sense."""
+    """Raises ConfigError for a number outside :data:`LIMITS`."""
     for key, (low, high) in LIMITS.items():
         section, name = key.split(".")
         value = getattr(getattr(config, section), name)
@@ -337,9 +337,9 @@ def digest(config: Config) -> str:
 
 
 def difference(old: Config, new: Config, *, incidental: bool = False) -> str:
-    """What differs, a line each: ``training.batch: 64 -> 32``; empty where nothing does.
+    """The settings that differ, a line each: ``training.batch: 64 -> 32``; empty if none do.
 
-    incidental: whether to show also what does not change what is trained
+    incidental: whether to include :data:`INCIDENTAL` ones
     """
     before, after = dict(flatten(as_dict(old))), dict(flatten(as_dict(new)))
     keys = [key for key in {**before, **after} if incidental or key not in INCIDENTAL]
@@ -360,17 +360,17 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _with_objective(config: Config, value: Any, source: str) -> Config:
-    given: dict[Any, Any] = {"name": value} if isinstance(value, str) else value
-    if not isinstance(given, Mapping):
+    entries: dict[Any, Any] = {"name": value} if isinstance(value, str) else value
+    if not isinstance(entries, Mapping):
         raise ConfigError(
             f"{source}objective must be a name, or name and options, got {shown(value)}"
         )
-    name = str(given.get("name", config.objective)).replace("-", "_")
+    name = str(entries.get("name", config.objective)).replace("-", "_")
     known = outline.objectives()
     if name not in known:
         raise ConfigError(f"{source}objective {name!r} does not exist{suggest(name, known)}")
     start = config.objective_options if name == config.objective else {}
-    options = _merge(start, {key: item for key, item in given.items() if key != "name"})
+    options = _merge(start, {key: item for key, item in entries.items() if key != "name"})
     _check_names(options, outline.objective(name).fields, f"{source}objective", f" in {name}")
     return replace(config, objective=name, objective_options=options)
 
@@ -468,7 +468,7 @@ def _lines(name: str, values: Mapping[str, Any], known: tuple[outline.Field, ...
 def _scalar(value: Any) -> str:
     import yaml
 
-    value = str(value) if isinstance(value, str) else value  # an address is more than that
+    value = str(value) if isinstance(value, str) else value  # of an Address, its text
     style = '"' if isinstance(value, str) and not _PLAIN.fullmatch(value) else None
     line: str = yaml.safe_dump(value, width=float("inf"), allow_unicode=True, default_style=style)
     return line.removesuffix("\n").removesuffix("\n...")
@@ -482,7 +482,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.load(content.decode(), _loader(path))
     except ConfigError:
         raise
-    except Exception as error:  # constructors raise whatever a value makes them
+    except Exception as error:  # YAML's constructors may raise anything
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None)
@@ -496,7 +496,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _loader(path: Path) -> Any:
-    """A safe loader of so many values, none of them there twice, under a key or by an alias."""
+    """A safe YAML loader with a limit of values, and without duplicate keys or aliases."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -514,13 +514,13 @@ def _loader(path: Path) -> Any:
 
     def mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
         pairs = loader.construct_pairs(node, deep=True)
-        made = dict(pairs)
-        if len(made) < len(pairs):
+        result = dict(pairs)
+        if len(result) < len(pairs):
             counts = Counter(key for key, _ in pairs)
             twice = next(key for key, count in counts.items() if count > 1)
             line = node.start_mark.line + 1
             raise ConfigError(f"{path}: {shown(twice)} is there twice in the block at line {line}")
-        return made
+        return result
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     return Loader

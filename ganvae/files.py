@@ -1,7 +1,7 @@
-"""What is written: whole or not at all, never through a link, and nothing that is not ours.
+"""Writes files whole or not at all, never through a link, and never over files of others.
 
-Ownership before touch: a name of :func:`scratch` is the mark of what may be removed, and only in
-the folders that we write into. What bears no mark of ours is left alone.
+Only unfinished files with a name of :func:`scratch` are removed, and only in the folders that we
+write into.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def scratch(path: Path) -> Path:
-    """A name beside ``path``, with its ending, that marks what is unfinished and ours."""
+    """A name beside ``path``, with its ending, for an unfinished file of ours."""
     return path.with_name(f".ganvae-{uuid.uuid4().hex}{path.suffix}")
 
 
@@ -32,9 +32,9 @@ def is_scratch(path: Path) -> bool:
 
 
 def write(path: Path, save: Callable[[Path], Any]) -> Path:
-    """A file takes the place of ``path`` once ``save`` has written it.
+    """Writes a file by ``save`` under another name, then renames it to ``path``.
 
-    save: gets the name to write to, with the ending of ``path``; its folder is made
+    save: called with the name to write to, which has the ending of ``path``; its folder is made
 
     Raises CheckpointError where the disk refuses, and where ``path`` is a link or a folder.
     """
@@ -53,12 +53,12 @@ def write(path: Path, save: Callable[[Path], Any]) -> Path:
 
 def write_text(path: Path, text: str) -> Path:
     """Writes a text in UTF-8 whole or not at all. Raises CheckpointError."""
-    content = text.encode("utf-8", "backslashreplace")  # a name need not be any text
+    content = text.encode("utf-8", "backslashreplace")  # a file name need not be UTF-8
     return write(path, lambda draft: draft.write_bytes(content))
 
 
 def clean(*folders: Path) -> None:
-    """Removes what processes that died have left directly in these folders. Raises OSError."""
+    """Removes unfinished files of killed processes directly in these folders. Raises OSError."""
     for folder in folders:
         for path in folder.iterdir() if folder.is_dir() else ():
             if is_scratch(path):
@@ -74,7 +74,7 @@ def remove(path: Path) -> None:
 
 
 def refuse_link(path: Path) -> None:
-    """Raises CheckpointError where a link has the place of what is to be written."""
+    """Raises CheckpointError where ``path``, which is to be written, is a link."""
     if path.is_symlink():
         raise CheckpointError(
             f"{path} is a link, and nothing is written through links: remove it, or name the "
@@ -103,10 +103,10 @@ def free(path: Path) -> int:
 def explain(
     error: OSError, path: Path, needed: int | None = None, *, beyond: int = 0
 ) -> CheckpointError:
-    """The sentence for what could not be written, with the space it needs and there is.
+    """The error for a file that could not be written, with the bytes it needs and those free.
 
     needed: bytes, where they are known
-    beyond: bytes that were written before there were too many, where they are not
+    beyond: bytes that were written before the disk was full, where they are not
     """
     size = f"more than {beyond:,} bytes" if needed is None else f"{needed:,} bytes"
     size = "more bytes" if needed is None and not beyond else size

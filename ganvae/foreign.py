@@ -1,8 +1,7 @@
-"""The one gate for what others made: read up to a stated number of bytes, refused in one sentence.
+"""Reads files that others made: with a limit of bytes, and with one sentence for what is broken.
 
-What comes from outside, archives, arrays, YAML, JSON, may claim any size and break any parser.
-Here are the parts that every reader of such things uses: a file that ends where its budget does,
-and a place where whatever a parser raises becomes one of our errors.
+Archives, arrays, YAML and JSON from outside may claim any size and break any parser. Their readers
+use a file that ends at its limit, and a context that turns every exception into one of our errors.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from ganvae.telling import plain, redacted, short, shown, some, words
 
 @contextmanager
 def gate(what: str, error: type[GanvaeError] = DataError, mend: str = "") -> Iterator[None]:
-    """Whatever goes wrong inside while reading ``what`` is raised as ``error``, in one sentence.
+    """Turns every exception while reading ``what`` into ``error`` with one sentence.
 
-    Errors of ours pass as they are, interrupts too. Running out of memory is told as such.
+    Errors of ours and interrupts pass unchanged.
     """
     try:
         yield
@@ -47,17 +46,16 @@ def _said(what: str, why: str, mend: str) -> str:
 
 
 class Limited(io.RawIOBase):
-    """A stream that ends in an error once more than ``limit`` bytes were read from it.
+    """A stream that raises an error once more than ``limit`` bytes were read from it.
 
-    file: anything with ``read``; what it holds may be larger than anyone can say beforehand, as
-        what is compressed is
+    file: anything with ``read``, for example a compressed file of unknown contents
     what: named in the sentence
     """
 
     def __init__(
         self, file: IO[bytes] | Any, limit: int, what: str, error: type[GanvaeError] = DataError
     ):
-        self._file, self._left, self._limit = file, limit, limit
+        self._file, self._remaining, self._limit = file, limit, limit
         self._what, self._error = what, error
 
     def readable(self) -> bool:
@@ -66,10 +64,10 @@ class Limited(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """Up to ``size`` bytes, or all. Raises ``error`` past the limit."""
-        room = self._left + 1  # one more shows that there is more
+        room = self._remaining + 1  # one byte more shows that the limit is exceeded
         data: bytes = self._file.read(room if size is None or size < 0 else min(size, room))
-        self._left -= len(data)
-        if self._left < 0:
+        self._remaining -= len(data)
+        if self._remaining < 0:
             raise self._error(too_large(self._what, self._limit))
         return data
 
@@ -80,8 +78,8 @@ class Limited(io.RawIOBase):
         return len(data)
 
     def renew(self, limit: int) -> None:
-        """Allows so many more bytes from here on."""
-        self._left = self._limit = limit
+        """Begins to count anew, with another limit."""
+        self._remaining = self._limit = limit
 
     def seekable(self) -> bool:
         """Whether the file is."""
@@ -92,17 +90,17 @@ class Limited(io.RawIOBase):
         return int(self._file.tell())
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Moves to another place; this costs nothing of the limit."""
+        """Moves to another place, which does not count as reading."""
         return int(self._file.seek(offset, whence))
 
 
 def too_large(what: str, limit: int) -> str:
-    """The sentence for what exceeds a budget."""
+    """The sentence for a file that exceeds its limit."""
     return f"{short(plain(redacted(what)), 300)} has more than the {limit:,} bytes it may have"
 
 
 def regular(path: Path, what: str, error: type[GanvaeError] = DataError) -> IO[bytes]:
-    """Opens a regular file to read, and never waits for a pipe or a device of that name."""
+    """Opens a regular file for reading; refuses pipes and devices without waiting for them."""
     with gate(what, error):
         handle = os.open(
             path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -127,33 +125,36 @@ def read_json(content: bytes, where: str, error: type[GanvaeError] = DataError) 
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
+        mapping = dict(pairs)
+        if len(mapping) != len(pairs):
             counts = Counter(key for key, _ in pairs)
             twice = [shown(key) for key, count in counts.items() if count > 1]
             raise ValueError(f"duplicate keys {some(twice)}")
-        return made
+        return mapping
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a number in JSON")
 
     try:
-        made = json.loads(content.decode(), object_pairs_hook=unique, parse_constant=refuse)
+        document = json.loads(content.decode(), object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as cause:
         nested = isinstance(cause, RecursionError)
         reason = "it is nested too deeply" if nested else words(cause)
         raise error(short(f"{plain(where)} is not valid JSON: {reason}")) from None
-    if not isinstance(made, dict):
-        raise error(f"{plain(where)} must be a JSON object, got {shown(made)}")
-    return made
+    if not isinstance(document, dict):
+        raise error(f"{plain(where)} must be a JSON object, got {shown(document)}")
+    return document
 
 
 def from_environment(variable: str, otherwise: int) -> int:
-    """A whole number of the environment, at least ``otherwise``. Raises ConfigError for others."""
-    told = os.environ.get(variable) or str(otherwise)
-    if not re.fullmatch("[0-9]{1,9}", told) or int(told) < otherwise:
+    """A whole number from an environment variable; unset: ``otherwise``, which is the least, too.
+
+    Raises ConfigError for anything else.
+    """
+    text = os.environ.get(variable) or str(otherwise)
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < otherwise:
         raise ConfigError(
             f"{variable} in the environment must be a whole number from {otherwise}, got "
-            f"{shown(told)}"
+            f"{shown(text)}"
         )
-    return int(told)
+    return int(text)

@@ -1,7 +1,7 @@
-"""What a settings class offers, read from its source: names, types, defaults and docstrings.
+"""Reads classes of settings from their source: names, types, defaults and docstrings.
 
-Reading beats importing here: ``--help`` shows every field of an objective without loading torch,
-and what every command does without importing it.
+They are not imported, so that ``--help`` shows an objective's fields without loading torch, and
+every command's summary without importing the command.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parent
 _NOT_OBJECTIVES = {"__init__", "base", "registry", "codes"}
-"""Files beside the objectives."""
+"""Files of that folder which hold no objective."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Field:
 
     name: str
     type: str
-    """As the source has it; a choice as ``a | b | c``."""
+    """As in the source; a choice as ``a | b | c``."""
     default: str
-    """As the source has it, text without its quotes; empty where the field is nested."""
+    """As in the source, strings without quotes; empty where the field is nested."""
     doc: str
     fields: tuple[Field, ...] = ()
     """The fields of a nested setting."""
@@ -41,8 +41,8 @@ class Outline:
 
 def objectives() -> list[str]:
     """The names of all objectives, sorted: one a file."""
-    found = (path.stem for path in (_ROOT / "objectives").glob("*.py"))
-    return sorted(name for name in found if name not in _NOT_OBJECTIVES)
+    names = (path.stem for path in (_ROOT / "objectives").glob("*.py"))
+    return sorted(name for name in names if name not in _NOT_OBJECTIVES)
 
 
 def objective(name: str) -> Outline:
@@ -62,21 +62,21 @@ def read(module: str, name: str) -> Outline:
     """The outline of the dataclass ``name`` of ``module``, inherited fields first."""
     tree = _parse(module)
     node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
-    found: dict[str, Field] = {}
+    fields: dict[str, Field] = {}
     for base in node.bases:
         home = _home(tree, module, _text(base))
         if home is not None:
-            found.update({field.name: field for field in read(home, _text(base)).fields})
+            fields.update({field.name: field for field in read(home, _text(base)).fields})
     for position, item in enumerate(node.body):
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             if "ClassVar" not in _text(item.annotation) and item.value is not None:
                 following = node.body[position + 1] if position + 1 < len(node.body) else None
-                found[item.target.id] = _field(tree, module, item, _docstring(following))
-    return Outline(name, ast.get_docstring(node) or "", tuple(found.values()))
+                fields[item.target.id] = _field(tree, module, item, _docstring(following))
+    return Outline(name, ast.get_docstring(node) or "", tuple(fields.values()))
 
 
 def summary(module: str, name: str) -> str:
-    """The first line of what the function ``name`` of ``module`` says of itself."""
+    """The first line of the docstring of the function ``name`` of ``module``."""
     functions = (node for node in _parse(module).body if isinstance(node, ast.FunctionDef))
     node = next(node for node in functions if node.name == name)
     return (ast.get_docstring(node) or "").partition("\n")[0]
@@ -84,13 +84,13 @@ def summary(module: str, name: str) -> str:
 
 def flat(prefix: str, fields: tuple[Field, ...]) -> list[tuple[str, Field]]:
     """Dotted names of settings, nested ones included."""
-    found = []
+    lines = []
     for item in fields:
         if item.fields:
-            found += flat(f"{prefix}.{item.name}", item.fields)
+            lines += flat(f"{prefix}.{item.name}", item.fields)
         else:
-            found.append((f"{prefix}.{item.name}", item))
-    return found
+            lines.append((f"{prefix}.{item.name}", item))
+    return lines
 
 
 def _field(tree: ast.Module, module: str, item: ast.AnnAssign, doc: str) -> Field:
@@ -99,23 +99,23 @@ def _field(tree: ast.Module, module: str, item: ast.AnnAssign, doc: str) -> Fiel
     if isinstance(value, ast.Call):
         home = _home(tree, module, _text(value.func))
         if home is not None:
-            given = {k.arg: _value(k.value) for k in value.keywords if k.arg}
+            defaults = {k.arg: _value(k.value) for k in value.keywords if k.arg}
             inner = read(home, _text(value.func)).fields
-            nested = tuple(replace(f, default=given.get(f.name, f.default)) for f in inner)
+            nested = tuple(replace(f, default=defaults.get(f.name, f.default)) for f in inner)
             return Field(name, _text(item.annotation), "", doc, nested)
     return Field(name, _type(_meaning(tree, module, item.annotation)), _value(value), doc)
 
 
 def _meaning(tree: ast.Module, module: str, annotation: ast.expr) -> ast.expr:
-    """What an annotation stands for where it is another module's name for a type."""
+    """The type that an annotation stands for, where it is the name of one."""
     name = _text(annotation)
     home = _home(tree, module, name) or module
-    named = (node for node in _parse(home).body if isinstance(node, ast.Assign))
-    return next((node.value for node in named if _text(node.targets[0]) == name), annotation)
+    assignments = (node for node in _parse(home).body if isinstance(node, ast.Assign))
+    return next((node.value for node in assignments if _text(node.targets[0]) == name), annotation)
 
 
 def _home(tree: ast.Module, module: str, name: str) -> str | None:
-    """The module of this package that defines the class ``name`` as ``module`` sees it."""
+    """The module of this package that defines the class ``name`` used in ``module``."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module

@@ -1,4 +1,4 @@
-"""How work that takes long says how far it is."""
+"""The interfaces by which long work reports its progress."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Progress = Callable[[str, int, int | None], None]
 
 
 class Display:
-    """A silent display. Others show what these methods are told."""
+    """A silent display of a training; subclasses show what these methods get."""
 
     def start(self, budget: str) -> None:
-        """Training begins. ``budget`` says for how long, as the configuration has it."""
+        """Training begins; budget: how long it lasts, as the configuration says it."""
 
     def update(
         self,
@@ -24,7 +24,7 @@ class Display:
         score: Mapping[str, float] | None,
         progress: float,
     ) -> None:
-        """Where the training is; called about twice a second.
+        """The state of the training; called about twice a second.
 
         losses: the latest loss of each network
         remaining_s: seconds left at this speed
@@ -33,7 +33,7 @@ class Display:
         """
 
     def message(self, text: str) -> None:
-        """Something to read: a stage begins, an alarm, a skipped step."""
+        """A sentence for the user: a stage begins, an alarm, a skipped step."""
 
     def close(self) -> None:
-        """Training has ended, one way or another."""
+        """Training has ended, also by an error."""

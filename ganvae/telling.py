@@ -1,4 +1,7 @@
-"""Words of others in our sentences: without what a terminal obeys, without secrets, short."""
+"""Makes text safe to show: without control characters, without secrets in addresses, short.
+
+Also numbers and times as people read them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 
 MOST = 500
-"""Characters that a message about something foreign has at most."""
+"""Most characters of a message about a file that others made."""
 
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
@@ -20,21 +23,21 @@ _UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 def plain(text: str) -> str:
-    """Text without control characters, which a file name may hold and a terminal would obey."""
+    """Text without the control characters that a file name may hold."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else _UNKNOWN for c in text)
 
 
 def line(text: str) -> str:
-    """:func:`plain` text on one line, whatever line breaks a name has."""
+    """:func:`plain` text without line breaks."""
     return plain(text).replace("\n", _UNKNOWN)
 
 
 def quoted(text: str) -> str:
-    """A word for a shell that a terminal can show, and that is the very same word when pasted.
+    """Text quoted for a shell, in printable characters.
 
-    What cannot be shown is written ``$'\\x1b'``, as bash, zsh and ksh read it.
+    Others are written ``$'\\x1b'``, as bash, zsh and ksh read them.
     """
     if text.isprintable() and _can_be_written(text):
         return shlex.quote(text)
@@ -71,7 +74,7 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 70
 
 
 def name_of(path: str) -> str:
-    """The last part of a path or an address, fit to be shown."""
+    """The last part of a path or an address, safe to show."""
     return line(PurePath(redacted(path)).name or path)
 
 
@@ -101,7 +104,7 @@ def some(names: Sequence[str], most: int = 5) -> str:
 
 
 def words(error: BaseException, most: int = 160) -> str:
-    """What an exception says, fit to be shown: plain, redacted, on one short line."""
+    """An exception's message, safe to show: plain, redacted, on one short line."""
     text = f"{error}" or type(error).__name__
     return short(plain(redacted(text)), most)
 
@@ -119,16 +122,16 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def measured(value: float, error: float | None = None) -> str:
-    """A value with as many digits as its standard error leaves it, and the error.
+    """A value rounded to its standard error, and the error.
 
     The error has two digits where the first of them is 1 or 2, else one: 5.0 ± 2.1, 162 ± 12.
     """
     if not error or not math.isfinite(error) or error < 1e-6:
         return number(value) + ("" if error is None else f" ± {number(error, 1)}")
     places = (1 if error < 2.95 * 10.0 ** _size(error) else 0) - _size(error)
-    shown = max(0, places)
+    decimals = max(0, places)
     rounded = round(value, places) + 0.0  # no -0.0
-    return f"{rounded:,.{shown}f} ± {round(error, places):,.{shown}f}"
+    return f"{rounded:,.{decimals}f} ± {round(error, places):,.{decimals}f}"
 
 
 def clock(seconds: float) -> str:
@@ -159,37 +162,38 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://"
 _IN_TEXT, _ALONE = (
     re.compile(f"({_SCHEME})((?:(?!::{_SCHEME}){c})*)") for c in (r"[^\s'\"<>]", r"[\s\S]")
 )
-"""Addresses, in a chain (``zip://a::https://b``) each of its own: the scheme, and the rest."""
+"""Match an address within a text, or a whole one: its scheme, and the rest. Of a chain
+(``zip://a::https://b``) each address matches on its own."""
 _SECRET = re.compile(
     r"sig|token|key|secret|cred|pass|pwd|auth|session|ticket|jwt|hmac|policy|expires"
     r"|^x-?(amz|goog|ms|oss|cos|obs)-",
     re.IGNORECASE,
 )
-"""What names of a query's parameters have that give access and name no resource."""
+"""Matches names of query parameters that hold secrets."""
 _OF_SIGNATURE = {
     "sv", "ss", "srt", "sp", "se", "st", "spr", "sr", "sip", "si", "sdd", "skoid", "sktid", "skt",
     "ske", "sks", "skv",
 }  # fmt: skip
-"""Parameters that are part of Azure's signature, where ``sig`` is there, too."""
+"""Parameters of Azure's signatures, which also have ``sig``."""
 _HARMLESS = re.compile(
     r"\d{0,9}|[A-Za-z]{1,16}|[\w./-]{1,200}\.(tar|tgz|tar\.gz|parquet|npz|npy)", re.IGNORECASE
 )
 HIDDEN = "…"
-"""Stands in an address for a value that may be a secret."""
+"""Replaces a value in an address that may be a secret."""
 
 
 def redacted(text: str) -> str:
-    """A text whose addresses have neither ``user:password@`` nor a query, where keys stand."""
+    """A text without ``user:password@`` and without queries in its addresses."""
 
-    def bare(found: re.Match[str]) -> str:
-        _, place, _ = _parts(found[2])
-        return found[1] + place
+    def bare(match: re.Match[str]) -> str:
+        _, place, _ = _parts(match[2])
+        return match[1] + place
 
     return _IN_TEXT.sub(bare, text)
 
 
 def _parts(rest: str) -> tuple[str, str, str]:
-    """What stands before the ``@`` of an address without its scheme, its place, and its query."""
+    """User, place and query of an address without its scheme."""
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")
     if not at and re.match(r"[^@:]*:(?!\d*$)", authority):  # a / or ? in it was left unescaped
@@ -199,34 +203,34 @@ def _parts(rest: str) -> tuple[str, str, str]:
 
 
 class Address(str):
-    """Where data are, as it may be shown and kept; :attr:`whole` is what is opened.
+    """An address of data that is safe to show and to save; :attr:`whole` is what is opened.
 
-    As text it has no ``user:password@`` and no parameter of a query that gives access. Other
-    parameters stay, because they say which resource is meant, but where a value is no number,
-    word or name of a file, ``…`` stands for it.
+    As text it has no ``user:password@`` and no query parameters that hold secrets. Other
+    parameters stay, because they say which resource is meant, but ``…`` replaces values that are
+    no number, word or file name.
     """
 
     whole: str
-    """As it was given, with its secrets."""
+    """The original text, with its secrets."""
 
-    def __new__(cls, given: str) -> Address:
-        """The same one where it is an address already."""
-        if isinstance(given, Address):
-            return given
-        made = super().__new__(cls, _kept(given, lambda value: HIDDEN))
-        made.whole = given
-        return made
+    def __new__(cls, address: str) -> Address:
+        """An Address stays as it is."""
+        if isinstance(address, Address):
+            return address
+        instance = super().__new__(cls, _without_secrets(address, lambda value: HIDDEN))
+        instance.whole = address
+        return instance
 
     @property
     def identity(self) -> str:
-        """Equal if and only if two addresses are of one place, however they are signed."""
-        return _kept(
+        """Equal for two addresses of the same resource, whatever their secrets are."""
+        return _without_secrets(
             self.whole, lambda value: blake2b(value.encode("utf-8", "replace")).hexdigest()[:16]
         )
 
     @property
     def lacks(self) -> bool:
-        """Whether it was read from a file that hides a part, which is needed to open it."""
+        """Whether a part that is needed to open it was hidden when it was saved."""
         return "://" in self.whole and HIDDEN in self.whole.partition("?")[2]
 
 
@@ -235,16 +239,16 @@ def whole(path: str) -> str:
     return path.whole if isinstance(path, Address) else path
 
 
-def _kept(given: str, hide: Callable[[str], str]) -> str:
-    """An address without its secrets; ``hide`` is what becomes of values that may be one."""
+def _without_secrets(address: str, hide: Callable[[str], str]) -> str:
+    """An address without its secrets; hide: replaces values that may be secret."""
 
-    def clean(found: re.Match[str]) -> str:
-        user, place, query = _parts(found[2])
-        names = user and ":" not in user and not found[1].lower().startswith("http")
-        kept = "&".join(filter(None, (_parameter(one, query, hide) for one in query.split("&"))))
-        return f"{found[1]}{user + '@' if names else ''}{place}{'?' if kept else ''}{kept}"
+    def clean(match: re.Match[str]) -> str:
+        user, place, query = _parts(match[2])
+        names = user and ":" not in user and not match[1].lower().startswith("http")
+        safe = "&".join(filter(None, (_parameter(one, query, hide) for one in query.split("&"))))
+        return f"{match[1]}{user + '@' if names else ''}{place}{'?' if safe else ''}{safe}"
 
-    return _ALONE.sub(clean, given)
+    return _ALONE.sub(clean, address)
 
 
 def _parameter(one: str, query: str, hide: Callable[[str], str]) -> str:

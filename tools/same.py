@@ -1,11 +1,11 @@
-"""Whether a change of the code changed a single bit of what ganvae makes.
+"""Checks whether a change of the code changed a single bit of the results.
 
     python tools/same.py            records where nothing is recorded yet, else compares
     python tools/same.py --record   records anew
     python tools/same.py --only vae,help
 
-Recordings hold for one machine and one version of torch, and are not committed. Only what users
-see is used: the verbs, the commands, the files of a run; so that the inside may be rebuilt freely.
+Recordings hold for one machine and one version of torch, and are not committed. They only use what
+users see: the verbs, the commands and the files of a run.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def of_run(run: Path) -> Digests:
 
 
 def of_verbs(run: Path) -> Digests:
-    """What the model makes, from fixed inputs."""
+    """The model's outputs for fixed inputs."""
     model = ganvae.load(run, device="cpu")
     wave = torch.linspace(-1, 1, SIDE)
     x = (wave[:, None] * wave[None] * torch.tensor([1.0, -1.0, 0.5])[:, None, None]).repeat(
@@ -117,11 +117,11 @@ def of_verbs(run: Path) -> Digests:
         mask = torch.zeros(4, 1, SIDE, SIDE, dtype=torch.bool)
         mask[..., :5, 3:9] = True
         return {"complete": of_tensor(model.complete(x, mask, 2, seed=0))}
-    made = {"generate": of_tensor(model.generate(16, seed=0))}
+    digests = {"generate": of_tensor(model.generate(16, seed=0))}
     if "encoder" in model.networks:
         label = torch.zeros(4, dtype=torch.int64) if model.info.classes else None
-        made["reconstruct"] = of_tensor(model.reconstruct(x, label))
-    return made
+        digests["reconstruct"] = of_tensor(model.reconstruct(x, label))
+    return digests
 
 
 # -- images --------------------------------------------------------------------------------------
@@ -132,23 +132,23 @@ def pictures(count: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     waves = random.uniform(0, 6, (count, 3, 3, 1, 1))
-    made = np.sin(waves[:, 0] * x + waves[:, 1] * y + waves[:, 2])
-    return ((made + 1) * 127).astype(np.uint8).transpose(0, 2, 3, 1)
+    images = np.sin(waves[:, 0] * x + waves[:, 1] * y + waves[:, 2])
+    return ((images + 1) * 127).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def make_sets(home: Path) -> None:
     """An array with classes, a folder of pairs, tar shards."""
-    made = pictures(72, 0)
-    np.savez(home / "array.npz", images=made, labels=np.arange(72) % 3)
+    images = pictures(72, 0)
+    np.savez(home / "array.npz", images=images, labels=np.arange(72) % 3)
     for side, factor in (("source", 1), ("target", -1)):
         (home / "pairs" / side).mkdir(parents=True)
-        for number, image in enumerate(made[:48]):
+        for number, image in enumerate(images[:48]):
             picture = Image.fromarray(image[:, ::factor])
             picture.save(home / "pairs" / side / f"{number:03}.png")
     (home / "shards").mkdir()
     for shard in range(3):
         with tarfile.open(home / "shards" / f"s-{shard}.tar", "w") as archive:
-            for number, image in enumerate(made[shard::3]):
+            for number, image in enumerate(images[shard::3]):
                 content = io.BytesIO()
                 Image.fromarray(image).save(content, "png")
                 member = tarfile.TarInfo(f"{number:03}.png")
@@ -161,14 +161,14 @@ def make_sets(home: Path) -> None:
 
 
 def settings_of(objective: str, home: Path) -> dict[str, Any]:
-    """Of a short training; what has to be fitted is fitted to few images."""
+    """The settings of a short training."""
     kind = objectives.get(objective)
     data = home / ("pairs" if kind.task == "translate" else "array.npz")
-    chosen = SETTINGS | {"objective": objective, "data.path": str(data), "data.size": SIDE}
-    chosen |= {"data.cache": str(home / "cache"), "data.task": kind.task}
+    settings = SETTINGS | {"objective": objective, "data.path": str(data), "data.size": SIDE}
+    settings |= {"data.cache": str(home / "cache"), "data.task": kind.task}
     if kind.needs_classes:
-        chosen["data.labels"] = True
-    return chosen
+        settings["data.labels"] = True
+    return settings
 
 
 def trained(objective: str, home: Path, **changes: Any) -> Path:
@@ -219,8 +219,9 @@ def two_processes(objective: str, home: Path) -> Digests:
 
 def streamed(home: Path) -> Digests:
     """Shards read while training; they are known by their times, which the description holds."""
-    found = one("vae", home, data__path=str(home / "shards"), data__stream=True)
-    return {key: value for key, value in found.items() if key not in ("description", "evaluation")}
+    digests = one("vae", home, data__path=str(home / "shards"), data__stream=True)
+    dated = ("description", "evaluation")
+    return {key: value for key, value in digests.items() if key not in dated}
 
 
 def store(home: Path) -> Digests:
@@ -250,15 +251,15 @@ def helps(home: Path) -> Digests:
 
 
 def cases() -> dict[str, Case]:
-    found: dict[str, Case] = {name: partial(one, name) for name in objectives.names()}
-    found["vae priors"] = partial(one, "vae", evaluation__priors=True)
-    found["gan_vae share 0"] = partial(one, "gan_vae", objective__share=0.0)
-    found["vae accumulate 2"] = partial(one, "vae", training__accumulate=2)
-    found["vae_gan accumulate 2"] = partial(one, "vae_gan", training__accumulate=2)
-    found["gan_vae stopped"] = partial(stopped, "gan_vae")
-    found["gan_vae two processes"] = partial(two_processes, "gan_vae")
-    found["vae streamed"] = streamed
-    return found | {"store": store, "help": helps}
+    by_name: dict[str, Case] = {name: partial(one, name) for name in objectives.names()}
+    by_name["vae priors"] = partial(one, "vae", evaluation__priors=True)
+    by_name["gan_vae share 0"] = partial(one, "gan_vae", objective__share=0.0)
+    by_name["vae accumulate 2"] = partial(one, "vae", training__accumulate=2)
+    by_name["vae_gan accumulate 2"] = partial(one, "vae_gan", training__accumulate=2)
+    by_name["gan_vae stopped"] = partial(stopped, "gan_vae")
+    by_name["gan_vae two processes"] = partial(two_processes, "gan_vae")
+    by_name["vae streamed"] = streamed
+    return by_name | {"store": store, "help": helps}
 
 
 # -- recording and comparing ---------------------------------------------------------------------
@@ -284,30 +285,30 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="record anew")
     parser.add_argument("--only", help="names of cases, with commas")
     options = parser.parse_args()
-    chosen = cases()
+    selection = cases()
     if options.only:
-        chosen = {name: chosen[name] for name in options.only.split(",")}
+        selection = {name: selection[name] for name in options.only.split(",")}
     torch.set_num_threads(1)
-    found: dict[str, Digests] = {}
+    digests: dict[str, Digests] = {}
     with tempfile.TemporaryDirectory(prefix="same-") as folder:
         home = Path(folder)
         os.environ["XDG_CACHE_HOME"] = str(home / "features")
         make_sets(home)
-        for name, case in chosen.items():
+        for name, case in selection.items():
             start = time.perf_counter()
-            found[name] = case(home)
+            digests[name] = case(home)
             print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
-    recording = {"machine": machine(), "cases": found}
+    recording = {"machine": machine(), "cases": digests}
     if options.record or not RECORDING.exists():
         RECORDING.write_text(json.dumps(recording, indent=1))
-        print(f"recorded {len(found)} cases in {RECORDING}")
+        print(f"recorded {len(digests)} cases in {RECORDING}")
         return 0
     before = json.loads(RECORDING.read_text())
     if before["machine"] != recording["machine"]:
         print(f"recorded on another machine or torch: {before['machine']}; use --record")
         return 2
-    changed = list(differences(before["cases"], found))
-    print("\n".join(["changed:", *changed]) if changed else f"the same: {len(found)} cases")
+    changed = list(differences(before["cases"], digests))
+    print("\n".join(["changed:", *changed]) if changed else f"the same: {len(digests)} cases")
     return 1 if changed else 0
 
 

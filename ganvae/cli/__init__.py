@@ -1,7 +1,7 @@
-"""The command line: thin, and quick to help, because torch waits until a command needs it.
+"""The command line; torch is imported only when a command needs it, so that help is quick.
 
 ``ganvae NAME`` is the function NAME of ``commands/NAME.py``. Here is what all commands share: the
-entry point, and what an error, a signal or a closed pipe ends in.
+entry point, and the exit codes for errors, signals and closed pipes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import NoReturn, TextIO
 from cyclopts import App, CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from ganvae.cli.help import HOME, print_help, wants_help
-from ganvae.cli.settings import split
-from ganvae.cli.telling import adapt, tell
+from ganvae.cli.overrides import split
+from ganvae.cli.printing import adapt, tell
 from ganvae.errors import ConfigError, GanvaeError
 from ganvae.telling import redacted, short
 from ganvae.training.signals import at_the_latest
@@ -33,7 +33,7 @@ _FILES = {path.stem for path in Path(__file__).parent.glob("commands/[!_]*.py")}
 COMMANDS = (*(name for name in _ORDER if name in _FILES), *sorted(_FILES.difference(_ORDER)))
 """The files of ``commands/`` as help lists them; each is imported when it is asked for."""
 MOST = 2_000
-"""Characters of a sentence that is told; settings that differ are listed in one."""
+"""Most characters of an error, which may list the settings that differ."""
 USAGE = 78
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -52,27 +52,27 @@ for _name in COMMANDS:
 
 
 class Terminated(BaseException):
-    """SIGTERM came while nothing needed saving."""
+    """Raised by SIGTERM where no training handles it."""
 
 
 def main() -> NoReturn:
     """The entry point."""
-    # read when torch is loaded: threads that wait for each other by spinning keep a busy machine's
-    # cores from those they wait for, and a step takes twenty times as long
+    # read when torch is loaded: on a busy machine, threads that spin while they wait keep cores
+    # from the threads that they wait for, and a step takes twenty times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     code = run(sys.argv[1:])
-    if code in (INTERRUPTED, TERMINATED):  # some libraries would have Python end with another code
+    if code in (INTERRUPTED, TERMINATED):  # some libraries make Python end with another code
         with suppress(OSError, ValueError):
             sys.stdout.flush()
         os._exit(code)
-    # all is written: an impatient Ctrl-C only ends the tidying up, and leaves the code as it is
+    # everything is written: a signal during Python's shutdown must not change the exit code
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(code))
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
-    """Carries out a command line and returns its exit code; errors become one sentence."""
+    """Runs a command line and returns its exit code; prints errors as one sentence."""
     debug = "--debug" in arguments
     for stream in (sys.stdout, sys.stderr):
         adapt(stream)
@@ -148,7 +148,7 @@ def _note(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Shows what this package warns of; what other packages tell developers needs --debug."""
+    """Prints this package's warnings; those of other packages need --debug."""
     if Path(filename).is_relative_to(Path(__file__).parents[1]):
         tell(f"ganvae: note: {short(redacted(str(message)), MOST)}", to=sys.stderr)
 

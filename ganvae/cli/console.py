@@ -1,4 +1,4 @@
-"""Where the command line writes to."""
+"""Consoles for stdout and stderr."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ganvae.telling import plain
 
 
 class Console(RichConsole):
-    """One that shows text as it is: nothing in it is markup, or obeyed by the terminal.
+    """A console that prints text literally, without markup or control characters.
 
-    It leaves it to its user what follows when nobody listens any more.
+    A closed pipe raises BrokenPipeError.
     """
 
     def __init__(self, file: TextIO, width: int | None = None, **options: Any):
@@ -25,7 +25,7 @@ class Console(RichConsole):
         )
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """What is printed, and what stands in tables, unless it is more than text already."""
+        """Called by rich for strings that are printed and for those in tables."""
         return super().render_str(plain(text), **options)
 
     def on_broken_pipe(self) -> None:
@@ -36,7 +36,7 @@ class Console(RichConsole):
 def console(stream: str = "stderr") -> Console:
     """A console on ``sys.stderr`` or ``sys.stdout``, or on nothing where that is closed.
 
-    Off a terminal its lines are as long as they are, and without colours.
+    Where it is no terminal, lines are not wrapped and have no colours.
     """
     file: TextIO | None = getattr(sys, stream)
     if file is None or file.closed:

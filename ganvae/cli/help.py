@@ -1,6 +1,6 @@
 """Help in plain text.
 
-It is written here, not by ``cyclopts``: its tables of ``rich`` take longer than all the rest.
+Not by ``cyclopts``, whose tables of ``rich`` take longer to import than everything else.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from ganvae import outline
-from ganvae.cli.settings import OF_COMMANDS, fields_of, objective_named
-from ganvae.cli.telling import tell
+from ganvae.cli.overrides import OF_COMMANDS, fields_of, objective_named
+from ganvae.cli.printing import tell
 from ganvae.errors import ConfigError
 from ganvae.outline import Field, flat
 
@@ -27,28 +27,28 @@ Lines = Sequence[tuple[str, str]]
 
 
 def wants_help(tokens: list[str]) -> bool:
-    """Whether help is asked for, before a "--"."""
+    """Whether there is --help or -h before a "--"."""
     before = tokens[: tokens.index("--")] if "--" in tokens else tokens
     return "--help" in before or "-h" in before
 
 
 def print_help(app: App, tokens: list[str]) -> None:
     """The help of the command that ``tokens`` name, or of all."""
-    known = [name for name in app if not name.startswith("-")]
-    named = next((token for token in tokens if not token.startswith("-")), None)
-    if named is None:
-        return _print_overview(app, known)
-    if named not in known:
+    commands = [name for name in app if not name.startswith("-")]
+    command = next((token for token in tokens if not token.startswith("-")), None)
+    if command is None:
+        return _print_overview(app, commands)
+    if command not in commands:
         from ganvae.config import suggest
 
-        raise ConfigError(f"there is no command {named!r}{suggest(named, known)}")
-    arguments, options = _parameters(app[named])
-    usage = " ".join([app.name[0], named, *(_placed(*line) for line in arguments)])
-    about = inspect.getdoc(app[named].default_command) or ""
+        raise ConfigError(f"there is no command {command!r}{suggest(command, commands)}")
+    arguments, options = _parameters(app[command])
+    usage = " ".join([app.name[0], command, *(_placed(*line) for line in arguments)])
+    about = inspect.getdoc(app[command].default_command) or ""
     tell(f"Usage: {usage} [OPTIONS]", "", *about.split("\n"), "")
     print_lines("arguments", arguments)
     print_lines("options", options)
-    for section in OF_COMMANDS.get(named, ()):
+    for section in OF_COMMANDS.get(command, ()):
         title = section
         if section == "objective":
             title = f"objective {objective_named(tokens)} (--objective NAME --help for others)"
@@ -60,9 +60,9 @@ def _placed(name: str, text: str) -> str:
     return name if "[required]" in text else f"[{name}]"
 
 
-def _print_overview(app: App, known: Iterable[str]) -> None:
+def _print_overview(app: App, commands: Iterable[str]) -> None:
     tell(f"Usage: {app.name[0]} COMMAND [OPTIONS]", "", str(app.help), "")
-    print_lines("commands", [(name, outline.summary(f"{HOME}.{name}", name)) for name in known])
+    print_lines("commands", [(name, outline.summary(f"{HOME}.{name}", name)) for name in commands])
     flags = [("--help, -h", "Of a command: all its options."), ("--version", "Print the version.")]
     print_lines("options", flags)
     tell(*_wrapped(str(app.help_epilogue)))
@@ -87,7 +87,7 @@ def _parameters(command: App) -> tuple[Lines, Lines]:
 
 
 def _described(collection: Iterable[Argument]) -> Iterator[tuple[str, str]]:
-    """What stands under each option of the groups among the arguments."""
+    """The docstring of each option, by name, from the groups among the arguments."""
     groups = (argument.hint for argument in collection if is_dataclass(argument.hint))
     for group in groups:
         assert isinstance(group, type)
@@ -96,7 +96,7 @@ def _described(collection: Iterable[Argument]) -> Iterator[tuple[str, str]]:
 
 
 def _meaning(argument: Argument, described: Mapping[str, str]) -> str:
-    """What an argument is for, where else it may come from, and what it is unless given."""
+    """An argument's help, environment variable and default."""
     text = [argument.parameter.help or described.get(argument.field_info.name, "")]
     if argument.parameter.env_var:
         text.append(f"[environment: {', '.join(argument.parameter.env_var)}]")
@@ -109,7 +109,7 @@ def _meaning(argument: Argument, described: Mapping[str, str]) -> str:
 
 
 def _kind(hint: Any) -> str:
-    """What an option takes, in a word; nothing for a switch."""
+    """The type of an option's value in a word; empty for a switch."""
     inner = [part for part in get_args(hint) if part is not type(None)]
     if get_origin(hint) in (list, tuple):
         return f"{_kind(inner[0])} ..."
@@ -123,7 +123,7 @@ def _kind(hint: Any) -> str:
 
 
 def print_fields(title: str, fields: Sequence[tuple[str, Field]]) -> None:
-    """Settings with what they mean, what they may be, and their defaults."""
+    """Prints settings with their help, choices and defaults."""
     lines = []
     for key, item in fields:
         kind = f"{item.type}; " if "|" in item.type else ""
@@ -133,7 +133,7 @@ def print_fields(title: str, fields: Sequence[tuple[str, Field]]) -> None:
 
 
 def print_lines(title: str, lines: Lines) -> None:
-    """Names beside what they mean, wrapped to the terminal."""
+    """Prints names beside their help, wrapped to the terminal's width."""
     if not lines:
         return
     tell(f"{title}:")

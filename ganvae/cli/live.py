@@ -1,4 +1,4 @@
-"""Showing progress: live on a terminal, a plain line now and then everywhere else."""
+"""Progress displays: live on a terminal, a plain line every few seconds everywhere else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCORES = ("kid", "fid", "mse", "psnr")
 
 
 def display(where: Console | None = None) -> Display:
-    """The display that fits: :class:`LiveDisplay` on a terminal, else :class:`LineDisplay`."""
+    """A :class:`LiveDisplay` on a terminal, else a :class:`LineDisplay`."""
     where = where or console()
     return LiveDisplay(where) if where.is_terminal else LineDisplay(where)
 
@@ -32,7 +32,7 @@ class LineDisplay(Display):
         self._next = 0.0
 
     def start(self, budget: str) -> None:
-        """Says for how long."""
+        """Prints the budget."""
         self.message(f"training for {budget}")
 
     def update(
@@ -45,7 +45,7 @@ class LineDisplay(Display):
         score: Mapping[str, float] | None,
         progress: float,
     ) -> None:
-        """A line, if the last one was long enough ago."""
+        """Prints a line, if the last one was long enough ago."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -62,7 +62,7 @@ class LineDisplay(Display):
         self.message(" · ".join(parts))
 
     def message(self, text: str) -> None:
-        """One line; a stream that was closed meanwhile ends the telling, not the training."""
+        """Prints a line; if the stream was closed, training goes on without output."""
         try:
             self.console.print(redacted(text), soft_wrap=True)
             self.console.file.flush()
@@ -102,8 +102,8 @@ class LiveDisplay(Display):
         body = Table.grid(padding=(0, 2))
         body.add_column(style="dim")
         body.add_row("step", f"{step:,}  ({images:,} images, {images_per_s:,.0f}/s)")
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        body.add_row("losses", shown)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        body.add_row("losses", text)
         body.add_row("held-out", scores(score) if score else "not yet")
         both = Table.grid()
         both.add_row(head)
@@ -111,52 +111,55 @@ class LiveDisplay(Display):
         self._live.update(both)
 
     def message(self, text: str) -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         self.console.print(redacted(text), style="yellow")
 
     def close(self) -> None:
-        """Leaves the last state standing."""
+        """Ends the updates; the last one stays on the screen."""
         self._live.stop()
 
 
 class Tracker:
-    """Shows how far long work is; called with what is done, how much of it, and how much there is.
+    """A :data:`ganvae.progress.Progress` that shows a bar or lines.
 
-    Nothing is shown for what takes less than ``after`` seconds.
+    after: seconds before anything is shown
+    every: seconds between two lines where there is no terminal
     """
 
     def __init__(self, where: Console, after: float = 2.0, every: float = 10.0):
         self.console, self.after, self.every = where, after, every
-        self._what, self._began, self._shown = "", time.monotonic(), 0.0
+        self._what, self._began, self._shown_at = "", time.monotonic(), 0.0
         self._live: Live | None = None
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
-        """``done`` of ``total`` are done of ``what``; where the total is not known, None."""
+        """Shows that ``done`` of ``total`` (None: unknown) are done of ``what``."""
         now = time.monotonic()
         if total is not None and done >= total:
             self.close()
             return
         if what != self._what:
-            self._what, self._began, self._shown = what, now, 0.0
+            self._what, self._began, self._shown_at = what, now, 0.0
         spent = now - self._began
-        if spent < self.after or (not self.console.is_terminal and now - self._shown < self.every):
+        if spent < self.after or (
+            not self.console.is_terminal and now - self._shown_at < self.every
+        ):
             return
-        self._shown = now
-        left = f"{clock(spent * (total - done) / max(done, 1))} left" if total else ""
+        self._shown_at = now
+        remaining = f"{clock(spent * (total - done) / max(done, 1))} left" if total else ""
         count = f"{done:,}/{total:,}" if total else f"{done:,}"
         if not self.console.is_terminal:
-            self.console.print(f"{what} {count} {left}".strip(), soft_wrap=True)
+            self.console.print(f"{what} {count} {remaining}".strip(), soft_wrap=True)
             return
         if self._live is None:
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
         line = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=total, completed=done, width=30, pulse=not total)
-        line.add_row(bar, count, what, left)
+        line.add_row(bar, count, what, remaining)
         self._live.update(line)
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -169,7 +172,7 @@ class Tracker:
 
 
 def scores(score: Mapping[str, Any]) -> str:
-    """The figures of a quick score in one line."""
-    found = {name: value for name, value in score.items() if isinstance(value, (int, float))}
-    names = [name for name in _SCORES if name in found] or list(found)[:3]
-    return "  ".join(f"{name.upper()} {found[name]:.4g}" for name in names)
+    """A quick score in one line."""
+    numbers = {name: value for name, value in score.items() if isinstance(value, (int, float))}
+    names = [name for name in _SCORES if name in numbers] or list(numbers)[:3]
+    return "  ".join(f"{name.upper()} {numbers[name]:.4g}" for name in names)

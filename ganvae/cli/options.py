@@ -1,6 +1,6 @@
-"""What several commands take: said once, and the same everywhere.
+"""Arguments and options that several commands have.
 
-An argument is described with its type, an option of a :class:`Group` by the text under it.
+An argument's help is part of its type; the help of a :class:`Group`'s option is its docstring.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Truncation = Annotated[float | bool | None, Parameter(negative=())]
 """A number; ``--truncation`` alone is True, which as a number is 1."""
 Threads = Annotated[int | None, Parameter(env_var="GANVAE_THREADS", show_env_var=True)]
 Overrides = Annotated[dict[str, str], Parameter(parse=False)]
-"""Settings by dotted name: see :mod:`ganvae.cli.settings`."""
+"""Settings by dotted name: see :mod:`ganvae.cli.overrides`."""
 
 
 @Parameter(name="*")
 class Group:
-    """A dataclass of options that stand on the command line by their own names."""
+    """Base of dataclasses whose fields are options."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Group):
-    """What a model works on."""
+    """The device and threads that a model computes with."""
 
     device: str = "auto"
     """auto, cpu, cuda or mps."""

@@ -1,4 +1,4 @@
-"""What a training came to: its scores, how to go on, and what to try next."""
+"""Prints the outcome of a training: its scores, how to resume it, and what to try next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganvae.cli import INTERRUPTED, TERMINATED
-from ganvae.cli.telling import tell, tell_json, tell_scores
+from ganvae.cli.printing import tell, tell_json, tell_scores
 from ganvae.telling import quoted
 
 if TYPE_CHECKING:
@@ -35,27 +35,28 @@ def tell_run(run: Run, as_json: bool) -> int:
     return code
 
 
-def tell_tournament(done: Tournament, as_json: bool) -> int:
-    """The runs, the best first; the exit code is that of the first failure or of a signal."""
-    code = next((error.exit_code for error in done.failures.values()), 0)
-    if done.runs:
-        code = _tell_stopped(done.runs[-1], done.path) or code
+def tell_tournament(tournament: Tournament, as_json: bool) -> int:
+    """Prints the runs, the best first; returns the exit code of the first failure or signal."""
+    code = next((error.exit_code for error in tournament.failures.values()), 0)
+    if tournament.runs:
+        code = _tell_stopped(tournament.runs[-1], tournament.path) or code
     if as_json:
         tell_json({
-            "tournament": str(done.path), "status": done.status, "verdict": done.verdict,
-            "runs": [_as_json(run) for run in done.runs],
-            "failures": {name: str(error) for name, error in done.failures.items()},
-            "report": str(done.report) if done.report.exists() else None,
+            "tournament": str(tournament.path), "status": tournament.status,
+            "verdict": tournament.verdict,
+            "runs": [_as_json(run) for run in tournament.runs],
+            "failures": {name: str(error) for name, error in tournament.failures.items()},
+            "report": str(tournament.report) if tournament.report.exists() else None,
         })  # fmt: skip
-    elif done.status == "done":
-        _tell_ranking(done.runs)
-        report = done.report if done.report.exists() else done.runs[0].report
-        tell(*filter(None, [done.verdict]), "", f"report: {report}")
+    elif tournament.status == "done":
+        _tell_ranking(tournament.runs)
+        report = tournament.report if tournament.report.exists() else tournament.runs[0].report
+        tell(*filter(None, [tournament.verdict]), "", f"report: {report}")
     return code
 
 
 def _tell_stopped(run: Run, folder: Path) -> int:
-    """The exit code of a training; says how to go on in ``folder`` where it was stopped."""
+    """The exit code of a training; prints how to resume it where a signal stopped it."""
     code = code_of(run)
     if code:
         tell(
@@ -96,7 +97,7 @@ def _tell_ranking(runs: Sequence[Run]) -> None:
 
 
 def again(folder: Path) -> str:
-    """The command that continues what is in ``folder``."""
+    """The command that resumes the training in ``folder``."""
     return f"ganvae train --resume --out {quoted(str(folder))}"
 
 
@@ -132,10 +133,10 @@ def _from_sources(run: Run, path: str) -> list[str]:
             f"{command} --mask mask.png --variants 4 --out completions",
             f"{command} --mask-colour magenta --variants 1 --out completed.png",
         ]
-    given, home = run.config.data.origin == "given", Path(run.config.data.path)
+    origin, home = run.config.data.origin, Path(run.config.data.path)
     source, target = (quoted(str(home / side)) for side in ("source", "target"))
-    if not given:
-        source, target = f"{run.config.data.origin}.png", quoted(str(home))
+    if origin != "given":
+        source, target = f"{origin}.png", quoted(str(home))
     both = [f"ganvae translate {path} {source} --n 8 --out translations.png"]
     if run.model.info.paired:
         return [*both, f"ganvae translate {path} {source} --variants 8 --out translations"]

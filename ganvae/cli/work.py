@@ -1,4 +1,4 @@
-"""What surrounds the work of a command: the threads, the model, the bar."""
+"""Context managers around a command's work: threads, model, progress bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def working(machine: Machine) -> Iterator[Tracker]:
-    """What shows the progress of work with the threads that were asked for, in kept memory."""
+    """Sets the number of threads, and yields a progress bar."""
     import torch
 
     from ganvae.cli.console import console
@@ -36,7 +36,7 @@ def working(machine: Machine) -> Iterator[Tracker]:
 
 @contextmanager
 def loaded(model: str, machine: Machine) -> Iterator[tuple[Model, Tracker]]:
-    """The model, and what shows the progress of its work."""
+    """The same with a loaded model: yields the model and a progress bar."""
     from ganvae import api
 
     with working(machine) as progress:

@@ -33,5 +33,5 @@ def write(model: Model, kind: str, folder: str | Path) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: name a folder for the export")
     folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = import_module(f"{__name__}.{kind}").write(model, folder)
-    return written
+    paths: list[Path] = import_module(f"{__name__}.{kind}").write(model, folder)
+    return paths

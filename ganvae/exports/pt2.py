@@ -22,15 +22,15 @@ from ganvae.models import Model
 from ganvae.telling import words
 
 AGREE = 1e-4
-"""Largest difference between what a program and the model give."""
+"""Largest difference allowed between the outputs of a program and of the model."""
 
 
 def write(model: Model, folder: Path) -> list[Path]:
-    """A program for every network of inference: ``encoder.pt2``, ``generator.pt2``, …
+    """Writes a program for every network of inference: ``encoder.pt2``, ``generator.pt2``, …
 
-    Of a model of unpaired sets those of source images, too: ``encoder_source.pt2``, ….
+    A model of unpaired sets also has those of source images: ``encoder_source.pt2``, ….
 
-    Raises ConfigError where a network cannot be exported, or its program gives something else.
+    Raises ConfigError where a network cannot be exported, or its program gives other numbers.
     """
     roles = dict.fromkeys(("encoder", model.info.decoder, model.info.generator))
     sides = (False, True) if model.info.paired is False else (False,)
@@ -47,7 +47,7 @@ def write(model: Model, folder: Path) -> list[Path]:
 
 
 def _inputs(model: Model, role: str, side: bool, n: int) -> tuple[Tensor, ...]:
-    """Something that a network takes: images or latents, and classes or sources beside them."""
+    """Example inputs of a network: n images or latents, and classes or source images."""
     shape, inputs = model.info.shape, [_wave(n, model.latent)]
     if role == "encoder":
         channels = shape.source if side else shape.channels
@@ -66,10 +66,12 @@ def _wave(*shape: int) -> Tensor:
 
 
 def _program(module: nn.Module, path: Path, inputs: Callable[[int], tuple[Tensor, ...]]) -> Path:
-    given = inputs(3)
+    example = inputs(3)
     batch = torch.export.Dim("batch")
     try:
-        program = torch.export.export(module, given, dynamic_shapes=[{0: batch} for _ in given])
+        program = torch.export.export(
+            module, example, dynamic_shapes=[{0: batch} for _ in example]
+        )
     except Exception as error:  # torch may find anything that it cannot follow
         raise ConfigError(f"the {path.stem} cannot become a program: {words(error)}") from error
     files.write(path, lambda scratch: torch.export.save(program, scratch))

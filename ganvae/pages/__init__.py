@@ -1,1 +1,1 @@
-"""What a person reads about runs: reports, comparisons, tables of scores."""
+"""Pages about runs: reports, comparisons, tables of scores."""

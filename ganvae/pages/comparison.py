@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganvae import config, files
+from ganvae import files
+from ganvae.config import as_dict, flatten
 from ganvae.data import Data
 from ganvae.errors import ConfigError
 from ganvae.metrics import sampling
@@ -27,7 +28,7 @@ from ganvae.version import VERSION
 
 SAMPLES, COLUMNS = 36, 6
 HELD_OUT = 8
-"""Images that every run's reconstructions are shown of."""
+"""How many held-out images are shown with every run's reconstructions."""
 _QUIET = ("stage", "kid", "mse", "kid_error", "n_generated", "n_heldout", "seed")
 
 
@@ -60,19 +61,19 @@ def html(
 ) -> str:
     """The page.
 
-    own: whether the runs were made here, and the images that they name may be asked for anywhere
+    own: whether the runs were made by this process, so that all images they name may be opened
     """
-    tell = progress or (lambda what, done, total: None)
+    report = progress or (lambda what, done, total: None)
     opened = open_images(sides, own)
     sections = {
         "Runs": markup.sentences(*_cautions(sides, own)) + _runs(sides),
         "Held-out scores": markup.sentences(verdict(sides)) + _scores(sides),
-        "Samples": _samples(sides, opened, seed, tell),
-        "Held-out images": _held_out(sides, opened, seed, tell),
+        "Samples": _samples(sides, opened, seed, report),
+        "Held-out images": _held_out(sides, opened, seed, report),
         "Curves": _curves(sides),
         "Differences between the configurations": _differences(sides),
     }
-    tell("compared", 1, 1)
+    report("compared", 1, 1)
     names = ", ".join(side.name for side in sides)
     body = [markup.section(*item) for item in sections.items()]
     return markup.document(f"{len(sides)} runs: {names}", f"ganvae {VERSION}", body)
@@ -106,7 +107,7 @@ def verdict(sides: Sequence[Side]) -> str:
 
 
 def _cautions(sides: Sequence[Side], own: bool) -> Iterator[str]:
-    """What a reader should know before comparing."""
+    """Sentences about what makes the runs hard to compare."""
     for side in sides:
         if not own and (why := why_unopened(side)):
             yield f"{side.name} is shown without held-out images: {why}."
@@ -121,11 +122,11 @@ def _cautions(sides: Sequence[Side], own: bool) -> Iterator[str]:
             "The runs saw different images (contents, size or split), so their scores, losses "
             "and held-out images cannot be compared with each other."
         )
-    judged = {side.name: side.record.evaluation for side in sides if side.figures}
-    judges = {name: evaluation.get("judge") for name, evaluation in judged.items()}
+    evaluations = {side.name: side.record.evaluation for side in sides if side.figures}
+    judges = {name: evaluation.get("judge") for name, evaluation in evaluations.items()}
     if len(set(judges.values())) > 1:
         yield f"The judges differ: {_listed(judges)}. Scores of different judges are apart below."
-    counts = {name: f"{evaluation.get('n_heldout'):,}" for name, evaluation in judged.items()}
+    counts = {name: f"{evaluation.get('n_heldout'):,}" for name, evaluation in evaluations.items()}
     if len(set(counts.values())) > 1:
         yield (
             f"Different numbers of images were compared: {_listed(counts)}. Of the distances "
@@ -145,7 +146,7 @@ def _comparable(sides: Sequence[Side]) -> bool:
 
 
 def _runs(sides: Sequence[Side]) -> str:
-    """What each run was."""
+    """Each run's objective, data, budget and so on, a column a run."""
     columns = [_facts(side) for side in sides]
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(shown(column.get(name)) for column in columns)] for name in names]
@@ -153,13 +154,13 @@ def _runs(sides: Sequence[Side]) -> str:
 
 
 def _facts(side: Side) -> dict[str, Any]:
-    chosen, lines = side.record.config, side.record.lines
+    config, lines = side.record.config, side.record.lines
     end: dict[str, Any] = next((line for line in reversed(lines) if "images" in line), {})
     machine = side.record.evaluation.get("environment") or {}
     return {
-        "objective": chosen.objective,
-        "data": name_of(chosen.data.path),
-        "budget": chosen.training.budget,
+        "objective": config.objective,
+        "data": name_of(config.data.path),
+        "budget": config.training.budget,
         "seconds": end.get("seconds"),
         "steps": end.get("step"),
         "images": end.get("images"),
@@ -176,32 +177,34 @@ def _scores(sides: Sequence[Side]) -> str:
     if not kinds:
         return ""
     rows, sets = [], _sets(sides)
-    for kind, known in kinds.items():
+    for kind, example in kinds.items():
         figures = [_of_kind(side.figures, kind) for side in sides]
         if any(_value(figure) is not None for figure in figures):
             real = [_real(sides, data, kind) for data in sets]
-            rows.append([known["name"], known["better"], *_cells(figures, len(sets) < 2), *real])
+            rows.append(
+                [example["name"], example["better"], *_cells(figures, len(sets) < 2), *real]
+            )
     titles = ["score", "better", *(side.name for side in sides), *sets.values()]
     about = "Bold: the best, and what their errors do not tell from it." if len(sets) < 2 else ""
     return markup.table(titles, rows, numbers=True) + markup.sentences(about)
 
 
 def _sets(sides: Sequence[Side]) -> dict[str, str]:
-    """The title of each set's real images, by its fingerprint."""
-    known: dict[str, list[Side]] = {}
+    """A column title for each data set's real images, by the set's fingerprint."""
+    groups: dict[str, list[Side]] = {}
     for side in sides:
         if side.data:
-            known.setdefault(side.data, []).append(side)
-    if len(known) < 2:
-        return dict.fromkeys(known, "real images")
-    names = [name_of(several[0].record.config.data.path) for several in known.values()]
+            groups.setdefault(side.data, []).append(side)
+    if len(groups) < 2:
+        return dict.fromkeys(groups, "real images")
+    names = [name_of(several[0].record.config.data.path) for several in groups.values()]
     if len(set(names)) < len(names):  # of the same name: told apart by their runs
-        names = [" and ".join(side.name for side in several) for several in known.values()]
-    return {data: f"real images of {name}" for data, name in zip(known, names, strict=True)}
+        names = [" and ".join(side.name for side in several) for several in groups.values()]
+    return {data: f"real images of {name}" for data, name in zip(groups, names, strict=True)}
 
 
 def _real(sides: Sequence[Side], data: str, kind: tuple[str, str, str]) -> str:
-    """What real images of a set score; empty where no run on it says so."""
+    """The score of a data set's real images; empty where no run has it."""
     for side in sides:
         figure = _of_kind(side.record.evaluation.get("reference") or {}, kind)
         if side.data == data and figure is not None and figure["value"] is not None:
@@ -210,7 +213,7 @@ def _real(sides: Sequence[Side], data: str, kind: tuple[str, str, str]) -> str:
 
 
 def _kind(figure: Mapping[str, Any]) -> tuple[str, str, str]:
-    """What two figures must share to be compared."""
+    """Name, judge and resizing: figures are compared only where these are the same."""
     return str(figure["name"]), str(figure.get("judge")), str(figure.get("resize"))
 
 
@@ -239,10 +242,10 @@ def _value(figure: Mapping[str, Any] | None, missing: Any = None) -> Any:
 
 
 def _differences(sides: Sequence[Side]) -> str:
-    """Every setting that is not the same everywhere; "-" where an objective has no such field."""
-    settings = [dict(config.flatten(config.as_dict(side.record.config))) for side in sides]
-    keys = dict.fromkeys(key for known in settings for key in known)
-    values = {key: [str(known.get(key, "-")) for known in settings] for key in keys}
+    """The settings that differ between runs; "-" where an objective has no such field."""
+    settings = [dict(flatten(as_dict(side.record.config))) for side in sides]
+    keys = dict.fromkeys(key for run in settings for key in run)
+    values = {key: [str(run.get(key, "-")) for run in settings] for key in keys}
     rows = [[key, *each] for key, each in values.items() if len(set(each)) > 1]
     none = markup.sentences("There are none.") if not rows else ""
     return none + markup.table(["setting", *(side.name for side in sides)], rows)
@@ -251,16 +254,18 @@ def _differences(sides: Sequence[Side]) -> str:
 # -- pictures -------------------------------------------------------------------------------------
 
 
-def _samples(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell: Progress) -> str:
+def _samples(
+    sides: Sequence[Side], opened: Mapping[str, Data], seed: int, report: Progress
+) -> str:
     pictures = []
     for number, side in enumerate(sides):
         data = opened.get(side.data)
         if side.model is None or (side.model.info.from_sources and data is None):
             continue
         test = data.test if data is not None else None
-        made = torch.cat(list(sampling.generated(side.model, SAMPLES, seed, test)))
-        pictures.append(_picture(made, COLUMNS, side.model, _captioned(side)))
-        tell("samples", number, len(sides))
+        images = torch.cat(list(sampling.generated(side.model, SAMPLES, seed, test)))
+        pictures.append(_picture(images, COLUMNS, side.model, _captioned(side)))
+        report("samples", number, len(sides))
     about = f"Image for image from the same random numbers, seed {seed}."
     return markup.strip(pictures) + (markup.sentences(about) if pictures else "")
 
@@ -271,8 +276,10 @@ def _captioned(side: Side) -> str:
     return f"{side.name}: {side.record.config.objective}{score}"
 
 
-def _held_out(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell: Progress) -> str:
-    """The same held-out images above what each run makes of them."""
+def _held_out(
+    sides: Sequence[Side], opened: Mapping[str, Data], seed: int, report: Progress
+) -> str:
+    """The same held-out images above each run's reconstructions of them."""
     parts = []
     for data in opened.values():
         if not len(data.test):
@@ -280,19 +287,19 @@ def _held_out(sides: Sequence[Side], opened: Mapping[str, Data], seed: int, tell
         numbers = sampling.rows(len(data.test), HELD_OUT, seed)
         rows = []
         for number, side in enumerate(sides):
-            made = _remade(side, data, numbers, seed) if side.data == data.fingerprint else None
-            if made is not None and side.model is not None:
-                rows.append(_picture(made, HELD_OUT, side.model, side.name))
-            tell("reconstructions", number, len(sides))
-        shown_ = next(side.model for side in sides if side.model and side.data == data.fingerprint)
+            images = _remade(side, data, numbers, seed) if side.data == data.fingerprint else None
+            if images is not None and side.model is not None:
+                rows.append(_picture(images, HELD_OUT, side.model, side.name))
+            report("reconstructions", number, len(sides))
+        model = next(side.model for side in sides if side.model and side.data == data.fingerprint)
         if rows:
             x = torch.cat(list(sampling.read(data.test, numbers)))
-            parts += [_picture(x, HELD_OUT, shown_, "held-out images"), *rows]
+            parts += [_picture(x, HELD_OUT, model, "held-out images"), *rows]
     return "".join(parts)
 
 
 def _remade(side: Side, data: Data, numbers: Any, seed: int) -> Tensor | None:
-    """What a run makes of held-out images: reconstructions, completions, translations."""
+    """A run's reconstructions, completions or translations of held-out images."""
     model = side.model
     if model is None:
         return None
@@ -303,16 +310,19 @@ def _remade(side: Side, data: Data, numbers: Any, seed: int) -> Tensor | None:
     if "encoder" not in model.networks:
         return None
     parts = sampling.read_with_labels(data.test, numbers)
-    known = bool(model.info.classes)
+    has_classes = bool(model.info.classes)
     return torch.cat(
-        [model.reconstruct(x.to(model.device), *(c if known else ())).cpu() for x, *c in parts]
+        [
+            model.reconstruct(x.to(model.device), *(c if has_classes else ())).cpu()
+            for x, *c in parts
+        ]
     )
 
 
 def _picture(images: Tensor, columns: int, model: Model, caption: str) -> str:
     file = io.BytesIO()
-    made: Image.Image = grid(images, columns, scale=enlarged(model.shape))
-    made.save(file, format="PNG")
+    picture: Image.Image = grid(images, columns, scale=enlarged(model.shape))
+    picture.save(file, format="PNG")
     return markup.picture(file.getvalue(), caption)
 
 
@@ -320,7 +330,7 @@ def _picture(images: Tensor, columns: int, model: Model, caption: str) -> str:
 
 
 def _curves(sides: Sequence[Side]) -> str:
-    """Scores over time, all runs in one chart, and whatever else two of them have logged."""
+    """Scores over time, all runs in one chart, and the other quantities that two runs logged."""
     logged = {side.name: series(side.record.lines) for side in sides}
     charts = [
         Curves(f"Held-out {key.upper()} (lower is better)", "", _course(sides, logged, key))
@@ -334,8 +344,8 @@ def _curves(sides: Sequence[Side]) -> str:
             charts.append(Curves(title, unit, lines, logarithmic=key.startswith("loss/")))
     shared = any(chart.title.startswith("loss/") for chart in charts)
     about = "Losses of two objectives need not be one quantity: compare their course."
-    drawn = "".join(markup.chart(chart) for chart in charts if chart.lines)
-    return drawn + markup.sentences(about if shared else "")
+    drawings = "".join(markup.chart(chart) for chart in charts if chart.lines)
+    return drawings + markup.sentences(about if shared else "")
 
 
 def _course(

@@ -1,4 +1,4 @@
-"""Parts of a self-contained page: sections, tables, pictures and curves, all within one file."""
+"""The HTML parts of a self-contained page: sections, tables, pictures and charts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ganvae import foreign
 from ganvae.telling import number, plain
 
 MOST = 2**28
-"""Bytes of a picture."""
+"""Bytes that a picture's file may have."""
 POINTS = 400
-"""Points a curve is drawn with; longer ones are averaged down to as many."""
+"""Most points of a drawn curve; longer ones are averaged down to as many."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Curves:
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a table that stands out."""
+    """A table's cell, in bold where it is the best."""
 
     text: str
     best: bool = True
 
 
 def escape(text: str) -> str:
-    """Text within a page: neither markup nor control characters."""
+    """Text for a page, without markup or control characters."""
     return html.escape(plain(text))
 
 
@@ -54,12 +54,12 @@ def section(title: str, content: str) -> str:
 
 
 def sentences(*texts: str) -> str:
-    """Each a paragraph of its own, smaller than the rest."""
+    """Paragraphs in small print."""
     return "".join(f'<p class="about">{escape(text)}</p>' for text in texts if text)
 
 
 def alarms(*texts: str) -> str:
-    """Each a paragraph of its own that is not overlooked."""
+    """Paragraphs that stand out as warnings."""
     return "".join(f'<p class="alarm">{escape(text)}</p>' for text in texts)
 
 
@@ -103,12 +103,12 @@ def picture(png: bytes, caption: str) -> str:
 
 
 def file(path: Path, caption: str) -> str:
-    """The picture of a file; nothing where there is none."""
+    """A file's picture; empty where there is no file."""
     return picture(foreign.read(path, MOST), caption) if path.exists() else ""
 
 
 def strip(pictures: Sequence[str]) -> str:
-    """Pictures beside each other, as many as there is room for."""
+    """Pictures side by side, as many in a row as there is room for."""
     return f'<div class="strip">{"".join(pictures)}</div>' if pictures else ""
 
 
@@ -179,13 +179,13 @@ def chart(curves: Curves) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         if len(curves.lines) > 1:
             axes.legend(fontsize=8, frameon=False)
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    return _embedded(drawn.getvalue(), "image/svg+xml", curves.title, "chart")
+        svg = io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    return _embedded(svg.getvalue(), "image/svg+xml", curves.title, "chart")
 
 
 def _scale(curves: Curves) -> tuple[str, float]:
-    """What the time is told in, and how many seconds that is."""
+    """The unit of the time axis, and how many seconds it has."""
     end = max((points[-1][0] for points in curves.lines.values()), default=0.0)
     if end < 120:
         return "seconds", 1.0

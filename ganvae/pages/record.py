@@ -1,4 +1,4 @@
-"""What a run's directory holds, for the pages about it: about one run, or some side by side."""
+"""Reads what pages show of runs: settings, log, scores, models and images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ganvae.pages import scores
 from ganvae.training import log
 
 CURVES, LARGE = 200, 1e300
-"""How many quantities are drawn, and from which size on a number is left out."""
+"""How many quantities are drawn at most, and from which magnitude on a number is left out."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Record:
 
 
 def read(run: Path | str) -> Record:
-    """What a run holds. Raises DataError where the directory holds no run."""
+    """Reads a run's directory. Raises DataError where it holds no run."""
     run = Path(run)
     if not (run / "config.yaml").exists():
         inside = sorted(path.parent.name for path in run.glob("*/config.yaml"))
         more = f", but its folders do: {', '.join(inside)}" if inside else ""
         raise DataError(f"{run} holds no run to report on (there is no config.yaml){more}")
     lines = list(log.read(run / "metrics.jsonl"))
-    kept, evaluation = config.load(run / "config.yaml"), scores.read(run / "evaluation.json")
-    return Record(run, kept, lines, evaluation)
+    settings, evaluation = config.load(run / "config.yaml"), scores.read(run / "evaluation.json")
+    return Record(run, settings, lines, evaluation)
 
 
 def series(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """What was measured again and again: by name, points (seconds, value)."""
+    """The logged quantities over time: by name, points (seconds, value)."""
     measured: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for name, value in line.items():
@@ -63,20 +63,20 @@ def series(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, fl
 
 @dataclass(frozen=True)
 class Side:
-    """One of the runs."""
+    """One of the runs of a comparison."""
 
     name: str
     record: Record
     model: Model | None
-    """None where it is not there (yet)."""
+    """None where it is missing or cannot be read."""
     why: str = ""
-    """Why there is none."""
+    """Why there is no model."""
 
     @property
     def data(self) -> str:
         """The fingerprint of the images it was trained and judged on; empty if unknown."""
-        known = self.record.evaluation.get("data")
-        return str(known or (self.model.info.trained.fingerprint if self.model else ""))
+        fingerprint = self.record.evaluation.get("data")
+        return str(fingerprint or (self.model.info.trained.fingerprint if self.model else ""))
 
     @property
     def figures(self) -> Mapping[str, Mapping[str, Any]]:
@@ -97,17 +97,17 @@ def open_runs(runs: Sequence[str | Path], device: torch.device | str = "cpu") ->
     return [_side(*one, device) for one in zip(_names(whole), records, strict=True)]
 
 
-def _side(name: str, held: Record, device: torch.device | str) -> Side:
-    if not (held.path / "model").is_dir():
-        return Side(name, held, None, "it is not finished")
+def _side(name: str, record: Record, device: torch.device | str) -> Side:
+    if not (record.path / "model").is_dir():
+        return Side(name, record, None, "it is not finished")
     try:
-        return Side(name, held, load(held.path, device=device))
+        return Side(name, record, load(record.path, device=device))
     except GanvaeError as error:
-        return Side(name, held, None, str(error))
+        return Side(name, record, None, str(error))
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """The shortest last parts of the paths that are all different."""
     for parts in range(1, max(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-parts:]) for path in paths]
         if len(set(names)) == len(names):
@@ -116,7 +116,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def why_unopened(side: Side) -> str:
-    """Why images that a run names are left closed: it may be a stranger's. Empty: they are not."""
+    """Why the images that a run names are not opened: others may have made it. Empty: they are."""
     try:
         refuse_untold(side.record.config.data, (), side.record.path)
     except ConfigError as error:

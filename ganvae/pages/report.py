@@ -1,4 +1,4 @@
-"""A run's ``report.html``: one file with everything in it, made from what the run holds."""
+"""A run's ``report.html``: one self-contained page of its settings, log, scores and pictures."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from ganvae import config, files, objectives
-from ganvae.config import Config
-from ganvae.pages import markup, record, scores
+from ganvae import files, objectives
+from ganvae.config import Config, dump
+from ganvae.pages import markup, scores
 from ganvae.pages.markup import Curves
-from ganvae.pages.record import Record, series
+from ganvae.pages.record import Record, read, series
 from ganvae.task import TASKS
 from ganvae.telling import duration, name_of
 from ganvae.version import VERSION
 
 PREVIEWS = 12
-"""Samples over time that are shown, spread evenly."""
+"""How many previews are shown, spread evenly over the training."""
 EVENTS = 200
 FEW = 1000
-"""Held-out images below which choosing a prior by them flatters it enough to be said."""
+"""With fewer held-out images than this, the page says that choosing by them flatters a prior."""
 
 
 def write(run: Path | str) -> Path:
     """Writes ``report.html`` into a run's directory and returns its path.
 
-    It shows what is there: ``config.yaml``, ``metrics.jsonl``, ``evaluation.json``, ``previews/``
-    and the grids beside it. The page holds its pictures and asks no network for anything.
+    It shows what there is of ``config.yaml``, ``metrics.jsonl``, ``evaluation.json``,
+    ``previews/`` and the grids beside it. The page holds its pictures and needs no network.
 
     Raises DataError where the directory holds no run.
     """
-    held = record.read(run)
-    return files.write_text(held.path / "report.html", html(held))
+    record = read(run)
+    return files.write_text(record.path / "report.html", html(record))
 
 
-def html(held: Record) -> str:
+def html(record: Record) -> str:
     """The report of a run."""
-    run, lines, chosen = held.path, held.lines, held.config
-    title = f"{run.resolve().name}: {chosen.objective} on {name_of(chosen.data.path)}"
+    run, lines, config = record.path, record.lines, record.config
+    title = f"{run.resolve().name}: {config.objective} on {name_of(config.data.path)}"
     sections = {
-        "Held-out scores": _scores(held.evaluation),
-        "Samples": markup.file(run / "samples.png", _samples(chosen)),
-        "Priors": _priors(held),
-        "Samples over time": _previews(held),
+        "Held-out scores": _scores(record.evaluation),
+        "Samples": markup.file(run / "samples.png", _samples(config)),
+        "Priors": _priors(record),
+        "Samples over time": _previews(record),
         "Reconstructions": markup.file(
             run / "reconstructions.png", "Held-out images above, reconstructions below"
         ),
@@ -53,17 +53,17 @@ def html(held: Record) -> str:
         ),
         "Curves": "".join(map(markup.chart, charts(lines))),
         "Events": _events(lines),
-        "Configuration": markup.preformatted(config.dump(chosen)),
-        "Environment": markup.facts(markup.flatten(held.evaluation.get("environment") or {})),
+        "Configuration": markup.preformatted(dump(config)),
+        "Environment": markup.facts(markup.flatten(record.evaluation.get("environment") or {})),
     }
     return markup.document(
         title, _about(lines), [markup.section(*item) for item in sections.items()]
     )
 
 
-def _samples(chosen: Config) -> str:
+def _samples(config: Config) -> str:
     """What ``samples.png`` shows."""
-    if TASKS[chosen.data.task].from_sources:
+    if TASKS[config.data.task].from_sources:
         return "A row each: a held-out image's source, four images made of it, the image itself"
     return "New images from the model"
 
@@ -72,9 +72,9 @@ def _samples(chosen: Config) -> str:
 
 
 def charts(lines: Sequence[Mapping[str, Any]]) -> list[Curves]:
-    """What is worth a chart among the lines of ``metrics.jsonl``."""
+    """Charts of the quantities in ``metrics.jsonl``."""
     measured = series(lines)
-    known: dict[str, Curves] = {}
+    by_title: dict[str, Curves] = {}
     groups = {
         "Held-out score (lower is better)": ("", ["kid", "mse"]),
         "Loss by network": ("loss", [n for n in measured if n.startswith("loss/")]),
@@ -85,18 +85,18 @@ def charts(lines: Sequence[Mapping[str, Any]]) -> list[Curves]:
         curves = {
             name.rpartition("/")[2]: measured.pop(name) for name in names if name in measured
         }
-        if title.startswith("Held-out"):  # figures of different sizes: a chart each
+        if title.startswith("Held-out"):  # of different scales: a chart each
             for name, points in curves.items():
-                known[name] = Curves(
+                by_title[name] = Curves(
                     f"Held-out {name.upper()} (lower is better)", "", {name: points}
                 )
         elif curves:
-            known[title] = Curves(title, unit, curves, logarithmic=title.startswith("Gradient"))
+            by_title[title] = Curves(title, unit, curves, logarithmic=title.startswith("Gradient"))
     quiet = ("stage", "kid_error", "n_generated", "n_heldout", "seed")
     others = {name: points for name, points in measured.items() if name not in quiet}
     for name, points in others.items():
-        known[name] = Curves(name, "", {name: points})
-    return list(known.values())
+        by_title[name] = Curves(name, "", {name: points})
+    return list(by_title.values())
 
 
 # -- parts of the page ----------------------------------------------------------------------------
@@ -111,9 +111,9 @@ def _scores(evaluation: Mapping[str, Any]) -> str:
     return markup.alarms(*scores.alarms(evaluation)) + table + markup.sentences(*about)
 
 
-def _priors(held: Record) -> str:
+def _priors(record: Record) -> str:
     """The priors that were fitted and judged, and samples of each."""
-    lines = held.evaluation.get("priors") or []
+    lines = record.evaluation.get("priors") or []
     rows = [
         (
             markup.Cell(name, best=line["chosen"]),
@@ -131,7 +131,7 @@ def _priors(held: Record) -> str:
     ]  # fmt: skip
     if not rows:
         return ""
-    count = held.evaluation.get("heldout_images") or 0
+    count = record.evaluation.get("heldout_images") or 0
     about = markup.sentences(
         "Fitted to the encoder's z of training images. The least KID against held-out images "
         "decides what is sampled; where the prior trained with is within its standard error of "
@@ -142,38 +142,40 @@ def _priors(held: Record) -> str:
         else "",
     )
     names = ", ".join(str(line["name"]) for line in lines)
-    grid = markup.file(held.path / "priors.png", f"New images from the same seed, by row: {names}")
+    grid = markup.file(
+        record.path / "priors.png", f"New images from the same seed, by row: {names}"
+    )
     return markup.table(("prior", "KID", "time", ""), rows) + about + grid
 
 
-def _previews(held: Record) -> str:
-    paths, lines = sorted((held.path / "previews").glob("step-*.png")), held.lines
+def _previews(record: Record) -> str:
+    paths, lines = sorted((record.path / "previews").glob("step-*.png")), record.lines
     paths = [path for path in paths if re.fullmatch("[0-9]{1,18}", path.stem[5:])]
     last = len(paths) - 1
-    chosen = (
+    positions = (
         sorted({round(i * last / max(1, PREVIEWS - 1)) for i in range(PREVIEWS)}) if paths else []
     )
     seconds = {line["step"]: line["seconds"] for line in lines if "seconds" in line}
     pictures = []
-    for position in chosen:
+    for position in positions:
         step = int(paths[position].stem.removeprefix("step-"))
         near = min(seconds, key=lambda s: abs(s - step), default=None)
         when = f", {duration(seconds[near])}" if near is not None else ""
         pictures.append(markup.file(paths[position], f"step {step:,}{when}"))
-    return markup.sentences(_rows_of_previews(held.config) if pictures else "") + markup.strip(
+    return markup.sentences(_rows_of_previews(record.config) if pictures else "") + markup.strip(
         pictures
     )
 
 
-def _rows_of_previews(chosen: Config) -> str:
-    """Which row of a preview is what, in words; see :func:`ganvae.training.previews.write`."""
-    wanted = objectives.get(chosen.objective)
-    if TASKS[wanted.task].from_sources:
+def _rows_of_previews(config: Config) -> str:
+    """What each row of a preview shows; see :func:`ganvae.training.previews.write`."""
+    objective = objectives.get(config.objective)
+    if TASKS[objective.task].from_sources:
         return (
             "Rows of each from above: held-out sources, their targets (of unpaired sets, some of "
             "the other set), then four different images made of each source."
         )
-    again = " their reconstructions," if "encoder" in wanted.networks else ""
+    again = " their reconstructions," if "encoder" in objective.networks else ""
     return (
         f"Rows of each from above: held-out images,{again} then new images from the model, "
         "always of the same random numbers."

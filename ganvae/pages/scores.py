@@ -1,4 +1,4 @@
-"""What an evaluation says: a row a figure, what it means beside real images, and alarms."""
+"""Reads evaluations, and words them: a row a figure, compared with real images, and alarms."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ganvae.telling import shown
 APART = 2.0
 """Standard errors by which two scores must differ to be told apart."""
 ALARM = 3.0
-"""Times as many suspected copies as chance makes among unseen images, for an alarm."""
+"""An alarm is given for this many times as many suspected copies as chance makes."""
 FEW = 0.05
-"""Share of suspected copies that chance alone makes from which the check tells little."""
+"""Where chance alone makes a larger share of suspected copies, the check says little."""
 SHARES = ("precision", "recall", "coverage")
 """Figures that are a share of the images compared, so that their error follows from the count."""
 ANCHORS = {
@@ -34,7 +34,7 @@ ANCHORS = {
     "fid": "0: as if real",
     "diversity": "1: as various as real",
 }
-"""What a figure is compared with where nothing was measured for it, by key."""
+"""What a figure is compared with where real images have none, by key."""
 
 Fields = Mapping[str, Any]
 """A figure's fields, see :class:`ganvae.metrics.figures.Figure`."""
@@ -57,37 +57,37 @@ _EVALUATION = {
     "memorisation": (dict, NoneType), "environment": (dict, NoneType), "leaked": _COUNT,
     "known": _COUNT, "heldout_images": _COUNT, **_COUNTS,
 }  # fmt: skip
-"""What is read of an evaluation, and the types that it has."""
+"""The keys that are read of an evaluation, and their types."""
 
 
 def read(path: Path) -> dict[str, Any]:
     """The evaluation in a file, empty where there is none. Raises DataError for anything else."""
     if not path.exists():
         return {}
-    found = foreign.read_json(foreign.read(path, MAX_BYTES), str(path))
-    _fits(found, _EVALUATION, path)
+    evaluation = foreign.read_json(foreign.read(path, MAX_BYTES), str(path))
+    _fits(evaluation, _EVALUATION, path)
     for name in ("figures", "reference"):
-        for figure in (found.get(name) or {}).values():
+        for figure in (evaluation.get(name) or {}).values():
             _fits(figure, _FIGURE, path, ("name", "better"))
-    for prior in found.get("priors") or []:
+    for prior in evaluation.get("priors") or []:
         _fits(prior, _PRIOR, path, tuple(_PRIOR))
-    if found.get("memorisation"):
-        _fits(found["memorisation"], _MEMORISATION, path, tuple(_MEMORISATION))
-    return found
+    if evaluation.get("memorisation"):
+        _fits(evaluation["memorisation"], _MEMORISATION, path, tuple(_MEMORISATION))
+    return evaluation
 
 
 def _fits(
     value: Any, kinds: Mapping[str, tuple[type, ...]], path: Path, needed: tuple[str, ...] = ()
 ) -> None:
-    """Raises DataError unless a mapping has values of these types, and numbers of any size."""
-    named = value if isinstance(value, dict) else {}
+    """Raises DataError unless a mapping has values of these types, and no huge numbers."""
+    fields = value if isinstance(value, dict) else {}
     wrong = [
-        f"{name} {shown(named.get(name))}"
+        f"{name} {shown(fields.get(name))}"
         for name, allowed in kinds.items()
-        if (name in named or name in needed)
-        and (type(named.get(name)) not in allowed or not _sound(named.get(name)))
+        if (name in fields or name in needed)
+        and (type(fields.get(name)) not in allowed or not _sound(fields.get(name)))
     ]
-    if wrong or named is not value:
+    if wrong or fields is not value:
         what = ", ".join(wrong) or shown(value)
         raise DataError(
             f"{path} is no evaluation ({what}): remove it, or judge again with ganvae evaluate"
@@ -106,9 +106,9 @@ class Row:
     name: str
     value: str
     better: str
-    """Which direction is: "lower" or "higher"."""
+    """The better direction: "lower" or "higher"."""
     real: str
-    """The same figure of real training images, a floor; empty where there is none."""
+    """The same figure of real training images; empty where there is none."""
     reading: str
     """What the value means beside that; see :func:`reading`."""
     counts: str
@@ -121,14 +121,14 @@ def rows(evaluation: Fields) -> list[Row]:
     """The table of an evaluation's scores, without those that have no value."""
     reference = evaluation.get("reference") or {}
     counts = {"n_generated": "generated", "n_heldout": "held-out", "n_train": "training"}
-    found = []
+    table = []
     for key, figure in _figures(evaluation).items():
         if figure.get("value") is None:
             continue
         real = reference.get(key)
         sizes = [f"{figure[n]:,} {what}" for n, what in counts.items() if figure.get(n)]
         how = "; ".join(str(part) for part in (figure.get("judge"), figure.get("note")) if part)
-        found.append(
+        table.append(
             Row(
                 str(figure["name"]),
                 measured(figure),
@@ -139,7 +139,7 @@ def rows(evaluation: Fields) -> list[Row]:
                 how,
             )
         )
-    return found
+    return table
 
 
 def measured(figure: Fields) -> str:
@@ -150,13 +150,14 @@ def measured(figure: Fields) -> str:
 
 
 def reading(key: str, figure: Fields, real: Fields | None) -> str:
-    """What a figure means beside the same one of real training images.
+    """How a figure compares with the same one of real training images, in words.
 
     Within :data:`APART` standard errors of theirs the two are not told apart. Else it is so many
     standard errors away (KID), or such a share of theirs. Without theirs: what is perfect.
     """
-    known = real is not None and real.get("value") is not None
-    if real is None or not known or key not in ("kid", "fid", "density", "diversity", *SHARES):
+    if key not in ("kid", "fid", "density", "diversity", *SHARES):
+        return ANCHORS.get(key, "")
+    if real is None or real.get("value") is None:
         return ANCHORS.get(key, "")
     value, floor = figure["value"], real["value"]
     error = math.hypot(*(_error(key, one) or 0.0 for one in (figure, real)))
@@ -179,7 +180,7 @@ def apart(figure: Fields, other: Fields) -> bool:
 
 
 def _error(key: str, figure: Fields) -> float | None:
-    """Its standard error; of a share, that of so many independent images."""
+    """A figure's standard error; of a share, as for independent images."""
     count = figure.get("n_heldout")
     if figure.get("error") is None and key in SHARES and count:
         share = min(max(figure["value"], 0.0), 1.0)
@@ -188,7 +189,7 @@ def _error(key: str, figure: Fields) -> float | None:
 
 
 def missing(evaluation: Fields) -> list[str]:
-    """Why figures have no value, a sentence a reason."""
+    """The reasons why figures have no value, a sentence each."""
     reasons: dict[str, list[str]] = {}
     for figure in _figures(evaluation).values():
         if figure.get("value") is None:
@@ -199,11 +200,11 @@ def missing(evaluation: Fields) -> list[str]:
 
 
 def conditions(evaluation: Fields) -> str:
-    """What holds for all figures, in a sentence."""
+    """The conditions of all figures, in a sentence."""
     leaked, known = evaluation.get("leaked"), evaluation.get("known")
-    judged = evaluation.get("judged") or f"{evaluation.get('split', 'held-out')} images"
+    images = evaluation.get("judged") or f"{evaluation.get('split', 'held-out')} images"
     parts = [
-        f"On {judged}, with the averaged (EMA) weights",
+        f"On {images}, with the averaged (EMA) weights",
         f"features of {evaluation.get('judge')}, {evaluation.get('resize')}",
         f"samples {evaluation.get('samples')}, seed {evaluation.get('seed')}",
         f"{leaked:,} held-out images are also training images" if leaked else "",
@@ -221,7 +222,7 @@ def conditions(evaluation: Fields) -> str:
 
 
 def alarms(evaluation: Fields) -> list[str]:
-    """What a reader must not miss, a sentence each."""
+    """Warnings about suspected copies of training images, a sentence each."""
     memory = evaluation.get("memorisation")
     if not memory or memory["share"] <= memory["allowed"]:
         return []
@@ -244,10 +245,10 @@ def alarms(evaluation: Fields) -> list[str]:
 
 
 def _by_chance(memory: Fields) -> float:
-    """The share of unseen images that is suspected, on average.
+    """The share of unseen images that are suspected to be copies, on average.
 
-    Beside what is allowed: a new image is below the least ratio of n held-out ones with
-    probability 1 / (n + 1), in pixels and again in features.
+    It is more than what is allowed, because an unseen image is below the least ratio of n
+    held-out ones with probability 1 / (n + 1), in pixels and again in features.
     """
     return float(memory["allowed"] + 2 / (memory["n_heldout"] + 1))
 

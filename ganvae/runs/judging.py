@@ -1,4 +1,4 @@
-"""A model judged: by a run's own held-out images, with its report, or by any others."""
+"""Judges a model on its run's held-out images, with a report, or on other images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganvae import config, files, metrics, tasks
+from ganvae import config as configuration
+from ganvae import files, metrics, tasks
 from ganvae.config import Config
 from ganvae.data import Data, Manifest, open_data
 from ganvae.data.dataset import judged_by
@@ -29,25 +30,25 @@ from ganvae.pages import report
 from ganvae.progress import Progress
 from ganvae.runs import pace as paces
 from ganvae.runs import priors as fitted
-from ganvae.runs.folder import SETTINGS
+from ganvae.runs.place import SETTINGS
 from ganvae.runs.settings import judging_seconds
 from ganvae.telling import clock, name_of
 from ganvae.training.resume import IMAGES
 from ganvae.training.schedule import Budget
 
 
-def time_to_judge(chosen: Config) -> float | None:
+def time_to_judge(config: Config) -> float | None:
     """Seconds at most that fitting priors and judging may take after a training."""
-    asked, budget = judging_seconds(chosen.evaluation), Budget.parse(chosen.training.budget)
-    if asked is not None or budget.seconds is None:
-        return asked
+    seconds, budget = judging_seconds(config.evaluation), Budget.parse(config.training.budget)
+    if seconds is not None or budget.seconds is None:
+        return seconds
     return budget.seconds / 2 + 10
 
 
 def assess(
     model: Model,
     data: Data,
-    chosen: Config,
+    config: Config,
     out: Path,
     *,
     judge: nn.Module | None = None,
@@ -59,33 +60,33 @@ def assess(
 
     Before that the model gets other priors, and samples the best of them; see docs/priors.md.
 
-    seconds: for both; what does not fit in is left out, and "shortened" says what
-    say: gets a sentence on how long it will take
+    seconds: for both; what does not fit in is left out and listed under "shortened"
+    say: called with a sentence on how long it will take
     """
     files.refuse_link(out / "model")
     allowance = metrics.Allowance(seconds)
-    judge = judges.load(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
-    pace = paces.measure(model, data, judge, chosen.evaluation)
-    expected = pace.forecast(model, data, chosen.evaluation)
+    judge = judges.load(judge or config.evaluation.judge, config.evaluation.size, model.device)
+    pace = paces.measure(model, data, judge, config.evaluation)
+    expected = pace.forecast(model, data, config.evaluation)
     say(f"fitting priors and judging: about {clock(min(expected, allowance.left()))}")
     how: dict[str, Any] = {
-        "judge": judge, "progress": progress, "seed": chosen.training.seed,
+        "judge": judge, "progress": progress, "seed": config.training.seed,
     }  # fmt: skip
-    settings = pace.affordable(data, chosen.evaluation, allowance)
+    settings = pace.affordable(data, config.evaluation, allowance)
     priors: list[dict[str, Any]] = []
     if settings.priors:
         half = allowance.part(0.5)
         priors = fitted.choose(model, data, settings, allowance=half, **how)
     evaluation = metrics.evaluate(
-        model, data, settings, allowance=allowance, flip=chosen.data.flip,
-        name=name_of(chosen.data.path), **how,
+        model, data, settings, allowance=allowance, flip=config.data.flip,
+        name=name_of(config.data.path), **how,
     )  # fmt: skip
     if priors:
         evaluation["priors"] = priors
     evaluation["environment"] = environment()
     model.save(out / "model", scores=evaluation)
     pictures(model, data, out)
-    # it says that the run is judged, and so comes after what was judged
+    # last, because this file marks the run as judged
     files.write_text(out / "evaluation.json", json.dumps(evaluation, indent=2, allow_nan=False))
     report.write(out)
     return evaluation
@@ -95,7 +96,7 @@ def evaluate(
     model: Model,
     folder: Path | None,
     data: str | None,
-    given: Mapping[str, Any],
+    overrides: Mapping[str, Any],
     *,
     judge: nn.Module | None = None,
     progress: Progress | None = None,
@@ -104,26 +105,26 @@ def evaluate(
 
     folder: where the model lies, which is perhaps a run
     data: other images; None: those of the run
-    given: settings by dotted name
+    overrides: settings by dotted name
     """
     run = folder if folder is not None and (folder / SETTINGS).exists() else None
-    chosen = _settings(model, run, data, given)
-    judge = judges.load(judge or chosen.evaluation.judge, chosen.evaluation.size, model.device)
-    paired, trained = model.info.paired, model.info.trained.fingerprint
-    if data is not None and "data.test_share" not in given:
-        wanted = judged_by(chosen.data, trained, paired=paired, progress=progress)
-        chosen = replace(chosen, data=wanted)
-    opened = open_data(chosen.data, paired=paired, progress=progress)
+    config = _settings(model, run, data, overrides)
+    judge = judges.load(judge or config.evaluation.judge, config.evaluation.size, model.device)
+    paired, fingerprint = model.info.paired, model.info.trained.fingerprint
+    if data is not None and "data.test_share" not in overrides:
+        images = judged_by(config.data, fingerprint, paired=paired, progress=progress)
+        config = replace(config, data=images)
+    opened = open_data(config.data, paired=paired, progress=progress)
     _refuse_images(model, opened)
-    seconds = judging_seconds(chosen.evaluation)
-    if run is not None and opened.fingerprint == trained:
-        return assess(model, opened, chosen, run, judge=judge, progress=progress, seconds=seconds)
+    seconds = judging_seconds(config.evaluation)
+    if run is not None and opened.fingerprint == fingerprint:
+        return assess(model, opened, config, run, judge=judge, progress=progress, seconds=seconds)
     allowance = metrics.Allowance(seconds)
-    pace = paces.measure(model, opened, judge, chosen.evaluation)
+    pace = paces.measure(model, opened, judge, config.evaluation)
     scores = metrics.evaluate(
-        model, opened, pace.affordable(opened, chosen.evaluation, allowance), judge=judge,
-        progress=progress, seed=chosen.training.seed, training=False, allowance=allowance,
-        name=name_of(chosen.data.path),
+        model, opened, pace.affordable(opened, config.evaluation, allowance), judge=judge,
+        progress=progress, seed=config.training.seed, training=False, allowance=allowance,
+        name=name_of(config.data.path),
     )  # fmt: skip
     listed = None if folder is None else folder / IMAGES
     if listed is not None and listed.exists():
@@ -132,24 +133,24 @@ def evaluate(
 
 
 def _settings(
-    model: Model, run: Path | None, data: str | None, given: Mapping[str, Any]
+    model: Model, run: Path | None, data: str | None, overrides: Mapping[str, Any]
 ) -> Config:
-    """The settings to judge by: of the run, or else as the model's images were prepared."""
+    """The settings for judging: the run's, or else those of the model's own images."""
     if run is not None:
-        base = config.load(run / SETTINGS)
+        base = configuration.load(run / SETTINGS)
     elif data is None:
         raise ConfigError("name the images to judge the model on: only a run knows its own")
     else:
-        base = config.override(Config(), model.info.data_settings(), source="")
-    if data is not None:  # what was said of the run's own files says nothing of others
+        base = configuration.override(Config(), model.info.data_settings(), source="")
+    if data is not None:  # these two settings are about the run's own files
         others = {"data.labels_file": None, "data.depth": model.info.data_depth}
-        given = others | dict(given) | {"data.path": data}
-    refuse_untold(base.data, given, run or "")
-    return config.override(base, given)
+        overrides = others | dict(overrides) | {"data.path": data}
+    refuse_untold(base.data, overrides, run or "")
+    return configuration.override(base, overrides)
 
 
 def _refuse_images(model: Model, data: Data) -> None:
-    """Raises ConfigError where the model cannot have learnt from images like these."""
+    """Raises ConfigError for images of another shape or other classes than the model's."""
     if data.shape != model.shape:
         raise ConfigError(
             f"the images are {_size(data.shape)}, the model makes {_size(model.shape)}: "
@@ -163,7 +164,7 @@ def _size(shape: tuple[int, int, int]) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """What the scores were computed with: versions and machine, nothing personal."""
+    """Versions and machine that the scores were computed with; nothing personal."""
     names = ("ganvae", "torch", "numpy", "pillow", "safetensors")
     return {
         "python": platform.python_version(),
@@ -180,7 +181,7 @@ def environment() -> dict[str, Any]:
 
 
 def pictures(model: Model, data: Data, out: Path) -> None:
-    """Grids beside the report: samples, and what the model makes of held-out images."""
+    """Writes grids beside the report: samples, reconstructions, interpolations, translations."""
     if model.info.from_sources:
         return _from_sources(model, data, out / "samples.png")
     tasks.generate(model, 64, out / "samples.png", columns=8)
@@ -196,24 +197,24 @@ def pictures(model: Model, data: Data, out: Path) -> None:
 
 
 def _spread(model: Model, data: Data, n: int) -> tuple[Tensor, Tensor | None]:
-    """Held-out images from all over the set, and their classes where the model knows some."""
+    """Held-out images spread over the set, and their classes where the model has some."""
     x, *label = next(read_with_labels(data.test, spread(len(data.test), n)))
     return x, label[0] if label and model.info.classes else None
 
 
 def _by_prior(model: Model, path: Path) -> None:
-    """A row of samples for every prior, all from the same seed; nothing where there is one."""
+    """Writes a row of samples for every prior, of the same seed; no file where there is one."""
     path.unlink(missing_ok=True)
     names = list(model.priors)
     if len(names) > 1:
-        made = torch.cat([model.generate(12, seed=0, prior=name).cpu() for name in names])
-        save_png(grid(made, 12, scale=enlarged(model.shape)), path)
+        images = torch.cat([model.generate(12, seed=0, prior=name).cpu() for name in names])
+        save_png(grid(images, 12, scale=enlarged(model.shape)), path)
 
 
 def _from_sources(model: Model, data: Data, path: Path) -> None:
-    """A sheet with a held-out source a row, four images that the model makes of it, its target."""
+    """Writes a sheet, a row a held-out source: the source, four variants of it, its target."""
     rows = spread(len(data.test), 12)
-    made = next(made_of_sources(model, data.test, rows, 0, variants=4))
+    images = next(made_of_sources(model, data.test, rows, 0, variants=4))
     source, target = data.test.sources(rows), data.test.images(rows)
     scale, channels = enlarged(model.shape), model.shape[0]
-    save_png(sheet_of_sources(source, made, target, channels=channels, scale=scale), path)
+    save_png(sheet_of_sources(source, images, target, channels=channels, scale=scale), path)

@@ -1,4 +1,4 @@
-"""How long judging a model will take, found by judging a few images."""
+"""Predicts how long judging a model takes, by judging a few images."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ganvae.metrics.sampling import generated, task_of
 from ganvae.models.fitting import lacking, seconds_of_flow
 
 FEW = 16
-"""Images that the pace is measured by."""
+"""How many images the pace is measured with."""
 LEAST = 64
-"""Images a side that are judged however short the time is, where there are so many."""
+"""Images a side that are judged at least, however short the time is."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds for a part of the work.
+    """Seconds that parts of the judging take.
 
-    sample: to make an image and its features
-    features: the features of an image
+    sample: to generate an image and compute its features
+    features: to compute the features of an image
     flow: to fit a flow prior; 0 where none will be
     """
 
@@ -36,8 +36,7 @@ class Pace:
     flow: float
 
     def forecast(self, model: Any, data: Any, settings: config.Evaluation) -> float:
-        """Seconds that fitting priors and judging will take, roughly; too much where features
-        are known from before."""
+        """Seconds that fitting priors and judging take, roughly; fewer with cached features."""
         n = min(settings.samples, len(data.test))
         total = n * self.sample + (n + min(n, len(data.train))) * self.features
         if "encoder" in model.networks and not task_of(model).from_sources:
@@ -62,26 +61,26 @@ class Pace:
 
 
 def measure(model: Any, data: Any, judge: Judge, settings: config.Evaluation) -> Pace:
-    """The pace on this machine, in about a second; what is random stays as it was."""
+    """Measures the pace on this machine, in about a second, without changing random states."""
     few = min(FEW, len(data.test))
     if not few:
         return Pace(0.0, 0.0, 0.0)
     parts: list[Tensor] = []
     for _ in range(2):  # the first time everything is slow
-        with _timed() as sampled:
+        with _timed() as sampling:
             parts = list(generated(model, few, 0, data.test))
-        with _timed() as judged:
+        with _timed() as judging:
             judge.extract(parts)
     fits = settings.priors and "flow" in lacking(model)
     return Pace(
-        (sampled[0] + judged[0]) / few, judged[0] / few, seconds_of_flow(model) if fits else 0.0
+        (sampling[0] + judging[0]) / few, judging[0] / few, seconds_of_flow(model) if fits else 0.0
     )
 
 
 @contextmanager
 def _timed() -> Iterator[list[float]]:
-    """A list of one number, the seconds that the block took."""
-    taken: list[float] = []
+    """A list that gets one number at the block's end: the seconds it took."""
+    seconds: list[float] = []
     start = time.perf_counter()
-    yield taken
-    taken.append(time.perf_counter() - start)
+    yield seconds
+    seconds.append(time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Which prior makes the images nearest to held-out ones."""
+"""Chooses the prior whose images are nearest to held-out ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ganvae.models.prior_names import KINDS
 from ganvae.progress import Progress
 
 SAMPLES = 2000
-"""Images at most that each prior is judged by."""
+"""Most images that each prior is judged by."""
 
 
 def choose(
@@ -42,19 +42,19 @@ def choose(
     Best is the least KID of new images against held-out ones. Where the prior trained with is
     within its own standard error of that, or has none, it stays.
 
-    allowance: the time for it; where it is too short, first the fits end early, the flow's being
-        the last, then priors are not tried
+    allowance: the time for it; where it is too short, fits end early (the flow's is the last),
+        then priors are not tried
 
     Returns a JSON-able line for each: name, kid, kid_error, seconds (of its fit, its images and
     their judging), chosen and trained (whether it is the one trained with). Empty, and the model
     as it was, where there is nothing to choose from or fewer than two held-out images.
     """
-    tell = progress or (lambda what, done, total: None)
+    report = progress or (lambda what, done, total: None)
     n = min(settings.samples, len(data.test))
     if n < 2:
         return []
     allowance = allowance or Allowance()
-    fits = fit_priors(model, data.train, seed=seed, progress=tell, left=allowance.part(0.7).left)
+    fits = fit_priors(model, data.train, seed=seed, progress=report, left=allowance.part(0.7).left)
     names = list(model.offer({role: fit.prior for role, fit in fits.items()}).priors)
     if len(names) < 2:
         if lacking(model):
@@ -68,8 +68,8 @@ def choose(
         slowest = max((line["seconds"] for line in lines), default=0.0)
         if lines and allowance.left() < slowest:
             break
-        # others than the samples that are scored
-        lines.append(_judged(model, name, judge, real, min(n, SAMPLES), seed + 1, tell))
+        # a seed of its own: the evaluation's samples are others
+        lines.append(_judged(model, name, judge, real, min(n, SAMPLES), seed + 1, report))
     _add_fits(model, lines, fits, allowance)
     best = least(lines)
     best["chosen"] = True
@@ -78,12 +78,12 @@ def choose(
 
 
 def _judged(
-    model: Model, name: str, judge: Judge, real: Tensor, n: int, seed: int, tell: Progress
+    model: Model, name: str, judge: Judge, real: Tensor, n: int, seed: int, report: Progress
 ) -> dict[str, Any]:
     """The line of a prior: the KID of n images from it against the features of held-out ones."""
     start = time.perf_counter()
     features = judge.extract(
-        _generated(model, name, n, seed), lambda done: tell(f"prior {name}", done, n)
+        _generated(model, name, n, seed), lambda done: report(f"prior {name}", done, n)
     )
     kid = kernel.unbiased(features, real)
     return {
@@ -111,9 +111,9 @@ def _add_fits(
 
 
 def least(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The line with the least KID, or the one trained with where it is as good within its error.
+    """The line with the least KID, or the one trained with where that is within its error of it.
 
-    Without an error there is no telling, so that the one trained with stays.
+    Without an error the one trained with is taken.
     """
     own = next(line for line in lines if line["trained"])
     if own["kid"] is None or own["kid_error"] is None:

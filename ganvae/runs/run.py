@@ -1,4 +1,4 @@
-"""One run: what can be refused is refused first, then it trains, and its model is judged."""
+"""One run: checks first what could fail later, then trains, then judges the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from ganvae import config, objectives
+from ganvae import config as configuration
+from ganvae import objectives
 from ganvae.config import Config
 from ganvae.data import Data, open_data
 from ganvae.foreign import from_environment
@@ -17,7 +18,7 @@ from ganvae.metrics.judge import Judge
 from ganvae.models import Model
 from ganvae.progress import Display, Progress
 from ganvae.runs import judging
-from ganvae.runs.folder import SETTINGS, is_begun, refuse_occupied
+from ganvae.runs.place import SETTINGS, is_begun, refuse_occupied
 from ganvae.runs.settings import refuse
 from ganvae.telling import clock
 from ganvae.training import build, preflight
@@ -46,37 +47,37 @@ class Run:
 
 
 def is_first() -> bool:
-    """Whether this process speaks and writes for all of torchrun's."""
+    """Whether this is the one of torchrun's processes that writes files and prints."""
     return from_environment("RANK", 0) == 0
 
 
 def rehearse(
-    chosen: Config, out: Path, resume: bool = False, judge: nn.Module | None = None
+    config: Config, out: Path, resume: bool = False, judge: nn.Module | None = None
 ) -> Judge:
-    """Finds what could not work later, as far as no images are needed; returns the judge.
+    """Checks everything that needs no images, and returns the judge.
 
-    Raises ConfigError, CheckpointError or BusyError. Writes nothing.
+    Raises ConfigError, CheckpointError or BusyError for what would fail later. Writes nothing.
     """
-    refuse(chosen)
+    refuse(config)
     if not resume:
         refuse_occupied(out)
-    return preflight.look(chosen, out, judge, Processes(chosen.training.device).device)
+    return preflight.look(config, out, judge, Processes(config.training.device).device)
 
 
-def images(chosen: Config, progress: Progress | None = None) -> Data:
-    """The images of a run, packed where they are not yet."""
-    paired = objectives.get(chosen.objective).paired
-    return open_data(chosen.data, paired=paired, progress=progress)
+def images(config: Config, progress: Progress | None = None) -> Data:
+    """Opens the images of a run, and packs them first where that was not done before."""
+    paired = objectives.get(config.objective).paired
+    return open_data(config.data, paired=paired, progress=progress)
 
 
-def refuse_images(chosen: Config, data: Data) -> None:
+def refuse_images(config: Config, data: Data) -> None:
     """Raises ConfigError where the objective cannot learn from the images."""
-    objective = objectives.build(chosen.objective, chosen.objective_options)
-    build.plan(chosen, objective, data)
+    objective = objectives.build(config.objective, config.objective_options)
+    build.plan(config, objective, data)
 
 
 def start(
-    chosen: Config,
+    config: Config,
     out: Path,
     *,
     resume: bool = False,
@@ -87,33 +88,33 @@ def start(
 ) -> Run:
     """Trains and judges by a complete configuration; see :func:`ganvae.train`."""
     display = display or Display()
-    eyes: Judge | None = None
+    loaded_judge: Judge | None = None
     if is_first():
-        eyes = rehearse(chosen, out, resume, judge)
+        loaded_judge = rehearse(config, out, resume, judge)
     else:
-        refuse(chosen)
-    data = images(chosen, progress)
+        refuse(config)
+    data = images(config, progress)
     for note in data.notes:
         display.message(note)
-    seconds = judging.time_to_judge(chosen)
+    seconds = judging.time_to_judge(config)
     if seconds is not None:
         display.message(
             f"after the training at most {clock(seconds)} for fitting priors and judging"
         )
-    result = _train(chosen, data, out, resume, networks, eyes, display)
+    result = _train(config, data, out, resume, networks, loaded_judge, display)
     at = result.position
-    run = Run(out, chosen, result.status, at.step, at.seconds, result.model)
+    run = Run(out, config, result.status, at.step, at.seconds, result.model)
     if not is_first() or result.status != "done":
         return run
     evaluation = judging.assess(
-        run.model, data, chosen, out, judge=eyes, progress=progress,
+        run.model, data, config, out, judge=loaded_judge, progress=progress,
         seconds=seconds, say=display.message,
     )  # fmt: skip
     return replace(run, evaluation=evaluation)
 
 
 def _train(
-    chosen: Config,
+    config: Config,
     data: Data,
     out: Path,
     resume: bool,
@@ -121,22 +122,22 @@ def _train(
     judge: Judge | None,
     display: Display,
 ) -> Result:
-    """The training, with the settings beside it from before its first step."""
-    objective = objectives.build(chosen.objective, chosen.objective_options)
+    """Trains, and writes the run's settings before the first step."""
+    objective = objectives.build(config.objective, config.objective_options)
     trainer = Trainer(
-        chosen, objective, data, out, networks=networks, resume=resume, display=display,
+        config, objective, data, out, networks=networks, resume=resume, display=display,
         judge=judge,
     )  # fmt: skip
-    kept = out / SETTINGS
-    fresh = is_first() and not kept.exists()
-    if fresh:  # before the first step: a killed run is resumed with it
-        config.save(chosen, kept)
+    path = out / SETTINGS
+    fresh = is_first() and not path.exists()
+    if fresh:  # before the first step, so that a killed run can be resumed
+        configuration.save(config, path)
     try:
         result = trainer.run()
     except BaseException:
         if fresh and not is_begun(out):
-            kept.unlink(missing_ok=True)  # nothing was begun, so the next try is not refused
+            path.unlink(missing_ok=True)  # else the next try would find the directory occupied
         raise
     if is_first():
-        config.save(chosen, kept)
+        configuration.save(config, path)
     return result

@@ -1,4 +1,4 @@
-"""The settings of a run, from what was given to every field spelled out."""
+"""The complete settings of a run, from the user's overrides, a file, or the resumed run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ganvae import config, objectives
+from ganvae import config as configuration
+from ganvae import objectives
 from ganvae.config import Config
 from ganvae.data.packing import refuse_contradictions
 from ganvae.data.pairs import match
 from ganvae.errors import ConfigError
-from ganvae.runs.folder import SETTINGS, is_run, kept_settings, latest_run, new_run, refuse_resume
+from ganvae.runs.place import SETTINGS, is_run, latest_run, new_run, refuse_resume, saved_settings
 from ganvae.task import TASKS
 from ganvae.training.schedule import Budget, Every, seconds_of
 
@@ -21,7 +22,7 @@ Settings = Config | Mapping[str, Any] | str | Path
 
 
 def settle(
-    given: Mapping[str, Any],
+    overrides: Mapping[str, Any],
     *,
     base: Settings | None = None,
     out: str | Path | None = None,
@@ -30,84 +31,86 @@ def settle(
 ) -> tuple[Config, Path]:
     """The complete configuration of a run and its directory.
 
-    Settings come from ``given`` first, then from ``base``, or, without one, when resuming, from
-    the run.
+    overrides: settings by dotted name
+    base: the other settings; unset: the resumed run's, or else the defaults
     """
     first, folder = read(base), None if out is None else Path(out)
     if resume and folder is not None and is_run(folder):
         if first is None and (folder / SETTINGS).exists():
-            first = kept_settings(folder / SETTINGS)
-        return resolve(first or Config(), given), folder
-    chosen = resolve(first or Config(), given)
+            first = saved_settings(folder / SETTINGS)
+        return resolve(first or Config(), overrides), folder
+    config = resolve(first or Config(), overrides)
     if resume and folder is None:
-        folder = latest_run(chosen.objective, chosen.data.path)
-        return settle(given, base=first, out=folder, resume=True, begin=begin)
+        folder = latest_run(config.objective, config.data.path)
+        return settle(overrides, base=first, out=folder, resume=True, begin=begin)
     if resume and folder is not None:
-        refuse_resume(folder, f"{chosen.objective} on {chosen.data.path}", begin)
-    return chosen, folder or new_run(chosen.objective, chosen.data.path)
+        refuse_resume(folder, f"{config.objective} on {config.data.path}", begin)
+    return config, folder or new_run(config.objective, config.data.path)
 
 
 def read(settings: Settings | None) -> Config | None:
-    """The configuration that was given in one form or another, if any was."""
+    """The configuration from any of its forms; None of None."""
     if settings is None or isinstance(settings, Config):
         return settings
-    return config.parse(settings) if isinstance(settings, Mapping) else config.load(settings)
+    if isinstance(settings, Mapping):
+        return configuration.parse(settings)
+    return configuration.load(settings)
 
 
-def resolve(base: Config, given: Mapping[str, Any]) -> Config:
-    """``base`` with the settings that were given by dotted name, complete.
+def resolve(base: Config, overrides: Mapping[str, Any]) -> Config:
+    """``base`` with overrides by dotted name, every field of the objective spelled out.
 
-    Raises ConfigError for anything that does not exist or cannot be.
+    Raises ConfigError for settings that do not exist or are out of range.
     """
-    options = {key: value for key, value in given.items() if key.startswith("objective.")}
-    others = {key: value for key, value in given.items() if key not in options}
-    chosen = _for_task(config.override(base, others), others)
-    if options:  # they are those of the objective that the task got
-        chosen = config.override(chosen, options)
-    chosen = complete(chosen)
-    Budget.parse(chosen.training.budget)
-    Every.parse(chosen.training.checkpoint_every)
-    judging_seconds(chosen.evaluation)
-    return chosen
+    options = {key: value for key, value in overrides.items() if key.startswith("objective.")}
+    others = {key: value for key, value in overrides.items() if key not in options}
+    config = _for_task(configuration.override(base, others), others)
+    if options:  # of the objective, which the task may just have changed
+        config = configuration.override(config, options)
+    config = complete(config)
+    Budget.parse(config.training.budget)
+    Every.parse(config.training.checkpoint_every)
+    judging_seconds(config.evaluation)
+    return config
 
 
-def _for_task(chosen: Config, given: Mapping[str, Any]) -> Config:
-    """Objective and data.task made to agree, where only one of them was asked for.
+def _for_task(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """Sets ``data.task`` by the objective, or the objective by a task that starts from sources.
 
-    A task that starts from source images gets its objective where none was named.
+    Where both are overridden they stay as they are.
     """
-    task = objectives.get(chosen.objective).task
-    if task == chosen.data.task:
-        return chosen
-    if "objective" in given:
-        data = chosen.data if "data.task" in given else replace(chosen.data, task=task)
-        return replace(chosen, data=data)
-    wanted = TASKS[chosen.data.task]
-    if not wanted.from_sources:
-        return chosen
-    name = wanted.objective
-    if wanted.unpaired and chosen.data.origin == "given" and not match(chosen.data.path).paired:
-        name = wanted.unpaired
-    return replace(chosen, objective=name, objective_options={})
+    own_task = objectives.get(config.objective).task
+    if own_task == config.data.task:
+        return config
+    if "objective" in overrides:
+        data = config.data if "data.task" in overrides else replace(config.data, task=own_task)
+        return replace(config, data=data)
+    task = TASKS[config.data.task]
+    if not task.from_sources:
+        return config
+    name = task.objective
+    if task.unpaired and config.data.origin == "given" and not match(config.data.path).paired:
+        name = task.unpaired
+    return replace(config, objective=name, objective_options={})
 
 
-def complete(chosen: Config) -> Config:
+def complete(config: Config) -> Config:
     """The same configuration with every field of its objective spelled out."""
-    objective = objectives.build(chosen.objective, chosen.objective_options)
-    return replace(chosen, objective_options=asdict(objective))
+    objective = objectives.build(config.objective, config.objective_options)
+    return replace(config, objective_options=asdict(objective))
 
 
-def judging_seconds(settings: config.Evaluation) -> float | None:
-    """``evaluation.budget``. Raises ConfigError where it is no time."""
+def judging_seconds(settings: configuration.Evaluation) -> float | None:
+    """``evaluation.budget`` in seconds. Raises ConfigError where it is not a time."""
     return None if settings.budget is None else seconds_of("evaluation.budget", settings.budget)
 
 
-def refuse(chosen: Config) -> None:
-    """Raises ConfigError for settings that cannot be, whatever the images are."""
-    refuse_contradictions(chosen.data)
-    if chosen.data.test_share == 1:
+def refuse(config: Config) -> None:
+    """Raises ConfigError for settings that contradict each other, whatever the images are."""
+    refuse_contradictions(config.data)
+    if config.data.test_share == 1:
         raise ConfigError(
             "data.test_share 1 holds all images out, and none is left to learn from; choose less"
         )
-    if chosen.data.labels and not objectives.get(chosen.objective).classes:
-        objectives.refuse_classes(chosen.objective)
+    if config.data.labels and not objectives.get(config.objective).classes:
+        objectives.refuse_classes(config.objective)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ganvae import config, files, foreign, objectives
+from ganvae import config as configuration
+from ganvae import files, foreign, objectives
 from ganvae.config import Config
 from ganvae.errors import BusyError, CheckpointError, ConfigError, GanvaeError
 from ganvae.foreign import from_environment, gate, read_json
@@ -17,7 +18,7 @@ from ganvae.models import load
 from ganvae.pages import comparison, scores
 from ganvae.pages.record import open_runs
 from ganvae.progress import Display, Progress
-from ganvae.runs import folder as folders
+from ganvae.runs import place
 from ganvae.runs.run import Run, images, refuse_images, rehearse, start
 from ganvae.runs.settings import Settings, read, resolve
 from ganvae.training.processes import Processes
@@ -28,13 +29,13 @@ MAX_META = 2**26
 
 @dataclass(frozen=True)
 class Tournament:
-    """What several trainings under the same budget came to."""
+    """The outcome of several trainings under the same budget."""
 
     path: Path
     runs: list[Run]
     """Those that were trained, the best by held-out KID first."""
     failures: dict[str, GanvaeError] = field(default_factory=dict)
-    """What stopped the others, by objective."""
+    """The errors of the others, by objective."""
     verdict: str = ""
     """Which is best, in a sentence; empty where fewer than two were judged."""
 
@@ -56,7 +57,7 @@ def is_one(folder: str | Path | None) -> bool:
 
 def settle(
     names: Sequence[str],
-    given: Mapping[str, Any],
+    overrides: Mapping[str, Any],
     *,
     base: Settings | None = None,
     out: str | Path | None = None,
@@ -70,41 +71,41 @@ def settle(
     if from_environment("WORLD_SIZE", 1) > 1:
         raise ConfigError("a tournament has one process: start it without torchrun")
     first = read(base or None)
-    folder = Path(out) if out else _place(first or Config(), given, resume)
+    folder = Path(out) if out else _directory(first or Config(), overrides, resume)
     plans = _planned(folder) if resume else {}
     if resume and not plans:
-        folders.refuse_resume(folder, "a tournament", begin)
+        place.refuse_resume(folder, "a tournament", begin)
     names = [name.replace("-", "_") for name in names] or sorted(plans)
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"objective {name} is named twice: name each once")
     if len(names) < 2:
         raise ConfigError(f"a tournament needs at least two objectives, got {len(names)}")
-    chosen = {}
+    configs = {}
     for name in names:
         plan = plans.get(name) or next(iter(plans.values()), None)
-        own = first or (Config() if plan is None else folders.kept_settings(plan))
-        chosen[name] = resolve(own, {**given, "objective": name})
-    return chosen, folder
+        own = first or (Config() if plan is None else place.saved_settings(plan))
+        configs[name] = resolve(own, {**overrides, "objective": name})
+    return configs, folder
 
 
-def _place(first: Config, given: Mapping[str, Any], resume: bool) -> Path:
-    """The directory of a tournament on these images that named none."""
-    others = {key: value for key, value in given.items() if not key.startswith("objective.")}
-    data = config.override(first, others).data.path
-    return (folders.latest_run if resume else folders.new_run)("tournament", data)
+def _directory(first: Config, overrides: Mapping[str, Any], resume: bool) -> Path:
+    """The directory of a tournament for which none was named."""
+    others = {key: value for key, value in overrides.items() if not key.startswith("objective.")}
+    data = configuration.override(first, others).data.path
+    return (place.latest_run if resume else place.new_run)("tournament", data)
 
 
 def _planned(folder: Path) -> dict[str, Path]:
     """The configuration files that a tournament wrote at its beginning, by objective."""
-    if (folder / folders.SETTINGS).exists():
+    if (folder / place.SETTINGS).exists():
         return {}
     known = objectives.names()
     return {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.stem in known}
 
 
 def run(
-    chosen: Mapping[str, Config],
+    configs: Mapping[str, Config],
     out: Path,
     *,
     resume: bool = False,
@@ -118,55 +119,57 @@ def run(
     """
     display = display or Display()
     if not resume:
-        folders.refuse_occupied(out)
+        place.refuse_occupied(out)
     runs: list[Run] = []
     failures: dict[str, GanvaeError] = {}
     try:
-        for name, one in chosen.items():
-            config.save(one, out / f"{name}.yaml")
-        ready = _rehearse(chosen, out, failures, display, progress)  # hours before the last turn
-        for number, (name, one) in enumerate(chosen.items(), 1):
-            if name not in ready:
+        for name, config in configs.items():
+            configuration.save(config, out / f"{name}.yaml")
+        entrants = _rehearse(configs, out, failures, display, progress)  # before any trains
+        for number, (name, config) in enumerate(configs.items(), 1):
+            if name not in entrants:
                 continue
-            display.message(f"{name}, {number} of {len(chosen)}")
-            with _left_out(name, failures, display):
-                runs.append(_one(one, out / name, *ready[name], display, progress))
+            display.message(f"{name}, {number} of {len(configs)}")
+            with _skipping_failures(name, failures, display):
+                runs.append(_run_one(config, out / name, *entrants[name], display, progress))
                 if runs[-1].status != "done":
                     return Tournament(out, runs, failures)
         if not runs:
             raise next(iter(failures.values()))
     finally:
-        if not any(folders.is_begun(out / name) for name in chosen):
-            _forget(chosen, out)
-    return _compared(Tournament(out, runs, failures), progress)
+        if not any(place.is_begun(out / name) for name in configs):
+            _remove_traces(configs, out)
+    return _compare(Tournament(out, runs, failures), progress)
 
 
 def _rehearse(
-    chosen: Mapping[str, Config],
+    configs: Mapping[str, Config],
     out: Path,
     failures: dict[str, GanvaeError],
     display: Display,
     progress: Progress | None,
 ) -> dict[str, tuple[str, Judge]]:
-    """The images' fingerprint and the judge of each objective that can take part.
+    """The images' fingerprint and the judge of each objective that can be trained.
 
-    failures: gets the errors of the others
+    failures: the errors of the others are added to it
     """
-    ready: dict[str, tuple[str, Judge]] = {}
+    entrants: dict[str, tuple[str, Judge]] = {}
     judges: dict[tuple[str, int, str], Judge] = {}
-    for name, one in chosen.items():
-        with _left_out(name, failures, display):
-            key = (one.evaluation.judge, one.evaluation.size, one.training.device)
-            judges[key] = rehearse(one, out / name, resume=True, judge=judges.get(key))
-            data = images(one, progress)
-            refuse_images(one, data)
-            ready[name] = data.fingerprint, judges[key]
-    return ready
+    for name, config in configs.items():
+        with _skipping_failures(name, failures, display):
+            key = (config.evaluation.judge, config.evaluation.size, config.training.device)
+            judges[key] = rehearse(config, out / name, resume=True, judge=judges.get(key))
+            data = images(config, progress)
+            refuse_images(config, data)
+            entrants[name] = data.fingerprint, judges[key]
+    return entrants
 
 
 @contextmanager
-def _left_out(name: str, failures: dict[str, GanvaeError], display: Display) -> Iterator[None]:
-    """What an objective cannot do ends its own part alone."""
+def _skipping_failures(
+    name: str, failures: dict[str, GanvaeError], display: Display
+) -> Iterator[None]:
+    """Records an objective's error instead of raising it, so that the others go on."""
     try:
         yield
     except BusyError:
@@ -176,57 +179,59 @@ def _left_out(name: str, failures: dict[str, GanvaeError], display: Display) -> 
         display.message(f"{name} is left out: {error}")
 
 
-def _one(
-    chosen: Config,
+def _run_one(
+    config: Config,
     path: Path,
     fingerprint: str,
     judge: Judge,
     display: Display,
     progress: Progress | None,
 ) -> Run:
-    known = _finished(chosen, path, fingerprint)
-    if known is not None:
+    finished = _finished(config, path, fingerprint)
+    if finished is not None:
         display.message(f"{path} is finished")
-        return known
-    begun = (path / folders.SETTINGS).exists()
-    return start(chosen, path, resume=begun, judge=judge, display=display, progress=progress)
+        return finished
+    resume = (path / place.SETTINGS).exists()
+    return start(config, path, resume=resume, judge=judge, display=display, progress=progress)
 
 
-def _finished(chosen: Config, path: Path, fingerprint: str) -> Run | None:
-    """A run that has spent its budget and was judged afterwards; None where work is left."""
-    described = sorted((path / "checkpoints").glob("step-*/meta.json"))
-    judged = path / "evaluation.json"
-    if not described or not judged.exists():
+def _finished(config: Config, path: Path, fingerprint: str) -> Run | None:
+    """A run that is trained and judged already; None where something is left to do."""
+    metas = sorted((path / "checkpoints").glob("step-*/meta.json"))
+    evaluation = path / "evaluation.json"
+    if not metas or not evaluation.exists():
         return None
-    with gate(f"the checkpoint {described[-1].parent}", CheckpointError):
-        meta = read_json(foreign.read(described[-1], MAX_META), str(described[-1]))
-        kept = config.parse(meta["config"])
-        same = not config.difference(kept, chosen) and kept.evaluation == chosen.evaluation
-        since = judged.stat().st_mtime >= described[-1].stat().st_mtime
+    with gate(f"the checkpoint {metas[-1].parent}", CheckpointError):
+        meta = read_json(foreign.read(metas[-1], MAX_META), str(metas[-1]))
+        before = configuration.parse(meta["config"])
+        same = (
+            not configuration.difference(before, config) and before.evaluation == config.evaluation
+        )
+        is_newer = evaluation.stat().st_mtime >= metas[-1].stat().st_mtime
         at = meta["position"]
-        if not (at["done"] and same and since and meta["fingerprint"] == fingerprint):
+        if not (at["done"] and same and is_newer and meta["fingerprint"] == fingerprint):
             return None
         step, seconds = int(at["step"]), float(at["seconds"])
     model = load(path, device=Processes().device)
-    return Run(path, chosen, "done", step, seconds, model, scores.read(judged))
+    return Run(path, config, "done", step, seconds, model, scores.read(evaluation))
 
 
-def _forget(chosen: Mapping[str, Config], out: Path) -> None:
-    """Takes away what was written before it was known that nothing can be begun."""
-    for name in chosen:
+def _remove_traces(configs: Mapping[str, Config], out: Path) -> None:
+    """Removes what was written for a tournament in which no training began."""
+    for name in configs:
         (out / f"{name}.yaml").unlink(missing_ok=True)
         (out / name / ".lock").unlink(missing_ok=True)
-    for folder in (*(out / name for name in chosen), out):
+    for folder in (*(out / name for name in configs), out):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
-def _compared(done: Tournament, progress: Progress | None) -> Tournament:
-    """The tournament with its page and its verdict, the best first, where there are several."""
-    if len(done.runs) < 2:
-        return done
-    ranked = comparison.ranked(open_runs([run.path for run in done.runs]))
-    files.write_text(done.path / PAGE, comparison.html(ranked, progress=progress, own=True))
-    by_path = {run.path: run for run in done.runs}
+def _compare(tournament: Tournament, progress: Progress | None) -> Tournament:
+    """The tournament with its runs ranked, its page written, and a verdict, if it has several."""
+    if len(tournament.runs) < 2:
+        return tournament
+    ranked = comparison.ranked(open_runs([run.path for run in tournament.runs]))
+    files.write_text(tournament.path / PAGE, comparison.html(ranked, progress=progress, own=True))
+    by_path = {run.path: run for run in tournament.runs}
     runs = [by_path[side.record.path] for side in ranked]
-    return replace(done, runs=runs, verdict=comparison.verdict(ranked))
+    return replace(tournament, runs=runs, verdict=comparison.verdict(ranked))

@@ -1,4 +1,4 @@
-"""What is done with a model and files of images; no knowledge of training."""
+"""What a model does with images: a file a verb; no knowledge of training."""
 
 from ganvae.tasks.complete import complete
 from ganvae.tasks.direction import direction

@@ -1,4 +1,4 @@
-"""Holes in a picture filled in."""
+"""Fills in holes in pictures."""
 
 from __future__ import annotations
 
@@ -86,16 +86,11 @@ def complete(
     if single:
         return [result.pictures[0].save(out)]
     place = folder(out)
-    written = [filled.save(place / f"{v:02d}.png") for v, filled in enumerate(result.pictures)]
-    written.append(save_png(result.sheet(enlarged(model.shape)), place / SHEET))
-    facts = {
-        "seed": seed,
-        "variants": variants,
-        "picture": None if isinstance(data, Picture) else str(data),
-        "filled": int(hole.sum()),
-        "regions": [_facts(part) for part in result.regions],
-    }
-    return write_index(place, written, {"model": about(model), "complete": facts})
+    paths = [filled.save(place / f"{v:02d}.png") for v, filled in enumerate(result.pictures)]
+    paths.append(save_png(result.sheet(enlarged(model.shape)), place / SHEET))
+    name = None if isinstance(data, Picture) else str(data)
+    facts = {"seed": seed, "variants": variants, "picture": name, **result.facts()}
+    return write_index(place, paths, {"model": about(model), "complete": facts})
 
 
 @dataclass(frozen=True)
@@ -122,6 +117,10 @@ class Completion:
         tiles = np.stack([_tile(one) for one in (marked, *self.pictures)])
         columns = len(tiles) if len(tiles) <= 6 else math.ceil(math.sqrt(len(tiles)))
         return grid(tiles, columns, scale=scale if max(self.original.size) <= 64 else 1)
+
+    def facts(self) -> dict[str, Any]:
+        """The number of pixels filled in, and the regions, for index.json."""
+        return {"filled": int(self.hole.sum()), "regions": [_facts(part) for part in self.regions]}
 
 
 def completions(
@@ -164,7 +163,10 @@ def _each(
     single: bool,
     progress: Progress | None,
 ) -> list[Path]:
-    """The files that ``one`` writes for each picture of a folder, by the pictures' names."""
+    """Completes every picture of a folder.
+
+    one: completes one picture; the result is all files written
+    """
     if is_sheet(out, ".png"):
         raise ConfigError(f"{out} is one file for a folder of pictures: give a folder")
     if out.resolve() == root.resolve():
@@ -175,27 +177,27 @@ def _each(
     masks = _masks(mask)
     folder(out)
     alike = Counter(map(key, names))
-    written: list[Path] = []
+    paths: list[Path] = []
     failed: list[DataError] = []
-    for done, name in enumerate(names, 1):
+    for number, name in enumerate(names, 1):
         place = out / (key(name) if alike[key(name)] == 1 else name)
         try:
             own = mask if masks is None else masks.get(key(name))
             if masks is not None and own is None:
                 raise DataError(f"{mask} holds no mask named as {name}")
             place = place.with_name(f"{place.name}.png") if single else place
-            written += one(root / name, place, mask=own)
+            paths += one(root / name, place, mask=own)
         except DataError as error:
             failed.append(error)
         if progress:
-            progress("pictures completed", done, len(names))
-    if not written:
+            progress("pictures completed", number, len(names))
+    if not paths:
         raise failed[0]
     if failed:
         warnings.warn(
             f"{len(failed):,} of {len(names):,} pictures were left out: {failed[0]}", stacklevel=3
         )
-    return written
+    return paths
 
 
 def _masks(mask: str | Path | np.ndarray | None) -> dict[str, Path] | None:
@@ -219,49 +221,49 @@ def fill(
 ) -> Tensor:
     """The common box of the regions, filled in: shape (variants, C, h, w), in [-1, 1].
 
-    Regions are filled one after the other, none before something in it is known, and a later one
-    knows what was put into the earlier ones. A variant has the same z in all of them.
+    Regions are filled one after the other, those with known pixels first, and what was filled in
+    is known to the later ones. A variant has the same z in all of them.
     """
     channels = model.shape[0]
     if channels not in (1, 3):
         raise ConfigError(f"this model's images have {channels} channels; image files have 1 or 3")
     box = common([part.box for part in parts])
     near = picture.part(box)
-    known = near.colours[~hole[box]]
-    if channels == 1 and (known != known[:, :1]).any():
+    surroundings = near.colours[~hole[box]]
+    if channels == 1 and (surroundings != surroundings[:, :1]).any():
         warnings.warn("this model makes grey images: the hole is filled in grey", stacklevel=3)
     x = near.tensor(channels, colour(model.info.background))
     filled = x.repeat(variants, 1, 1, 1)
     unknown = torch.from_numpy(hole[box].copy())
-    waiting = [(part, _inside(part, box)) for part in parts]
-    while waiting:
-        ready = (i for i, (_, where) in enumerate(waiting) if not bool(unknown[where].all()))
-        part, (rows, columns) = waiting.pop(next(ready, 0))
-        shown, open_ = filled[:, :, rows, columns], unknown[rows, columns]
-        holes = open_.expand(variants, 1, *open_.shape)
+    remaining = [(part, _inside(part, box)) for part in parts]
+    while remaining:
+        startable = (i for i, (_, where) in enumerate(remaining) if not bool(unknown[where].all()))
+        part, (rows, columns) = remaining.pop(next(startable, 0))
+        image, gap = filled[:, :, rows, columns], unknown[rows, columns]
+        holes = gap.expand(variants, 1, *gap.shape)
         if part.scale < 1:
-            small, mask = shrink(shown, holes, part.scale)
+            small, mask = shrink(image, holes, part.scale)
             content = model.complete(small, mask, seed=seed, batch=batch)[:, 0].cpu()
-            content = enlarge(content, (open_.shape[0], open_.shape[1]))
+            content = enlarge(content, (gap.shape[0], gap.shape[1]))
         else:
-            content = model.complete(shown, holes, seed=seed, batch=batch)[:, 0].cpu()
+            content = model.complete(image, holes, seed=seed, batch=batch)[:, 0].cpu()
         own = torch.from_numpy(part.hole)
-        filled[:, :, rows, columns] = torch.where(own, content, shown)
+        filled[:, :, rows, columns] = torch.where(own, content, image)
         unknown[rows, columns] &= ~own
         if progress:
-            progress("completing", len(parts) - len(waiting), len(parts))
+            progress("completing", len(parts) - len(remaining), len(parts))
     return filled
 
 
 def _facts(part: Region) -> dict[str, Any]:
-    """Where a region is in the picture, in pixels, and how much it was shrunk for the model."""
+    """A region's place in the picture, in pixels, and the scale at which the model saw it."""
     (height, width), (rows, columns) = part.hole.shape, part.box
     place = {"top": rows.start, "left": columns.start, "height": height, "width": width}
     return {**place, "scale": part.scale}
 
 
 def _inside(part: Region, box: Box) -> Box:
-    """A region's rows and columns as they count in a box around it."""
+    """A region's rows and columns relative to a box around it."""
     rows, columns = (
         slice(own.start - whole.start, own.stop - whole.start)
         for own, whole in zip(part.box, box, strict=True)
@@ -274,5 +276,5 @@ def _tile(picture: Picture) -> np.ndarray:
     pixels = x.add(1).mul(127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
-    shown = np.asarray(image)
-    return shown[:, :, None] if shown.ndim == 2 else shown
+    tile = np.asarray(image)
+    return tile[:, :, None] if tile.ndim == 2 else tile

@@ -1,4 +1,4 @@
-"""Directions of the latents learnt from images."""
+"""Learns directions in the latent space from images."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def direction(
 ) -> list[Path]:
     """Learn directions from images and write them to an .npz file.
 
-    data: images; of these alone, one direction for each of their classes, by sub-folder
-    having: other images, with what ``data`` is without: one direction from the first to these
+    data: images; on their own, one direction for each of their classes, by sub-folder
+    having: images with an attribute that ``data`` lacks: one direction from ``data`` to these
     only: a single class
-    principal: so many principal directions instead, for which nothing need be known
+    principal: instead so many principal directions, which need no classes
     label: for a class-conditional model: the class of all images; unset: by sub-folder
     n: takes the first n images of each; unset: all
 
@@ -45,10 +45,10 @@ def direction(
         raise ConfigError(f"{out} must end in .npz")
     reader = partial(Reader, model, n=n, batch=batch, label=label)
     other = None if having is None else reader(having)
-    learnt = learn(
+    result = learn(
         reader(data), other, only=only, principal=principal, name=out.stem, progress=progress
     )
-    return [learnt.save(out)]
+    return [result.save(out)]
 
 
 def learn(

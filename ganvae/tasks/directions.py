@@ -25,7 +25,7 @@ from ganvae.types import Posterior
 Kind = Literal["difference", "class", "principal"]
 FORMAT = 1
 FILE_BYTES = 2**25
-"""What the arrays of a file take together at most."""
+"""Most bytes of all arrays of a file together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,12 +193,12 @@ def of_classes(
     if len(names) < 2:
         raise DataError(f"all images are of class {names[0]!r}: a direction needs others, too")
     member = torch.tensor([names.index(kind) for kind in kinds], device=q.mean.device)
-    wanted = names if only is None else [only]
+    targets = names if only is None else [only]
     steps = []
-    for name in wanted:
+    for name in targets:
         own = member == names.index(name)
         steps.append(q.mean[own].mean(0) - q.mean[~own].mean(0))
-    return _directions(model, q, torch.stack(steps), tuple(wanted), "class")
+    return _directions(model, q, torch.stack(steps), tuple(targets), "class")
 
 
 def principal(model: Model, q: Posterior, k: int) -> Directions:

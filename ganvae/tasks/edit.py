@@ -1,4 +1,4 @@
-"""Images changed along a direction of the latents."""
+"""Changes images along directions in the latent space."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _numbers(directions: Directions, which: str | int | None) -> list[int]:
 
 
 def _fitting(directions: Directions | str | Path, model: Model) -> Directions:
-    """The directions, read where they are a path; a note of theirs becomes a warning."""
+    """The directions, read if they are a path, and checked against the model."""
     if not isinstance(directions, Directions):
         directions = Directions.load(directions)
     note = directions.check(model)

@@ -61,9 +61,10 @@ def encode(
 
 @dataclass(frozen=True)
 class Latents:
-    """The posteriors of N images, on the CPU, their names, and the classes that their source says.
+    """The posteriors of N images, on the CPU.
 
     q: mean and logvar, each (N, latent)
+    kinds: the class of each image as its sub-folder, array or set says it
     """
 
     q: Posterior

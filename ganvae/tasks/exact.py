@@ -1,4 +1,4 @@
-"""Pictures read as they are, and written so, to the last bit."""
+"""Reads and writes pictures without changing a bit of their pixels."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from ganvae.telling import words
 
 LUMA = (0.299, 0.587, 0.114)
 KEPT = ("L", "LA", "RGB", "RGBA", "I;16")
-"""Modes that a picture keeps; others are converted, or refused where that loses something."""
+"""Modes that pictures have; others are converted, or refused where that loses something."""
 _CONVERTED = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB",
               "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Picture:
-    """pixels: 8 or 16 bits, shape (H, W, C), the last channel of LA and RGBA being alpha.
+    """A picture with the exact pixels of its file.
 
+    pixels: 8 or 16 bits, shape (H, W, C), the last channel of LA and RGBA being alpha
     mode: one of :data:`KEPT`
-    metadata: what else its file is to say, such as its colour profile
-    exact: whether its file keeps colours exactly, which a JPEG does not
-    depth: how many of 16 bits a model takes for all: 2^depth - 1 is white to it
+    metadata: for its file, such as the colour profile
+    exact: whether the format of its file is lossless
+    depth: how many of 16 bits are used: 2^depth - 1 is white
     """
 
     pixels: np.ndarray
@@ -56,21 +57,21 @@ class Picture:
 
     @property
     def white(self) -> int:
-        """The value that a model takes for white, as it does all above it."""
+        """The value of white; larger ones are white, too."""
         return self.most if self.depth is None else min(self.most, (1 << self.depth) - 1)
 
     @property
     def alpha(self) -> np.ndarray | None:
-        """Opacity, (H, W), where there is such a channel."""
+        """Opacity, (H, W); None without such a channel."""
         return self.pixels[:, :, -1] if self.mode in ("LA", "RGBA") else None
 
     @property
     def colours(self) -> np.ndarray:
-        """Without opacity: (H, W, 1 or 3)."""
+        """The pixels without opacity: (H, W, 1 or 3)."""
         return self.pixels if self.alpha is None else self.pixels[:, :, :-1]
 
     def tensor(self, channels: int, background: tuple[int, int, int]) -> Tensor:
-        """As a model sees it: (channels, H, W) in [-1, 1], laid on a background."""
+        """A model's input: (channels, H, W) in [-1, 1], laid on a background colour."""
         x = torch.from_numpy(self.colours.astype(np.float32)).permute(2, 0, 1) / self.white
         x = x.clamp(max=1)
         if self.alpha is not None:
@@ -101,7 +102,7 @@ class Picture:
         return replace(self, pixels=pixels, exact=True)
 
     def image(self) -> Image.Image:
-        """For Pillow."""
+        """The same for Pillow."""
         return Image.fromarray(self.pixels[:, :, 0] if self.pixels.shape[2] == 1 else self.pixels)
 
     def save(self, path: Path) -> Path:
@@ -120,7 +121,7 @@ def as_channels(x: Tensor, channels: int) -> Tensor:
 
 
 def read(path: str | Path, *, quiet: bool = False) -> Picture:
-    """A picture, upright, with the pixels its file has. Warns where its mode must change.
+    """Reads a picture, upright, with the pixels of its file. Warns where its mode must change.
 
     Raises DataError for what cannot be read, or cannot be kept exactly.
     """
@@ -141,17 +142,21 @@ def read(path: str | Path, *, quiet: bool = False) -> Picture:
         raise DataError(f"{path} cannot be read: {bad}") from None
     except (OSError, SyntaxError, ValueError, RuntimeError, DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read: {words(error)}") from None
-    kept = _plain(image, path)
-    if kept.mode != image.mode and not quiet:
-        warnings.warn(f"{path} is of mode {image.mode}, the result of {kept.mode}", stacklevel=2)
-    pixels = np.asarray(kept)
-    if kept.mode.startswith("I;16"):
+    picture = _plain(image, path)
+    if picture.mode != image.mode and not quiet:
+        warnings.warn(
+            f"{path} is of mode {image.mode}, the result of {picture.mode}", stacklevel=2
+        )
+    pixels = np.asarray(picture)
+    if picture.mode.startswith("I;16"):
         pixels = pixels.astype(np.uint16)
-    metadata: dict[str, Any] = {k: kept.info[k] for k in ("icc_profile", "dpi") if k in kept.info}
+    metadata: dict[str, Any] = {
+        k: picture.info[k] for k in ("icc_profile", "dpi") if k in picture.info
+    }
     if not all(math.isfinite(dots) and dots > 0 for dots in metadata.get("dpi", ())):
         del metadata["dpi"]  # of a file that says 0/0
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    return Picture(pixels, kept.mode, metadata, image.info["exact"])
+    return Picture(pixels, picture.mode, metadata, image.info["exact"])
 
 
 def _load(path: Path) -> Image.Image:
@@ -172,7 +177,7 @@ def _load(path: Path) -> Image.Image:
 
 
 def _bits(image: Image.Image, path: Path) -> int:
-    """Bits a colour in the file of an image not yet decoded, of which Pillow may keep 8."""
+    """Bits a colour in an image's file, from its header; Pillow may decode only 8 of them."""
     if image.format == "HEIF":
         return int(image.info.get("bit_depth", 8))
     if image.format == "AVIF":
@@ -188,7 +193,7 @@ def _bits(image: Image.Image, path: Path) -> int:
 
 
 def _plain(image: Image.Image, path: Path) -> Image.Image:
-    """The same in one of the modes that are kept."""
+    """The image in one of the modes of :data:`KEPT`."""
     clear = image.has_transparency_data
     if image.mode.startswith("I;16"):
         if clear:
@@ -201,6 +206,6 @@ def _plain(image: Image.Image, path: Path) -> Image.Image:
         mode += "A"
     if mode == image.mode:
         return image
-    if image.mode == "CMYK":  # a profile of inks says nothing of the result's colours
+    if image.mode == "CMYK":  # its profile describes inks, not the RGB of the result
         return as_srgb(image)
     return image.convert(mode)

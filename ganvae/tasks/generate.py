@@ -19,7 +19,7 @@ from ganvae.tasks.output import Folder, Result, about, join, target
 from ganvae.tasks.reader import Batch, Pictures, gathered
 
 PIXELS = 2**20
-"""Pixels at most of the images that are computed at once."""
+"""Most pixels of the images that are computed at once."""
 
 
 def generate(
@@ -84,7 +84,7 @@ def generate(
 
 
 def at_once(model: Model) -> int:
-    """How many images are best computed at once: on a CPU fewer take up to a fifth longer."""
+    """A fast number of images to compute at once; fewer take up to a fifth longer on a CPU."""
     return max(1, min(256, PIXELS // (model.shape[1] * model.shape[2])))
 
 
@@ -98,7 +98,7 @@ def in_batches(
 ) -> Iterator[Result]:
     """Images ``start`` to ``start + n`` in parts; no files.
 
-    make: so many images (B, C, H, W) in [-1, 1] from a number on
+    make: gives images (B, C, H, W) in [-1, 1], by their count and the first one's number
     """
     for first in range(start, start + n, batch):
         count = min(batch, start + n - first)
@@ -110,7 +110,7 @@ def in_batches(
 def blocks(
     make: Callable[[int, int], Tensor], n: int, *, start: int = 0, batch: int = 64
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The same as pixels: (number of the first, 8 bits of shape (B, H, W, C))."""
+    """The same as 8-bit pixels: (number of the first image, shape (B, H, W, C))."""
     for part in in_batches(make, n, start=start, batch=batch):
         yield part.first, to_uint8(part.images)
 
@@ -142,7 +142,7 @@ def around(
 def _original(
     model: Model, like: Pictures, label: Label, prior: str | None, truncation: float | None
 ) -> Batch:
-    """The one image that new ones are to be like. Warns where all will be the same."""
+    """The image that new ones are to resemble. Warns where all new ones will be the same."""
     if prior is not None or truncation is not None:
         raise ConfigError("images like another come from its posterior: prior and truncation are "
                           "for those from a prior")  # fmt: skip

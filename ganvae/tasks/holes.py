@@ -1,4 +1,4 @@
-"""Holes in a picture: what a mask, a colour or transparency marks to be filled in."""
+"""Finds the pixels to fill in: those that a mask, a colour or transparency marks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ganvae.errors import ConfigError, DataError
 from ganvae.tasks.exact import LUMA, Picture, read
 
 NEAR = 48
-"""Of 255 levels: by how much JPEG blurs a colour that was marked."""
+"""By how many of 255 levels JPEG changes a marked colour."""
 COLOURFUL = 0.5
-"""Difference between the channels, in [0, 1], from which a mask's marks are coloured."""
+"""A mask's pixel is coloured where its channels, in [0, 1], differ by this or more."""
 MOST = 0.75
-"""Share of a picture beyond which the rest may have been meant."""
+"""Where a mask marks a larger share, it may be meant the other way round."""
 
 
 def find_hole(
@@ -26,7 +26,7 @@ def find_hole(
     alpha: bool = False,
     invert: bool = False,
 ) -> np.ndarray:
-    """What is to be filled in, bool (H, W): by exactly one of three ways.
+    """The pixels to fill in, bool (H, W), marked in exactly one of three ways.
 
     mask: an image of the same size, see :func:`marked`; or an array of one, (H, W): bool, 8 or 16
         bits, or numbers from 0 to 1
@@ -56,7 +56,7 @@ def find_hole(
 
 
 def _sensible(hole: np.ndarray, name: str, cause: str) -> np.ndarray:
-    """The hole. Raises DataError for none or all of the picture, warns of nearly all."""
+    """The hole itself. Raises DataError if it is empty or everything, warns if it nearly is."""
     if not hole.any():
         raise DataError(f"{name} marks nothing to fill in{cause}")
     if hole.all():
@@ -73,11 +73,11 @@ def _sensible(hole: np.ndarray, name: str, cause: str) -> np.ndarray:
 
 
 def marked(mask: Picture) -> np.ndarray:
-    """What a mask marks, bool (H, W); soft edges are cut at half.
+    """The pixels that a mask marks, bool (H, W); soft edges are cut at half.
 
-    Where some of it is transparent, the opaque part marks, or, if that is light and dark itself,
-    what is light in it. Else, where some of it is coloured, the coloured part. Else what is light:
-    at least half of white, or, of two values, the lighter.
+    In a mask with transparency these are the opaque pixels, or, if those are light and dark, the
+    light ones of them. Else, in a mask with colours, the coloured pixels. Else the light ones: at
+    least half of white, or, of two values, the lighter.
     """
     light, alpha = _light(mask.colours.astype(np.float32) / mask.most), mask.alpha
     if alpha is None:
@@ -90,7 +90,7 @@ def marked(mask: Picture) -> np.ndarray:
 
 
 def _light(values: np.ndarray) -> np.ndarray:
-    """The marks among values (H, W, 1 or 3) in [0, 1] that are not transparent."""
+    """The marked pixels of a mask (H, W, 1 or 3) in [0, 1], apart from its transparency."""
     if values.shape[2] == 3:
         colourful = values.max(2) - values.min(2)
         if (most := float(colourful.max())) >= COLOURFUL:
@@ -103,12 +103,12 @@ def _light(values: np.ndarray) -> np.ndarray:
 
 
 def _by_image(mask: str | Path | np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, str, str]:
-    """The marks of a mask, what it is called, and why it marks what it does."""
+    """A mask's marks, its name in messages, and an explanation of what it marks."""
     name = "the mask" if isinstance(mask, np.ndarray) else f"the mask {mask}"
     image = _of_array(mask) if isinstance(mask, np.ndarray) else read(mask, quiet=True)
     if image.size != size:
-        shown = "x".join(map(str, image.size[::-1]))
-        raise DataError(f"{name} is {shown} pixels, the picture {size[1]}x{size[0]}")
+        actual = "x".join(map(str, image.size[::-1]))
+        raise DataError(f"{name} is {actual} pixels, the picture {size[1]}x{size[0]}")
     values = image.pixels if image.alpha is None else image.colours
     low, high = int(values.min()), int(values.max())
     cause = f" (its values run from {low} to {high} of {image.most}, and what is light marks)"
@@ -129,12 +129,12 @@ def _of_array(mask: np.ndarray) -> Picture:
 
 def _by_colour(picture: Picture, colour: str) -> np.ndarray:
     try:
-        wanted: tuple[int, ...] = ImageColor.getrgb(colour)
+        rgb: tuple[int, ...] = ImageColor.getrgb(colour)
     except ValueError:
-        wanted = ()
-    if len(wanted) != 3:
+        rgb = ()
+    if len(rgb) != 3:
         raise ConfigError(f"{colour!r} is no colour; give a name such as red, or #rrggbb")
-    values = np.array(wanted, np.int64) * picture.most // 255
+    values = np.array(rgb, np.int64) * picture.most // 255
     distance = abs(picture.colours.astype(np.int64) - values).max(2)
     nearly = int((distance <= NEAR * picture.most // 255).sum() - (distance == 0).sum())
     if nearly and not picture.exact and (distance == 0).any():

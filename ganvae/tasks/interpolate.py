@@ -1,4 +1,4 @@
-"""Images between images."""
+"""Interpolates between images through the latent space."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def interpolations(
     order = [*range(len(z)), *([0] if closed else [])]
     show = model.render if data is None else model.decode
     ways = []
-    for done, (a, b) in enumerate(pairwise(order), 1):
+    for number, (a, b) in enumerate(pairwise(order), 1):
         classes = None if labels is None else _halves(labels[a], labels[b], steps)
         (between,) = steps_between(z[a : a + 1], z[b : b + 1], steps)
         ways.append(show(between, classes).cpu())
         if progress:
-            progress("interpolating", done, len(order) - 1)
+            progress("interpolating", number, len(order) - 1)
     return Result(torch.stack(ways))
 
 
@@ -106,7 +106,7 @@ def frames(ways: Result) -> Tensor:
 def _ends(
     model: Model, data: Pictures | None, n: int, seed: int, label: Label
 ) -> tuple[Tensor, Tensor | None]:
-    """Latents (N, d), N ≥ 2, and their classes (N,) where there are such."""
+    """The latents (N, d) to interpolate between, N ≥ 2, and their classes (N,), if any."""
     if n < 2:
         raise RangeError(f"an interpolation needs at least 2 images, got n = {n}")
     if data is None:

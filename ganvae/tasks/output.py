@@ -1,4 +1,4 @@
-"""What verbs make, and where it goes: into memory, onto a sheet, or into a folder."""
+"""The results of verbs, and how they are written: as one sheet, or into a folder."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ganvae.models import Model
 from ganvae.models.images import save_png, to_uint8
 
 INDEX, MARK = "index.json", ".ganvae"
-"""What the files in a folder are, and what says that the folder is written by ganvae."""
+"""The file that describes a folder's images, and the file that marks a folder of ganvae's."""
 _INDEX_HEAD = b'{\n "model": {'
 SHEET, ON_A_SHEET = "sheet.png", 32
-"""A folder's sheet, and how many inputs it shows."""
+"""A folder's sheet, and how many inputs it shows at most."""
 
 
 @dataclass(frozen=True)
 class Result:
     """Images that a verb made, or some of them.
 
-    images: shape (N, …, C, H, W) in [-1, 1], on the CPU; between N and C there is what a verb
-        makes of one image: its variants, or its steps, or amounts in each direction
-    originals: what they were made of, (N, S, H, W) in [-1, 1]; nothing, (0,), where of nothing
-    names: what these are called
+    images: shape (N, …, C, H, W) in [-1, 1], on the CPU; the dimensions between N and C are the
+        variants, steps, or directions and amounts of one image
+    originals: the input images, (N, S, H, W) in [-1, 1]; of shape (0,) where there are none
+    names: of the originals
     first: the number of the first image
     """
 
@@ -60,16 +60,15 @@ def join(parts: Iterable[Result]) -> Result:
 
 @dataclass
 class Folder:
-    """A folder of PNG files, one an image, and index.json; it is made with the first of them.
+    """Writes a folder of PNG files, one an image, and index.json; creates it with the first one.
 
-    out: where
     digits: of an image's numbers in its file's name: (6, 2) for 000000_00.png
-    written: the files so far
+    paths: the files written so far
     """
 
     out: Path
     digits: tuple[int, ...]
-    written: list[Path] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
 
     def add(self, part: Result) -> list[Path]:
         """Writes the images of a part; returns their files."""
@@ -80,18 +79,18 @@ class Folder:
             numbers = zip((part.first + i, *inner), self.digits, strict=True)
             name = "_".join(f"{number:0{digits}d}" for number, digits in numbers)
             paths.append(save_png(image, place / f"{name}.png"))
-        self.written += paths
+        self.paths += paths
         return paths
 
     def finish(self, index: dict[str, Any]) -> list[Path]:
-        """Writes index.json, what the files are; returns all files."""
-        return write_index(self.out, self.written, index)
+        """Writes index.json; returns all files."""
+        return write_index(self.out, self.paths, index)
 
 
 def target(
     out: str | Path, *inputs: object, suffixes: Sequence[str] = (".png",)
 ) -> tuple[Path, bool]:
-    """The place for results, and whether it is one file of these kinds; else it is a folder.
+    """``out`` as a path, and :func:`is_sheet` of it.
 
     Raises ConfigError for a file of another kind, and for one that is also an input.
     """
@@ -143,7 +142,7 @@ def folder(out: Path) -> Path:
 
 
 def refuse_over(out: Path, *inputs: object) -> None:
-    """Raises ConfigError where a file to be written is one of the pictures to be read."""
+    """Raises ConfigError where an output would replace an input."""
     for source in inputs:
         if not isinstance(source, str | Path) or not out.exists() or not Path(source).exists():
             continue
@@ -168,23 +167,23 @@ def write_json(path: Path, value: Any) -> Path:
     return files.write(path, lambda draft: draft.write_text(text + "\n", encoding="ascii"))
 
 
-def write_index(place: Path, written: Sequence[Path], index: Any) -> list[Path]:
-    """Writes what the files in a folder are; returns them with the index.
+def write_index(place: Path, paths: Sequence[Path], index: Any) -> list[Path]:
+    """Writes index.json beside a folder's files; returns all of them.
 
     Warns where the folder holds other images, such as those of an earlier call.
     """
-    others = {path.name for path in place.glob("*.png")} - {path.name for path in written}
+    others = {path.name for path in place.glob("*.png")} - {path.name for path in paths}
     if others:
         warnings.warn(
             f"{place} also holds {len(others):,} images that are not of this call, for example "
             f"{min(others)}",
             stacklevel=3,
         )
-    return [*written, write_json(place / INDEX, index)]
+    return [*paths, write_json(place / INDEX, index)]
 
 
 def about(model: Model) -> dict[str, Any]:
-    """What identifies a model in an index."""
+    """The fields that identify a model in index.json."""
     info = model.info
     return {
         "objective": info.objective,

@@ -1,4 +1,4 @@
-"""Images to work on, prepared as a model's training images were."""
+"""Reads input images, prepared as a model's training images were."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ from ganvae.models.images import to_tensor
 from ganvae.progress import Progress
 
 Pictures = str | Path | Sequence[str | Path] | Tensor | Images
-"""Images to work on: a file, a folder or anything else that can be trained on; several files;
-a tensor (B, C, H, W) in [-1, 1]; or images that are open already."""
+"""Input images: a file, a folder or anything else that can be trained on; several files; a tensor
+(B, C, H, W) in [-1, 1]; or images that are open already."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images.
+    """A batch of input images.
 
     images: shape (B, C, H, W), in [-1, 1]
-    names: what they are called
-    kinds: the class that the source says each is of: a name, a number, or None
+    kinds: the class of each image as its sub-folder, array or set says it: name, number, or None
     labels: their class numbers for the model, shape (B,), or None for a model without classes
-    first: the number of the first of them
+    first: the number of the first image
     """
 
     images: Tensor
@@ -52,11 +51,11 @@ class Reader:
 
     n: stops after so many
     label: for a class-conditional model: the class of all images, or the number of each, (N,);
-        unset: what the source says, in a folder the first sub-folder's name
+        unset: as their array or set says, or the name of the first sub-folder
     channels: of the prepared images; unset: as many as the model's
-    source: whether they are what a translation starts from
-    skipped: name and reason of the files of a folder that could not be read so far. A file that
-        was named itself is not skipped: DataError
+    source: whether these are source images of a translation
+    skipped: name and reason of each unreadable file of a folder so far. A file that the user
+        named is not skipped: DataError
     """
 
     model: Model
@@ -67,7 +66,7 @@ class Reader:
     channels: int | None = None
     source: bool = False
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    _known: dict[str | int, int] = field(default_factory=dict, init=False, repr=False)
+    _numbers: dict[str | int, int] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def total(self) -> int | None:
@@ -79,36 +78,38 @@ class Reader:
     def __iter__(self) -> Iterator[Batch]:
         if self.n is not None and self.n < 1:
             raise ConfigError(f"the number of images must be at least 1, got {self.n}")
-        seen = 0
+        count = 0
         for batch in self._batches():
-            rest = len(batch.names) if self.n is None else self.n - seen
+            rest = len(batch.names) if self.n is None else self.n - count
             names, kinds = batch.names[:rest], batch.kinds[:rest]
-            labels = self._labels(names, kinds, seen)
-            yield Batch(batch.images[:rest], names, kinds, labels, seen)
-            seen += len(names)
-            if seen == self.n:
+            labels = self._labels(names, kinds, count)
+            yield Batch(batch.images[:rest], names, kinds, labels, count)
+            count += len(names)
+            if count == self.n:
                 break
-        if not seen:
+        if not count:
             raise DataError(f"there are no images in {_name(self.data)}{self._reasons()}")
         if self.skipped:
             warnings.warn(
-                f"{len(self.skipped):,} of {seen + len(self.skipped):,} images were skipped"
+                f"{len(self.skipped):,} of {count + len(self.skipped):,} images were skipped"
                 f"{self._reasons()}",
                 stacklevel=2,
             )
 
     def batches(self, what: str, progress: Progress | None) -> Iterator[Batch]:
-        """The batches; after each, what was done with so many images is reported."""
+        """The batches; reports after each how many images were processed."""
         for batch in self:
             yield batch
             if progress:
                 progress(what, batch.first + len(batch.names), self.total)
 
-    def _labels(self, names: list[str], kinds: list[str | int | None], seen: int) -> Tensor | None:
+    def _labels(
+        self, names: list[str], kinds: list[str | int | None], start: int
+    ) -> Tensor | None:
         """The model's class numbers of some images. Raises ConfigError for unknown ones."""
         label = self.label
         if isinstance(label, Tensor) and label.ndim:
-            label = label[seen : seen + len(names)]
+            label = label[start : start + len(names)]
         if label is not None:
             return self.model.labels(len(names), label)
         if not self.model.info.classes or self.model.info.from_sources:
@@ -120,12 +121,12 @@ class Reader:
                     f"this model needs to know the class of {name}: name it with --class, or, of "
                     f"many images, give a folder with sub-folders named after the classes"
                 )
-            if kind not in self._known:
+            if kind not in self._numbers:
                 try:
-                    self._known[kind] = int(self.model.labels(1, kind)[0])  # type: ignore[index]
+                    self._numbers[kind] = int(self.model.labels(1, kind)[0])  # type: ignore[index]
                 except ConfigError as error:
                     raise ConfigError(f"{name}: {error}") from None
-            numbers.append(self._known[kind])
+            numbers.append(self._numbers[kind])
         return torch.tensor(numbers)
 
     def _reasons(self) -> str:
@@ -182,10 +183,9 @@ class Reader:
 
 
 def preparation(model: Model, channels: int | None = None, *, source: bool = False) -> Preparation:
-    """How a model's images are prepared. Raises ConfigError where files cannot be.
+    """How a model's images are prepared. Raises ConfigError where image files cannot be.
 
-    channels: of the prepared images; unset: as many as the model's
-    source: whether they are what a translation starts from
+    channels, source: see :class:`Reader`
     """
     own, height, width = model.shape
     channels = channels or own
@@ -205,14 +205,14 @@ def preparation(model: Model, channels: int | None = None, *, source: bool = Fal
 
 
 def _items(data: str | Path | Sequence[str | Path]) -> tuple[Iterable[Item], bool]:
-    """The images, and whether each of them was named by the user."""
+    """The images, and whether the user named each of them."""
     paths = [data] if isinstance(data, str | Path) else list(data)
-    named = [Path(path).expanduser() for path in paths]
-    if not isinstance(data, str | Path) or _is_image(named[0]):
-        missing = [str(file) for file in named if not file.exists()]
+    files = [Path(path).expanduser() for path in paths]
+    if not isinstance(data, str | Path) or _is_image(files[0]):
+        missing = [str(file) for file in files if not file.exists()]
         if missing:
             raise DataError(f"{missing[0]} does not exist; give an image file")
-        return [Item(name=str(file), image=str(file)) for file in named], True
+        return [Item(name=str(file), image=str(file)) for file in files], True
     source = find(str(data))
     try:
         return source.items(source.index()), False
@@ -229,7 +229,7 @@ def _name(data: Pictures) -> str:
 
 
 def gathered(model: Model, data: Pictures, n: int | None, label: Label = None) -> Batch:
-    """The first n images at once, on the CPU."""
+    """The first n images as one batch, on the CPU."""
     parts = list(Reader(model, data, n, label=label))
     labels = [part.labels for part in parts if part.labels is not None]
     return Batch(

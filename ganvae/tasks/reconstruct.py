@@ -1,4 +1,4 @@
-"""Images encoded and decoded again."""
+"""Encodes images and decodes them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a hole is filled in: what of a large picture is shown to the model at once."""
+"""Splits a large picture's hole into regions that the model can fill in."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Box = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a picture and what of it is filled in.
+    """A part of a picture that is shown to the model at once.
 
     box: rows and columns of the part
-    hole: bool, of the box's shape: what is taken from what the model makes
-    scale: the part is shown to the model at this share of its size
+    hole: bool, of the box's shape: the pixels that are filled in
+    scale: by which the part is resized for the model, at most 1
     """
 
     box: Box
@@ -29,12 +29,12 @@ class Region:
 
 
 def regions(hole: np.ndarray, size: tuple[int, int], context: float = 2.0) -> list[Region]:
-    """Regions that fill in a whole hole, one after the other.
+    """The regions of a hole, which are filled in one after the other.
 
     A picture that is no larger than the model's is one region. Else holes that are close together
-    share one, and a long one that none holds is cut into several. A region is a square, as far as
-    the picture goes, of at least the model's size; it is larger, and shown to the model smaller,
-    where the hole is thicker than its share of it.
+    share one, and one that is too long for a region is cut into several. A region is a square,
+    cut at the picture's borders, of at least the model's size; for a thick hole it is larger, and
+    resized for the model.
 
     hole: bool, (H, W); size: height and width of the model's images
     context: side of a region over the thickness of its hole, 1.25 to 8
@@ -50,7 +50,7 @@ def regions(hole: np.ndarray, size: tuple[int, int], context: float = 2.0) -> li
 
 
 def _parts(hole: np.ndarray, side: int, context: float) -> Iterator[tuple[Box, np.ndarray, int]]:
-    """Boxes of the hole, what of it is in them, and the side of the region around each."""
+    """Boxes around parts of the hole, those parts, and the side of each one's region."""
     from scipy import ndimage
 
     labelled, _ = ndimage.label(hole, structure=np.ones((3, 3)))
@@ -76,17 +76,17 @@ def _parts(hole: np.ndarray, side: int, context: float) -> Iterator[tuple[Box, n
 def _pieces(
     shape: tuple[int, ...], box: Box, part: np.ndarray, side: int, context: float
 ) -> Iterator[tuple[Box, np.ndarray, int]]:
-    """A hole whole if a region holds it with something around it, else in cells."""
+    """One hole: whole if a region holds it with a margin, else cut into cells."""
     from scipy import ndimage
 
     thickness = 2 * float(ndimage.distance_transform_edt(np.pad(part, 1)).max())
     around = max(side, math.ceil(context * thickness))
     margin = around / 8
-    seen = _box_around(shape, box, around)
+    window = _box_around(shape, box, around)
     if all(
         (s.start == 0 or s.start <= b.start - margin)
         and (s.stop == n or s.stop >= b.stop + margin)
-        for s, b, n in zip(seen, box, shape)
+        for s, b, n in zip(window, box, shape)
     ):
         yield box, part, around
         return
@@ -101,13 +101,13 @@ def _pieces(
 
 
 def _region(shape: tuple[int, ...], box: Box, part: np.ndarray, around: int, side: int) -> Region:
-    seen = _box_around(shape, box, around)
-    own = np.zeros([s.stop - s.start for s in seen], bool)
+    window = _box_around(shape, box, around)
+    own = np.zeros([s.stop - s.start for s in window], bool)
     rows, columns = (
-        slice(b.start - s.start, b.stop - s.start) for b, s in zip(box, seen, strict=True)
+        slice(b.start - s.start, b.stop - s.start) for b, s in zip(box, window, strict=True)
     )
     own[rows, columns] = part
-    return Region(seen, own, min(1.0, side / max(own.shape)))
+    return Region(window, own, min(1.0, side / max(own.shape)))
 
 
 def _box_around(shape: tuple[int, ...], box: Box, side: int) -> Box:
@@ -122,7 +122,7 @@ def _box_around(shape: tuple[int, ...], box: Box, side: int) -> Box:
 
 
 def common(boxes: list[Box]) -> Box:
-    """The common box of several."""
+    """The smallest box around several."""
     rows, columns = zip(*boxes)
     return (
         slice(min(s.start for s in rows), max(s.stop for s in rows)),

@@ -1,4 +1,4 @@
-"""Images made from source images."""
+"""Translates source images."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ def translate(
     batch: int = 64,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """What each source image becomes, several times.
+    """Translates each source image, several times.
 
-    The images are the source itself, as the model was trained on it (an outline, a grey or a small
-    picture); they are fitted to the model's size as in training, and made grey or coloured where
-    its sources are.
+    Source images are of the kind that the model was trained on (outlines, grey or small pictures);
+    they are resized as in training, and made grey or coloured as those were.
 
     out: a folder for 000000_00.png, … (image, variant), sheet.png (a row an image: the source,
         then the variants; of the first 32 images) and index.json; or a .png, the sheet alone
@@ -43,17 +42,17 @@ def translate(
     out, sheet = target(out, data)
     reader = sources(model, data, ON_A_SHEET if sheet and n is None else n, batch, reverse)
     parts = translations(reader, variants, seed=seed, reverse=reverse, progress=progress)
-    folder, names, shown = Folder(out, (6, 2)), list[str](), list[Result]()
+    folder, names, on_sheet = Folder(out, (6, 2)), list[str](), list[Result]()
     for part in parts:
         if not sheet:
             folder.add(part)
         names += part.names
-        shown.append(part if sheet else part.head(max(0, ON_A_SHEET - part.first)))
-    rows = join(shown)
+        on_sheet.append(part if sheet else part.head(max(0, ON_A_SHEET - part.first)))
+    rows = join(on_sheet)
     picture = sheet_of_sources(rows.originals, rows.images, scale=enlarged(model.shape))
     if sheet:
         return [save_png(picture, out)]
-    folder.written.append(save_png(picture, out / SHEET))
+    folder.paths.append(save_png(picture, out / SHEET))
     index: dict[str, Any] = {
         "model": about(model),
         "seed": seed,
@@ -68,7 +67,7 @@ def translate(
 def sources(
     model: Model, data: Pictures, n: int | None = None, batch: int = 64, reverse: bool = False
 ) -> Reader:
-    """The images that a translation starts from."""
+    """The source images of a translation."""
     channels = model.shape[0] if reverse else model.info.shape.source
     return Reader(model, data, n, batch, channels=channels, source=not reverse)
 
@@ -81,7 +80,7 @@ def translations(
     reverse: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Result]:
-    """What the images of a reader become, (N, variants, C, H, W), in parts; no files.
+    """Translations of a reader's images, (N, variants, C, H, W), in parts; no files.
 
     reader: see :func:`sources`
     The others: see :func:`translate`.

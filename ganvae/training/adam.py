@@ -49,12 +49,12 @@ class Adam:
         torch.autograd.graph.increment_version([*self.params, *self.moments()])
 
     def moments(self) -> list[Tensor]:
-        """What a step changes beside the parameters; empty before the first one."""
+        """The tensors that a step changes beside the parameters; empty before the first one."""
         entries = self.torch.state.values()
         return [value for entry in entries for value in entry.values() if torch.is_tensor(value)]
 
     def forget(self) -> None:
-        """Becomes as before its first step."""
+        """Drops all moments, as before the first step."""
         self.torch.state.clear()
 
     def state(self) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ def in_memory_order(tensor: Tensor, param: Tensor) -> Tensor:
 
 
 def _in_shape(tensor: Tensor, param: Tensor) -> Tensor:
-    """What :func:`in_memory_order` gave, in the parameter's shape again."""
+    """The inverse of :func:`in_memory_order`."""
     return tensor.permute(0, 3, 1, 2) if _channels_last(param) and tensor.ndim == 4 else tensor
 
 

@@ -1,4 +1,4 @@
-"""What a run is made of, by its settings and its images: networks, batches, the final model."""
+"""Builds the parts of a run from its settings and images: networks, batches, the final model."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from ganvae.training.schedule import Position
 from ganvae.types import Batch, Shape, mix
 
 ROWS, PIXELS = 256, 2**20
-"""Images at most, and pixels about, that are encoded at once between two stages."""
+"""Most images, and about how many pixels, that are encoded at once between two stages."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained: known, or refused, before anything is made.
+    """Everything about a training that is decided before any network is built.
 
     objective: suited to the size of the images
-    given: modules for some roles, in place of the zoo's
-    roles: of all stages' networks, in the order in which they are made
-    kinds: as which :mod:`ganvae.networks.zoo` builds some of them
-    class_shares: how much of the training images each class has
+    custom: modules for some roles, in place of the zoo's
+    roles: of all stages' networks, in the order in which they are built
+    kinds: the zoo's kind of network for some roles; the others' kinds are their roles
+    class_shares: the share of the training images that each class has
     """
 
     config: Config
     data: Data
-    given: Mapping[str, nn.Module]
+    custom: Mapping[str, nn.Module]
     objective: Objective
     stages: list[Stage]
     shape: Shape
@@ -62,17 +62,19 @@ def plan(
     config: Config,
     objective: Objective,
     data: Data,
-    given: Mapping[str, nn.Module] = MappingProxyType({}),
+    custom: Mapping[str, nn.Module] = MappingProxyType({}),
 ) -> Plan:
-    """Raises ConfigError where the objective cannot learn from these images, or with these nets.
+    """The plan of a training.
 
-    given: modules for some roles
+    custom: modules for some roles
+
+    Raises ConfigError where the objective cannot learn from these images, or with these modules.
     """
     objective = objective.suited(max(data.shape[1:]))
     stages = objective.stages()
     roles = [role for stage in stages for role in stage.objective.networks]
     roles = list(dict.fromkeys([*objective.networks, *roles]))
-    unknown = set(given) - set(roles)
+    unknown = set(custom) - set(roles)
     if unknown:
         raise ConfigError(
             f"this objective has no network {', '.join(sorted(unknown))}; "
@@ -90,7 +92,7 @@ def plan(
         source=data.source_channels,
     )
     kinds = {r: k for stage in stages for r, k in stage.objective.kinds.items() if r in roles}
-    return Plan(config, data, given, objective, stages, shape, tuple(roles), kinds, shares)
+    return Plan(config, data, custom, objective, stages, shape, tuple(roles), kinds, shares)
 
 
 def _class_shares(data: Data) -> list[float]:
@@ -102,7 +104,7 @@ def _class_shares(data: Data) -> list[float]:
 
 
 def _refuse(config: Config, objective: Objective, data: Data, shares: list[float]) -> None:
-    """Raises ConfigError where objective and data differ."""
+    """Raises ConfigError where the objective cannot learn from the data."""
     if data.classes and not objective.classes:
         refuse_classes(config.objective)
     if objective.needs_classes and sum(share > 0 for share in shares) < 2:
@@ -129,8 +131,8 @@ def networks(plan: Plan, device: torch.device) -> dict[str, nn.Module]:
     torch.manual_seed(mix(plan.config.training.seed))
     try:
         nets = {
-            role: plan.given[role]
-            if role in plan.given
+            role: plan.custom[role]
+            if role in plan.custom
             else zoo.build(plan.kinds.get(role, role), plan.config.networks, plan.shape)
             for role in plan.roles
         }
@@ -170,10 +172,7 @@ def feed(plan: Plan, processes: Processes, seed: int) -> Feed:
 
 
 def images(plan: Plan, device: torch.device, seed: int) -> Iterator[Batch]:
-    """Training images without end, the same on every process.
-
-    In batches that suit the encoder, whatever those of the training are.
-    """
+    """Training images without end, the same on every process, in batches to be encoded."""
     batches = Batches(
         plan.data.train,
         batch=max(1, min(ROWS, PIXELS // math.prod(plan.data.shape[1:]))),
@@ -186,10 +185,10 @@ def images(plan: Plan, device: torch.device, seed: int) -> Iterator[Batch]:
 
 
 def model(plan: Plan, nets: Mapping[str, nn.Module], at: Position) -> Model:
-    """The model of the present stage: what inference needs of some networks."""
+    """The model of the present stage: those of the networks that inference needs."""
     objective, data = plan.stages[at.stage].objective, plan.data
-    kept = ("encoder", objective.decoder, objective.generator, "prior", "likelihood")
-    nets = {role: nets[role] for role in dict.fromkeys(kept) if role in nets}
+    roles = ("encoder", objective.decoder, objective.generator, "prior", "likelihood")
+    nets = {role: nets[role] for role in dict.fromkeys(roles) if role in nets}
     info = ModelInfo.of(
         plan.config,
         plan.shape,
@@ -208,6 +207,6 @@ def model(plan: Plan, nets: Mapping[str, nn.Module], at: Position) -> Model:
         images=at.images,
         steps=at.step,
         seconds=round(at.seconds, 3),
-        custom=sorted(set(plan.given) & set(nets)),
+        custom=sorted(set(plan.custom) & set(nets)),
     )
     return Model(nets, info)

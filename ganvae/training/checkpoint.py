@@ -39,7 +39,7 @@ State = dict[str, dict[str, Tensor]]
 FORMAT = 1
 MANIFEST = "manifest.json"
 OLD = ".ganvae-old"
-"""What the name of a checkpoint ends in while another of its step takes its place."""
+"""The suffix of a checkpoint's name while a new one of the same step replaces it."""
 _NAME = re.compile(rf"step-(\d{{8,}})({re.escape(OLD)})?")
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ENTRY = {"bytes": int, "sha256": str}
@@ -147,7 +147,7 @@ def verify(path: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Removes what an interrupted save or removal left; call it while holding the run's lock."""
+    """Removes files of interrupted saves and removals; call it while holding the run's lock."""
     try:
         files.clean(folder)
         for step, current, path in _candidates(folder):
@@ -162,14 +162,14 @@ def clean(folder: Path) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether an entry of a ``checkpoints`` folder bears our mark, and so may be removed."""
+    """Whether a folder is a checkpoint with our manifest, and so may be removed."""
     return (
         not path.is_symlink() and (path / MANIFEST).is_file() and bool(_NAME.fullmatch(path.name))
     )
 
 
 def unknown(folder: Path) -> list[str]:
-    """Names of what lies among the checkpoints and is not ours: it is never touched."""
+    """Names of files among the checkpoints that are not ours, and so are never touched."""
     entries = folder.iterdir() if folder.is_dir() else ()
     return sorted(path.name for path in entries if not is_ours(path))
 
@@ -220,13 +220,13 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def _encode(step: int, state: State, meta: Mapping[str, Any]) -> dict[str, bytes]:
     """File name -> content, the manifest last."""
-    made = {}
+    contents = {}
     for stem, tensors in state.items():
         if not _STEM.fullmatch(stem):
             raise ValueError(f"{stem!r} is not a file stem")
         plain = {name: _plain(tensor) for name, tensor in tensors.items()}
-        made[f"{stem}.safetensors"] = safetensors.torch.save(plain)
-    made["meta.json"] = _json(jsonable(dict(meta)))
+        contents[f"{stem}.safetensors"] = safetensors.torch.save(plain)
+    contents["meta.json"] = _json(jsonable(dict(meta)))
     manifest = {
         "format": FORMAT,
         "step": step,
@@ -240,11 +240,11 @@ def _encode(step: int, state: State, meta: Mapping[str, Any]) -> dict[str, bytes
         },
         "files": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in made.items()
+            for name, content in contents.items()
         },
     }
-    made[MANIFEST] = _signed(jsonable(manifest))
-    return made
+    contents[MANIFEST] = _signed(jsonable(manifest))
+    return contents
 
 
 def _version(package: str) -> str:
@@ -334,28 +334,28 @@ def _whole(path: Path) -> bool:
 
 
 def _complete(path: Path) -> bool:
-    """Whether every file has its size: what can be known without reading it all."""
+    """Whether every file has its size, which is quicker to know than that it is whole."""
     try:
-        told = _manifest(path)["files"]
-        return all((path / name).stat().st_size == file["bytes"] for name, file in told.items())
+        entries = _manifest(path)["files"]
+        return all((path / name).stat().st_size == file["bytes"] for name, file in entries.items())
     except (CheckpointError, OSError):
         return False
 
 
 def _prune(folder: Path, step: int, *, keep: int, best: int | None) -> None:
-    found = _candidates(folder)
+    candidates = _candidates(folder)
     usable = sorted(
-        (s for s, current, path in found if current and s <= step and _complete(path)),
+        (s for s, current, path in candidates if current and s <= step and _complete(path)),
         reverse=True,
     )
-    kept = {step, *usable[:keep], *([best] if best in usable else [])}
-    for number, current, path in found:
-        if (not current or number not in kept) and is_ours(path):
+    remaining = {step, *usable[:keep], *([best] if best in usable else [])}
+    for number, current, path in candidates:
+        if (not current or number not in remaining) and is_ours(path):
             _remove(path)
 
 
 def _remove(path: Path) -> None:
-    """Out of sight in one rename, then file by file."""
+    """Removes a checkpoint: renamed first, so that no half of it looks like a whole one."""
     scratch = files.scratch(path)
     path.rename(scratch)
     shutil.rmtree(scratch)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 
 def quicken(nets: Iterable[nn.Module]) -> None:
-    """Makes the networks' convolutions take the faster way where there is one.
+    """Replaces the classes of the networks' convolutions by the faster ones of this file.
 
-    Only their class changes, not what they hold or compute.
+    Their weights and results stay the same.
     """
     for module in (part for net in nets for part in net.modules()):
         quick = {nn.Conv2d: Conv2d, nn.ConvTranspose2d: ConvTranspose2d}.get(type(module))
@@ -33,7 +33,7 @@ class Conv2d(nn.Conv2d):
     """One that computes its weight's gradient by :class:`_WeightGradient` where that pays."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As its base's."""
+        """As nn.Conv2d's."""
         size = [(side + 2 * p - k) // s + 1 for side, (k, s, p) in zip(x.shape[2:], _sides(self))]
         if not _pays(self, size):
             return super().forward(x)
@@ -42,10 +42,10 @@ class Conv2d(nn.Conv2d):
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """As :class:`Conv2d`; its cells are of its input."""
+    """The same for transposed convolutions, whose cells are those of the input."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """As its base's."""
+        """As nn.ConvTranspose2d's."""
         if output_size is not None or not _pays(self, x.shape[2:]):
             return super().forward(x, output_size)
         size = [(side - 1) * s - 2 * p + k for side, (k, s, p) in zip(x.shape[2:], _sides(self))]
@@ -59,7 +59,7 @@ def _sides(layer: Any) -> list[tuple[int, int, int]]:
 
 
 def _pays(layer: Conv2d | ConvTranspose2d, cells: Sequence[int]) -> bool:
-    """Measured: oneDNN is slow where there are few cells for the channels."""
+    """Whether the matrix product is faster: where there are few cells for the channels."""
     learns = torch.is_grad_enabled() and layer.weight.requires_grad
     half = torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
     channels = min(layer.in_channels, layer.out_channels)
@@ -80,8 +80,8 @@ def convolve(
 class _Convolution(torch.autograd.Function):
     """A convolution that hands the gradient of its result on to ``slope``, for its weight.
 
-    A node of Python's own cannot tell which of its gradients are asked for: the weight's is
-    another node's, which autograd leaves out where nobody needs it.
+    An autograd.Function cannot tell which of its gradients are needed. The weight's therefore has
+    a node of its own, which autograd skips where it is not needed.
     """
 
     @staticmethod
@@ -117,7 +117,7 @@ class _WeightGradient(torch.autograd.Function):
         return weight.new_zeros(()).expand(shape)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # its x is held: a weight's slope has no slope
+    @torch.autograd.function.once_differentiable  # x is detached: no second derivative
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         stride, padding, transposed = ctx.how

@@ -27,7 +27,7 @@ class Average:
         self.nets = {name: copy.deepcopy(net).eval() for name, net in nets.items()}
         for net in self.nets.values():
             net.requires_grad_(False)
-        # found once: a walk through the modules takes longer than the average itself
+        # listed once: walking through the modules takes longer than the average itself
         self._weights = {name: (_weights(self.nets[name]), _weights(nets[name])) for name in nets}
         self._modules = {
             name: list(zip(self.nets[name].modules(), nets[name].modules(), strict=True))
@@ -36,10 +36,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, moved: Iterable[str], keep: float) -> None:
-        """Moves the averages of the networks ``moved`` towards their present weights.
-
-        Buffers are taken over as they are.
-        """
+        """Moves the averages of the networks ``moved`` towards their weights; copies buffers."""
         for name in moved:
             averages, values = self._weights[name]
             if averages:
@@ -51,7 +48,7 @@ class Average:
 
     @torch.no_grad()
     def hand_over(self, nets: Mapping[str, nn.Module]) -> None:
-        """Gives the networks their averages: a stage ends with what it would be judged by."""
+        """Loads the averaged weights into the networks, at the end of a stage."""
         for name, net in nets.items():
             net.load_state_dict(self.nets[name].state_dict())
 

@@ -20,7 +20,7 @@ from ganvae.types import Losses, Optim, Step
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a step.
+    """The result of one training step.
 
     ok: whether everything was finite; if not, nothing has changed
     moved: the networks that were moved
@@ -37,7 +37,7 @@ class Outcome:
 
 
 class Move(NamedTuple):
-    """One yield, differentiated: each network's loss and gradient norm, and if all is finite."""
+    """The result of one yield: each network's loss and gradient norm, and if all is finite."""
 
     finite: bool
     losses: dict[str, Tensor]
@@ -45,13 +45,13 @@ class Move(NamedTuple):
 
 
 class Engine:
-    """The optimisers of a stage's networks, and how they move.
+    """Moves a stage's networks by the losses that its objective yields.
 
     A yield's losses are differentiated with respect to the networks they name and nothing else;
     the gradients of all of them are ready, averaged over the processes, before any network moves.
 
-    simultaneous: every step makes one move; then there are no moved networks to take back, and
-        no copies of them are made
+    simultaneous: every step makes one move, so that there never is an earlier move to undo, and
+        the networks are not copied
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Engine:
             keep_memory()
             if bf16:
                 convolution.quicken(nets.values())
-        # walking through modules for what does not change would cost a few per cent of each step
+        # listed once: walking through the modules would take a few per cent of each step
         self._params: dict[str, list[Tensor]] = {n: list(m.parameters()) for n, m in nets.items()}
         self._modules = [module for net in nets.values() for module in net.modules()]
         self.optimisers = {
@@ -84,7 +84,7 @@ class Engine:
         self._moved_at_once: tuple[str, ...] = ()  # the networks of a simultaneous objective
 
     def step(self, steps: Sequence[Step], rate: float = 1.0) -> Outcome:
-        """Makes one step out of the steps of its micro-batches, which make their moves together.
+        """Makes one training step of the objective's steps on all micro-batches.
 
         rate: the learning rate as a share of its peak
         """
@@ -124,10 +124,10 @@ class Engine:
         logged: list[dict[str, Tensor]] = []
         for micro, step in enumerate(steps):
             losses, end = self._advance(step)
-            losses = self._backward(losses, micro, len(steps))  # the graphs go before the next
+            losses = self._backward(losses, micro, len(steps))  # frees the graphs
             for name, loss in losses.items():
                 by_micro.setdefault(name, []).append(loss)
-            if losses and self.simultaneous:  # what the step holds is of no use any more
+            if losses and self.simultaneous:  # ends the step here, so that its tensors are freed
                 losses, end = self._advance(step)
                 assert not losses, "a step of one move makes another"
             logged += [] if end is None else [end]
@@ -157,20 +157,20 @@ class Engine:
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _is_of(self, loss: Tensor, names: Sequence[str]) -> bool:
-        """Whether a loss depends on the weights of no other networks than these.
+        """Whether a loss depends on the weights of these networks only.
 
-        Then no later move can use its graph: they will have moved.
+        Then no later move can use its graph, since these weights will have changed.
         """
         others = {id(p) for n, params in self._params.items() if n not in names for p in params}
-        seen, left = set(), [loss.grad_fn]
-        while left:
-            node: Any = left.pop()
+        seen, stack = set(), [loss.grad_fn]
+        while stack:
+            node: Any = stack.pop()
             if node is None or node in seen:
                 continue
             if id(getattr(node, "variable", None)) in others:
                 return False
             seen.add(node)
-            left += [following for following, _ in node.next_functions]
+            stack += [following for following, _ in node.next_functions]
         return True
 
     def _move(self, by_micro: Mapping[str, Sequence[Tensor]], rate: float) -> Move:
@@ -206,7 +206,7 @@ class Engine:
         losses.update({n: piece[0] for n, piece in zip(names, pieces[len(gradients) :])})
 
     def norm(self, params: list[Tensor]) -> Tensor:
-        """That of all gradients of some parameters together."""
+        """The norm of all gradients of some parameters together."""
         gradients = [p.grad for p in params if p.grad is not None]
         if not gradients:
             return torch.zeros((), device=self.processes.device)
@@ -218,7 +218,7 @@ class Engine:
         norms: Mapping[str, Tensor],
         values: Mapping[str, float],
     ) -> None:
-        """Scales the gradients of the networks whose norm is above the limit, or nearly so."""
+        """Scales down the gradients of networks whose norm is above ``optim.clip``."""
         limit = self.optim.clip
         for name, norm in norms.items():
             if limit and values[name] + 1e-6 > 0.999 * limit:  # else the factor would be one
@@ -226,15 +226,15 @@ class Engine:
 
     def _tensors(self) -> list[Tensor]:
         """Everything a step may change before its last move turns out to be finite."""
-        kept = []
+        tensors = []
         for module in self._modules:
-            kept += [buffer for buffer in module._buffers.values() if buffer is not None]
+            tensors += [buffer for buffer in module._buffers.values() if buffer is not None]
         for name, params in self._params.items():
-            if name not in self._moved_at_once:  # an objective may set others itself: a scale
-                kept += params
+            if name not in self._moved_at_once:  # an objective may change these itself: a scale
+                tensors += params
         if not self.simultaneous:
-            kept += [moment for adam in self.optimisers.values() for moment in adam.moments()]
-        return kept
+            tensors += [moment for adam in self.optimisers.values() for moment in adam.moments()]
+        return tensors
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """The optimisers' tensors by network, for a checkpoint."""

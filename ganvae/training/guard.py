@@ -1,4 +1,4 @@
-"""What to do about steps that are not finite, and alarms for runs that go nowhere."""
+"""The policy for steps that are not finite, and alarms for trainings that fail."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Guard:
     """Rollbacks so far."""
 
     def step(self, ok: bool) -> Verdict:
-        """What follows from a step that was finite, or was not."""
+        """What to do after a step; ok: whether it was finite."""
         if ok:
             self.bad = 0
             return "ok"
@@ -43,7 +43,7 @@ class Guard:
         return "rollback"
 
     def state(self) -> dict[str, int]:
-        """What a checkpoint keeps of it."""
+        """The counts, for a checkpoint."""
         return {"bad": self.bad, "gone_back": self.gone_back}
 
     def load_state(self, state: Mapping[str, int]) -> None:
@@ -53,26 +53,27 @@ class Guard:
 
 @dataclass
 class _Condition:
-    """Something bad, told once when it has lasted, and again only after it has long been over."""
+    """A bad condition: reported once it has lasted ``patience`` steps, then not again until it has
+    been away for as long."""
 
     patience: int
     since: int | None = None
     over: int | None = None
-    told: bool = False
+    reported: bool = False
 
     def see(self, step: int, bad: bool) -> int | None:
-        """How many steps it has lasted, at the moment it becomes an alarm; else None."""
+        """At the step where it becomes an alarm, how many steps it has lasted; else None."""
         if bad:
             self.over = None
             self.since = step if self.since is None else self.since
-            if not self.told and step - self.since >= self.patience:
-                self.told = True
+            if not self.reported and step - self.since >= self.patience:
+                self.reported = True
                 return step - self.since
         else:
             self.since = None
             self.over = step if self.over is None else self.over
             if step - self.over >= self.patience:
-                self.told = False
+                self.reported = False
         return None
 
 
@@ -115,24 +116,23 @@ class Alarms:
         sample: Tensor | None = None,
         networks: Mapping[str, nn.Module] | None = None,
     ) -> list[str]:
-        """The alarms that a step gives rise to; call it at the stage's first step, then every
-        ten steps or so.
+        """The alarms after a step; call it at the stage's first step, then about every ten steps.
 
         scalars: ``loss/NETWORK`` for the networks that moved; ``real_logit`` and ``fake_logit``,
             D's mean logits, where the objective logs them; anything else is left alone
         sample: some generated images, shape (N, C, H, W); not needed at every call
         networks: the networks the stage moves; not needed at every call
         """
-        told = [*self._losses(step, scalars), *self._discriminator(step, scalars)]
+        alarms = [*self._losses(step, scalars), *self._discriminator(step, scalars)]
         if sample is not None and self._diversity:
             relative = diversity(sample) / self._diversity
             text = _COLLAPSED.format(relative=relative, n="{n}")
-            told.append(self._see(step, "collapsed", relative < self.collapsed, text))
+            alarms.append(self._see(step, "collapsed", relative < self.collapsed, text))
         for name, net in (networks or {}).items():
             now, before = fingerprint(net), self._prints.get(name)
             self._prints[name] = now
-            told.append(self._see(step, f"unmoved {name}", now == before, _UNMOVED, name))
-        return [text for text in told if text is not None]
+            alarms.append(self._see(step, f"unmoved {name}", now == before, _UNMOVED, name))
+        return [text for text in alarms if text is not None]
 
     def _losses(self, step: int, scalars: Mapping[str, float]) -> Iterator[str | None]:
         for key, loss in scalars.items():

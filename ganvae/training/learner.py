@@ -1,4 +1,4 @@
-"""What learns: the networks of a run, their averages and optimisers, and the batches they see."""
+"""The networks of a run with their averages, their optimisers and their batches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,11 +29,11 @@ from ganvae.types import Batch, Clock, Step, mix
 
 
 class Learner:
-    """The tensors of a run and what moves them; it knows no clock, no directory, no display.
+    """All tensors of a run and the steps that change them; without clock, directory or display.
 
     It has no networks before :meth:`build`.
 
-    objective: of the stage it is in
+    objective: of the present stage
     bf16: whether the networks compute in bfloat16
     """
 
@@ -52,18 +53,18 @@ class Learner:
         self.share()
         if settings.bf16 is None:
             self.bf16 = precision.pays(device, self.nets.values())
-        wanted, seconds = settings.compile, Budget.parse(settings.budget).seconds
-        if wanted or (wanted is None and precision.compiles(device, seconds)):
-            precision.compile_networks(self.nets, strict=wanted is True)
+        setting, seconds = settings.compile, Budget.parse(settings.budget).seconds
+        if setting or (setting is None and precision.compiles(device, seconds)):
+            precision.compile_networks(self.nets, strict=setting is True)
 
     def share(self) -> None:
-        """Gives every process the first one's networks; their averages begin with them."""
+        """Gives every process the first one's networks, and begins their averages anew."""
         tensors = [t for net in self.nets.values() for t in net.state_dict().values()]
         self.processes.broadcast(tensors)
         self.average = Average(self.nets)
 
     def enter_stage(self, at: Position) -> None:
-        """The parts that belong to one stage: its batches and optimisers."""
+        """Makes the batches and the optimisers of a stage."""
         self.objective = self.plan.stages[at.stage].objective
         self.batches.close()
         self.batches = build.feed(self.plan, self.processes, self._seed(at, at.rollbacks))
@@ -82,19 +83,19 @@ class Learner:
     # -- around the steps of a stage -------------------------------------------------------------
 
     def images(self, at: Position, salt: int) -> Iterator[Batch]:
-        """Training images without end, in an order of the stage and the salt."""
+        """Training images without end, in an order that depends on the stage and the salt."""
         return build.images(self.plan, self.processes.device, self._seed(at, salt))
 
     def prepare(self, at: Position, signals: Signals) -> None:
-        """The stage's first act. Raises Stopped."""
+        """Calls the objective's ``prepare`` before a stage's first step. Raises Stopped."""
         batches = self.images(at, 101)
         self._between_steps(lambda: self.objective.prepare(self.nets, batches), signals)
         self.share()
 
     def conclude(self, at: Position, signals: Signals) -> None:
-        """The stage's last act, on the averaged networks, which the next stage inherits.
+        """Calls the objective's ``conclude`` on the averaged networks, which the next stage gets.
 
-        Raises Stopped: a conclusion cut short leaves no trace.
+        Raises Stopped; nothing has changed then.
         """
         last, batches = copy.deepcopy(self.average.nets), self.images(at, 102)
         self._between_steps(lambda: self.objective.conclude(last, batches), signals)
@@ -103,10 +104,9 @@ class Learner:
         self.share()
 
     def _between_steps(self, work: Callable[[], None], signals: Signals) -> None:
-        """Long work that each process does for itself, and that a signal cuts short.
+        """Does long work that a signal interrupts; a resumed run does it again from its beginning.
 
-        It leaves no checkpoint, so that a run that goes on begins it anew. Raises Stopped, on all
-        processes where on one.
+        Raises Stopped, on all processes if on one.
         """
         with suppress(Stopped), signals.interruptible():
             work()
@@ -117,7 +117,7 @@ class Learner:
     # -- steps -----------------------------------------------------------------------------------
 
     def step(self, now: Clock) -> Outcome:
-        """One training step on the batch that is its turn."""
+        """One training step on the batch of this step."""
         self.batches.meet(now.step, self.processes.agree)
         micros = self.plan.config.training.accumulate
         place = {"rank": self.processes.rank, "world": self.processes.world, "micros": micros}
@@ -133,17 +133,17 @@ class Learner:
             nets = {**nets, "discriminator": Augmented(nets["discriminator"], batch.noise)}
         return self.objective.step(nets, batch, now)
 
-    def follow(self, outcome: Outcome, images: int) -> None:
-        """Moves the averages after a step; images: that the stage has seen."""
+    def update_average(self, outcome: Outcome, images: int) -> None:
+        """Updates the averages after a step; images: how many the stage has seen."""
         if outcome.ok:
             half_life = self.plan.config.training.ema_half_life
             self.average.update(outcome.moved, decay(images, self.batches.batch, half_life))
 
-    # -- what has been learnt --------------------------------------------------------------------
+    # -- model and checkpoints -------------------------------------------------------------------
 
     @property
     def coded(self) -> bool:
-        """Whether p(z) is fitted to z ~ q(z|x) at the end of the stage; N(0, I) stays as it is."""
+        """Whether p(z) is fitted to z ~ q(z|x) at the end of the stage; N(0, I) never is."""
         return self.objective.fits_prior and self.plan.config.networks.prior != "normal"
 
     def sample(self, at: Position) -> torch.Tensor:
@@ -156,67 +156,74 @@ class Learner:
         return build.model(self.plan, self.average.nets if nets is None else nets, at)
 
     def state(self) -> State:
-        """Everything a checkpoint holds, by group."""
+        """All tensors that a checkpoint holds, by group."""
         state = {f"networks.{name}": net.state_dict() for name, net in self.nets.items()}
         state |= {f"ema.{name}": net.state_dict() for name, net in self.average.nets.items()}
         state |= {f"optim.{name}": tensors for name, tensors in self.engine.state().items()}
         return state | {"random": {"cpu": torch.get_rng_state()}}
 
-    def restore(self, found: Checkpoint, at: Position, *, anew: bool) -> str | None:
-        """Goes on from a checkpoint in its stage; anew: in another order, after a rollback.
+    def meta(self) -> dict[str, Any]:
+        """What :meth:`restore` needs beside the tensors."""
+        stream = self.batches.state()
+        return {"world": self.processes.world, "bf16": self.bf16, "stream": stream}
 
-        Returns what a user should know about the order. Raises ConfigError or CheckpointError.
+    def restore(self, checkpoint: Checkpoint, at: Position, *, anew: bool) -> str | None:
+        """Continues from a checkpoint; anew: with images in another order, after a rollback.
+
+        Returns a sentence for the user where the order changes. Raises ConfigError or
+        CheckpointError.
         """
-        if self.plan.config.training.bf16 is None:  # as it was begun, whatever is best here
-            self.bf16 = found.meta.get("bf16", self.bf16)
-        self._load_networks(found, at)
+        if self.plan.config.training.bf16 is None:  # as the run began, even on another machine
+            self.bf16 = checkpoint.meta.get("bf16", self.bf16)
+        self._load_networks(checkpoint, at)
         self.enter_stage(at)
-        note = self._go_on_reading(found, at, anew)
-        with gate(f"the checkpoint {found.path}", CheckpointError):
+        note = self._restore_order(checkpoint, at, anew)
+        with gate(f"the checkpoint {checkpoint.path}", CheckpointError):
+            state = checkpoint.state
             self.engine.load_state(
-                {k.removeprefix("optim."): v for k, v in found.state.items() if k[:6] == "optim."}
+                {k.removeprefix("optim."): v for k, v in state.items() if k[:6] == "optim."}
             )
-            torch.set_rng_state(found.state["random"]["cpu"])
+            torch.set_rng_state(state["random"]["cpu"])
         return note
 
-    def _load_networks(self, found: Checkpoint, at: Position) -> None:
+    def _load_networks(self, checkpoint: Checkpoint, at: Position) -> None:
         """Raises ConfigError where the checkpoint is of other networks, or of more stages."""
         try:
             for name, net in self.nets.items():
-                net.load_state_dict(found.state[f"networks.{name}"])
-                self.average.nets[name].load_state_dict(found.state[f"ema.{name}"])
+                net.load_state_dict(checkpoint.state[f"networks.{name}"])
+                self.average.nets[name].load_state_dict(checkpoint.state[f"ema.{name}"])
             self.plan.stages[at.stage]
         except (IndexError, KeyError, RuntimeError):
             raise ConfigError(
-                f"{_run_of(found)} has other networks or stages than these settings make, which "
-                "cannot be trained further with them: go back to its objective, networks and "
-                "data.size"
+                f"{_run_of(checkpoint)} has other networks or stages than these settings make, "
+                "which cannot be trained further with them: go back to its objective, networks "
+                "and data.size"
             ) from None
 
-    def _go_on_reading(self, found: Checkpoint, at: Position, anew: bool) -> str | None:
-        """Goes on in a checkpoint's order of the images, or in a new one.
+    def _restore_order(self, checkpoint: Checkpoint, at: Position, anew: bool) -> str | None:
+        """Continues the checkpoint's order of the images, or begins a new one.
 
-        Raises ConfigError where a new one is forced on a run that allows no changes.
+        Raises ConfigError where the order must change in a run that allows no changes.
         """
-        was, now = found.meta["world"], self.processes.world
-        state = None if anew else found.meta.get("stream")
-        goes_on = self.batches.restore(state, at.stage_step, self.processes.agree)
-        if goes_on and was != now:
+        before, now = checkpoint.meta["world"], self.processes.world
+        state = None if anew else checkpoint.meta.get("stream")
+        continued = self.batches.restore(state, at.stage_step, self.processes.agree)
+        if continued and before != now:
             return (
-                f"{was} process(es) became {now}: the samples "
+                f"{before} process(es) became {now}: the samples "
                 f"stay the same, but the result is not bit-exact"
             )
-        if goes_on or anew:
+        if continued or anew:
             return None
-        if was != now and not self.plan.config.training.allow_changes:
+        if before != now and not self.plan.config.training.allow_changes:
             raise ConfigError(
-                f"{_run_of(found)} was trained by {was} process(es) that read shards of their own,"
-                f" and {now} would read others: start {was}, or resume with"
+                f"{_run_of(checkpoint)} was trained by {before} process(es) that read shards of "
+                f"their own, and {now} would read others: start {before}, or resume with"
                 " --training.allow-changes, and the order of the images begins anew"
             )
         return "the order of the images begins anew"
 
 
-def _run_of(found: Checkpoint) -> Path:
+def _run_of(checkpoint: Checkpoint) -> Path:
     """The directory of a checkpoint's run."""
-    return found.path.parents[1]
+    return checkpoint.path.parents[1]

@@ -1,4 +1,4 @@
-"""One run per directory: a lock of the operating system, which a killed process cannot leave.
+"""One run per directory, by a lock of the operating system, which ends with its process.
 
 The file is never opened through a link, and is only written where it is empty or ours.
 """

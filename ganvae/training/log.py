@@ -1,4 +1,4 @@
-"""What a run tells: ``metrics.jsonl``, always valid, and TensorBoard beside it."""
+"""A run's log: ``metrics.jsonl``, always valid, and TensorBoard beside it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class RunLog:
 
     run_dir: the run's directory, created where it does not exist
     tensorboard: also write TensorBoard logs
-    resume: the step that the run continues from; what was logged after it, by a run that went on
-        and was lost, is dropped, and so is a half-written last line. None begins a new log
+    resume: the step that the run continues from; lines of later steps and a half-written last
+        line are dropped. None begins a new log
 
     Raises :class:`CheckpointError` where a line cannot be written.
     """
@@ -56,20 +56,20 @@ class RunLog:
     def scalars(
         self, step: int, values: Mapping[str, Any], *, images: int, seconds: float
     ) -> None:
-        """Numbers of a step; ones that are not finite are written as null."""
+        """Logs numbers of a step; those that are not finite are written as null."""
         line = {"step": step, "images": images, "seconds": round(seconds, 3)}
-        self._line(step, line | {name: _number(value) for name, value in values.items()})
+        self._write(step, line | {name: _number(value) for name, value in values.items()})
         if self._board is not None:
             for name, value in _flat(values):
-                self._tell(lambda n=name, v=value: self._board.add_scalar(n, v, step))
+                self._on_board(lambda n=name, v=value: self._board.add_scalar(n, v, step))
 
     def event(self, text: str, step: int | None = None) -> None:
-        """Something that happened, in words; at the last logged step unless it is given."""
+        """Logs a sentence; step: unset: the last logged one."""
         text = plain(redacted(text))
         step = self._step if step is None else step
-        self._line(step, {"step": step, "event": text})
+        self._write(step, {"step": step, "event": text})
         if self._board is not None:
-            self._tell(lambda: self._board.add_text("events", text, step))
+            self._on_board(lambda: self._board.add_text("events", text, step))
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after a step, for a run that goes back to it."""
@@ -77,13 +77,13 @@ class RunLog:
         self._begin(step)
 
     def close(self) -> None:
-        """Writes what is left; nothing can be logged afterwards."""
+        """Closes the files; nothing can be logged afterwards."""
         try:
             self._file.close()
-        except OSError as error:  # what a full disk did not take is tried once more
+        except OSError as error:  # closing writes what a full disk had refused
             raise explain(error, self.path) from error
         if self._board is not None:
-            self._tell(self._board.close)
+            self._on_board(self._board.close)
             self._board = None
 
     def _begin(self, resume: int | None) -> None:
@@ -97,14 +97,14 @@ class RunLog:
         if self._tensorboard:
             self._board = _writer(self._folder, resume)
 
-    def _line(self, step: int, line: dict[str, Any]) -> None:
+    def _write(self, step: int, line: dict[str, Any]) -> None:
         self._step = max(step, self._step)
         try:
             self._file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
         except OSError as error:
             raise explain(error, self.path) from error
 
-    def _tell(self, call: Any) -> None:
+    def _on_board(self, call: Any) -> None:
         try:
             call()
         except OSError as error:
@@ -112,7 +112,7 @@ class RunLog:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a ``metrics.jsonl``; a half-written one, or another's, is left out."""
+    """The lines of a ``metrics.jsonl``; half-written ones, and ones not of ours, are left out."""
     if not path.exists():
         return
     with foreign.regular(path, str(path)) as file:
@@ -126,7 +126,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _is_ours(line: dict[str, Any]) -> bool:
-    """Whether what every line has, or may have, is as it is written here."""
+    """Whether a line's common fields have the types and ranges that :class:`RunLog` writes."""
     kinds = {"step": (int,), "images": (int,), "seconds": (int, float), "event": (str,)}
     return all(
         type(line[name]) in allowed and (name == "event" or 0 <= line[name] < 2**63)
@@ -136,8 +136,8 @@ def _is_ours(line: dict[str, Any]) -> bool:
 
 
 def _truncate(path: Path, step: int) -> None:
-    kept = [json.dumps(line) + "\n" for line in read(path) if line["step"] <= step]
-    files.write_text(path, "".join(kept))
+    lines = [json.dumps(line) + "\n" for line in read(path) if line["step"] <= step]
+    files.write_text(path, "".join(lines))
 
 
 def _writer(folder: Path, resume: int | None) -> Any:

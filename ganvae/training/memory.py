@@ -1,4 +1,4 @@
-"""Memory of the CPU that is freed in one step and needed again in the next."""
+"""Keeps memory that one step frees for the next one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def keep_memory(most: int = 2**30) -> bool:
     and every page of it has to be cleared again in the next one. Nothing happens where the
     environment says something about it (``MALLOC_...``, ``GLIBC_TUNABLES``), or without glibc.
     """
-    said = any(key.startswith("MALLOC_") or key == "GLIBC_TUNABLES" for key in os.environ)
-    if not sys.platform.startswith("linux") or said:
+    configured = any(key.startswith("MALLOC_") or key == "GLIBC_TUNABLES" for key in os.environ)
+    if not sys.platform.startswith("linux") or configured:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     trim, mapped = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h

@@ -1,4 +1,4 @@
-"""Where networks compute in bfloat16, so that their results are float32 again, or compiled."""
+"""bfloat16 and compilation: where they pay, and float32 results in either case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 def pays(device: torch.device, nets: Iterable[nn.Module]) -> bool:
     """Whether bfloat16 is faster: on CUDA from Ampere on, and for convolutions on CPUs with AMX.
 
-    Other processors have to imitate it. What it brings on AMX is in docs/training.md.
+    Other processors have to emulate it. What it brings on AMX is in docs/training.md.
     """
     if device.type != "cpu":
         cuda = device.type == "cuda"
@@ -73,7 +73,7 @@ def _float32(net: nn.Module, args: Any, result: Any) -> Any:
 
 
 def raised(result: Any) -> Any:
-    """The same tensor, tuple or dataclass of them, with float32 for what was bfloat16."""
+    """A tensor, or a tuple or dataclass of tensors, with float32 in place of bfloat16."""
     if isinstance(result, Tensor):
         return result.float() if result.dtype == torch.bfloat16 else result
     if isinstance(result, tuple) and not hasattr(result, "_fields"):

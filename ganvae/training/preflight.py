@@ -1,4 +1,4 @@
-"""What cannot work is found before it costs an hour: the judge, the log, the place, the space."""
+"""Checks before a training what it needs at its end: judge, log, directory, disk space."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ganvae.training.schedule import Budget, Every
 
 
 def look(
-    chosen: Config,
+    config: Config,
     out: Path,
     judge: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Judge:
-    """What needs no images yet; returns the judge, ready to use.
+    """Checks what can be checked without images, and returns the judge.
 
     judge: in place of the one that the settings name
 
-    Raises ConfigError or CheckpointError for what could not work later. Nothing is written.
+    Raises ConfigError or CheckpointError for what would fail later. Writes nothing.
     """
     place(out)
-    if chosen.training.tensorboard and find_spec("tensorboard") is None:
+    if config.training.tensorboard and find_spec("tensorboard") is None:
         raise ConfigError(NO_TENSORBOARD)
     if find_spec("matplotlib") is None:
         raise ConfigError("the report's curves need matplotlib: install the package matplotlib")
-    settings = chosen.evaluation
+    settings = config.evaluation
     return judges.load(judge or settings.judge, settings.size, device)
 
 
@@ -56,13 +56,13 @@ def place(out: Path) -> None:
     raise files.explain(OSError(number, os.strerror(number)), out)
 
 
-def space(chosen: Config, out: Path, nets: Mapping[str, nn.Module]) -> None:
-    """Raises CheckpointError where what a run leaves surely does not fit on the disk.
+def space(config: Config, out: Path, nets: Mapping[str, nn.Module]) -> None:
+    """Raises CheckpointError where a run's checkpoints and model do not fit on the disk.
 
-    That is as many checkpoints as there are at once, with the one that is being written, and the
-    model. What the run has there already takes no new space.
+    Checkpoints count as many as there are at once, the one being written included. Files that the
+    run already has take no new space.
     """
-    training = chosen.training
+    training = config.training
     checkpoints = min(
         _saves(training.budget, training.checkpoint_every), max(2, training.keep) + 1
     )
@@ -79,7 +79,7 @@ def space(chosen: Config, out: Path, nets: Mapping[str, nn.Module]) -> None:
 
 
 def _saves(budget: str, every: str) -> int:
-    """Checkpoints that a run writes at least: one before the first step and one at the end."""
+    """How many checkpoints a run writes: one before the first step, one each ``every``."""
     whole, part = Budget.parse(budget), Every.parse(every)
     for unit in ("seconds", "images", "steps"):
         amounts = getattr(whole, unit), getattr(part, unit)

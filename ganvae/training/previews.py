@@ -1,4 +1,4 @@
-"""What the networks can do by now: images to watch, and grids of them."""
+"""Samples for the alarms, and preview grids, of a model in training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ganvae.types import Batch, Noise
 
 @torch.no_grad()
 def sample(model: Model, batch: Batch, seed: int, *, coded: bool) -> Tensor:
-    """Some images for the alarms, shape (16, C, H, W), or as many as the batch has.
+    """Generated images for the alarms: shape (16, C, H, W), or fewer if the batch has fewer.
 
-    coded: z is drawn from q(z|x) of the batch, where p(z) will be fitted to that only at the end
+    coded: draw z from q(z|x) of the batch, because p(z) is fitted only at the end of the stage
     """
     if model.info.from_sources:
         assert batch.source is not None
@@ -36,8 +36,8 @@ def sample(model: Model, batch: Batch, seed: int, *, coded: bool) -> Tensor:
 def preview(model: Model, data: Data, out: Path, step: int, *, flip: bool) -> Path:
     """Writes ``previews/step-00001234.png`` of a model and held-out images; returns its path.
 
-    Images, reconstructions and samples; of a model that starts from sources these, their targets
-    and four variants of what becomes of each.
+    It shows images, their reconstructions and samples; of a model that starts from source images
+    it shows these, their targets, and four variants of each.
 
     flip: mirror the targets at random, as in training
     """

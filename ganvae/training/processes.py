@@ -18,7 +18,7 @@ class Processes:
     """This process among those that train together; alone where torchrun did not start it.
 
     device: "auto", "cpu", "cuda" or "mps"
-    threads: CPU threads of this process; None shares the machine's cores out
+    threads: CPU threads of this process; None: its share of the machine's cores
 
     Gradients are averaged over nccl on CUDA and gloo elsewhere; decisions (stop, progress) go over
     gloo, so that they never wait for the device.
@@ -52,7 +52,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this is the one process that writes files and prints."""
         return self.rank == 0
 
     def average(self, flat: Tensor) -> Tensor:
@@ -66,9 +66,9 @@ class Processes:
         """Gives every process the first one's tensors, in place."""
         if self.world > 1:
             for tensor in tensors:
-                held = tensor.detach().contiguous()
-                dist.broadcast(held, 0)
-                tensor.detach().copy_(held)
+                values = tensor.detach().contiguous()
+                dist.broadcast(values, 0)
+                tensor.detach().copy_(values)
 
     def agree(self, *numbers: float) -> list[float]:
         """The largest of each number over the processes."""
@@ -79,7 +79,7 @@ class Processes:
         return shared.tolist()
 
     def stopped_by(self, signal: str | None) -> str | None:
-        """The signal that some process was sent, on which all agree: "SIGINT" or "SIGTERM"."""
+        """The signal that any process got, the same on all: "SIGINT", "SIGTERM" or None."""
         codes = {None: 0.0, "SIGINT": 1.0, "SIGTERM": 2.0}
         code = self.agree(codes[signal])[0]
         return {value: name for name, value in codes.items()}[code]

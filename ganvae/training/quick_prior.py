@@ -1,4 +1,4 @@
-"""p(z) for the scores and previews of a training whose prior is fitted only at its end."""
+"""A quickly fitted p(z), for scores and previews before the prior is fitted at the end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CODES = 1024
 class Gaussian(nn.Module):
     """The normal distribution with the mean and covariance of some codes; one for each class.
 
-    z = μ + Σ_i ε_i (z_i − μ) / √N has these, so that no matrix is made or taken apart, however
-    many dimensions z has. A class without codes has the distribution of all.
+    z = μ + Σ_i ε_i (z_i − μ) / √N has these, so that no covariance matrix is needed, however many
+    dimensions z has. A class without codes has the distribution of all.
 
     codes: z_i, shape (N, d), N at least 1
     label: the class of each, shape (N,); None where they have none

@@ -1,4 +1,4 @@
-"""What a run keeps in its directory, and whether it may go on from there."""
+"""A run's files: its checkpoints and image list, and whether it may be resumed from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ganvae.data import Data, difference
 from ganvae.errors import CheckpointError, ConfigError
 from ganvae.foreign import gate
 from ganvae.models.strict import parse
-from ganvae.training import checkpoint, preflight
+from ganvae.training import checkpoint as checkpoints
+from ganvae.training import preflight
 from ganvae.training.checkpoint import Checkpoint
 from ganvae.training.log import read
 from ganvae.training.processes import Processes
@@ -31,21 +32,21 @@ META = {
     "world": int,
     "guard": dict,
 }
-"""What a checkpoint says beside the position, and of which type."""
+"""The entries of a checkpoint's meta.json beside the position, and their types."""
 IMAGES = "images.npy"
 """The run's list of image digests, by which a resumed run tells what changed."""
 WRITTEN = ("checkpoints", "metrics.jsonl", IMAGES, "model", "previews", "tensorboard")
-"""What a training writes in its directory, never through a link."""
+"""Everything that a training writes in its directory; none of it may be a link."""
 
 
 class Keeper:
-    """Keeps a run in its directory: checkpoints, and the settings and images it goes on with.
+    """Writes and reads a run's checkpoints, its image list and its settings.
 
     Of several processes the first one writes.
 
     saved: the step of the newest checkpoint; None: this process has neither read nor written one
-    run: names the run; of one that goes on, the first start's
-    changes: of settings and images since the run's first start, in words
+    run: a random id of the run, kept when it is resumed
+    changes: of settings and images since the run's first start, as sentences
     """
 
     def __init__(self, config: Config, data: Data, out: Path, processes: Processes):
@@ -56,26 +57,26 @@ class Keeper:
         self.changes: list[str] = []
 
     def make_room(self, nets: Mapping[str, nn.Module]) -> None:
-        """Removes what a kill left half-written. Raises CheckpointError where nothing fits."""
+        """Removes unfinished files of a killed run. Raises CheckpointError if the disk is full."""
         if not self.processes.first:
             return
         for name in WRITTEN:
             files.refuse_link(self.out / name)
         preflight.space(self.config, self.out, nets)
-        checkpoint.writable(self.out)
-        checkpoint.clean(self.folder)
+        checkpoints.writable(self.out)
+        checkpoints.clean(self.folder)
         files.clean(self.out, self.out / "previews")
 
     def unknown(self) -> list[str]:
         """A sentence for each file among the checkpoints that is not ours."""
         return [
             f"{self.folder / name} is no checkpoint of this run: it is left alone"
-            for name in checkpoint.unknown(self.folder)
+            for name in checkpoints.unknown(self.folder)
         ]
 
-    def save(self, at: Position, state: checkpoint.State, **more: Any) -> None:
-        """Writes a checkpoint; more: what a run goes on with beside position and settings."""
-        known = {
+    def save(self, at: Position, state: checkpoints.State, **more: Any) -> None:
+        """Writes a checkpoint; more: further entries of its meta.json."""
+        meta = {
             "run": self.run,
             "position": asdict(at),
             "config": configuration.as_dict(self.config),
@@ -85,13 +86,13 @@ class Keeper:
             "changes": self.changes,
         }
         keep = max(2, self.config.training.keep)
-        checkpoint.save(self.folder, at.step, state, known | more, keep=keep, best=at.best_step)
+        checkpoints.save(self.folder, at.step, state, meta | more, keep=keep, best=at.best_step)
         self.saved = at.step
 
-    def describe(self, *, settings: bool = False) -> None:
-        """Writes down the run's images, with which those of a run that goes on are compared.
+    def write_images(self, *, settings: bool = False) -> None:
+        """Writes the list of images that a resumed run compares its own with.
 
-        settings: and its settings, where they are no longer those it was begun with
+        settings: also write the settings, which have changed since the run began
         """
         if self.processes.first:
             files.write(self.out / IMAGES, self.data.manifest().save)
@@ -101,29 +102,29 @@ class Keeper:
     def latest(self, say: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint. Raises ConfigError where processes do not find the same one.
 
-        say: told why others cannot be used
+        say: called with the reason why a newer one cannot be used
         """
-        found = checkpoint.latest(self.folder, say)
-        step = -1.0 if found is None else float(found.step)
+        checkpoint = checkpoints.latest(self.folder, say)
+        step = -1.0 if checkpoint is None else float(checkpoint.step)
         newest, oldest = self.processes.agree(step, -step)
         if newest != -oldest:
             raise ConfigError(
                 f"the processes find different checkpoints in {self.out} (steps {-oldest:.0f} and"
                 f" {newest:.0f}): --out must be a directory that all machines share"
             )
-        return found
+        return checkpoint
 
-    def changed(self, found: Checkpoint) -> bool:
-        """Whether settings or images are others than a checkpoint's; they are then in ``changes``.
+    def changed(self, checkpoint: Checkpoint) -> bool:
+        """Whether settings or images differ from a checkpoint's; adds how to ``changes``.
 
-        Raises ConfigError where they may not be, CheckpointError where no trainer wrote it.
+        Raises ConfigError where that is not allowed, CheckpointError where no trainer wrote it.
         """
-        _refuse_foreign(found)
-        before = configuration.parse(found.meta["config"])
+        _refuse_foreign(checkpoint)
+        before = configuration.parse(checkpoint.meta["config"])
         changes = configuration.difference(before, self.config)
-        if found.meta["fingerprint"] != self.data.fingerprint:
-            known = self.out / IMAGES
-            what = difference(known, self.data.manifest()) if known.exists() else "other images"
+        if checkpoint.meta["fingerprint"] != self.data.fingerprint:
+            images = self.out / IMAGES
+            what = difference(images, self.data.manifest()) if images.exists() else "other images"
             changes = "\n".join(filter(None, [changes, str(what)]))
         if not changes:
             return False
@@ -135,25 +136,26 @@ class Keeper:
         self.changes.append(changes)
         return True
 
-    def go_on(self, found: Checkpoint) -> None:
-        """Takes over the name and the changes of the run that a checkpoint is of."""
-        self.run = found.meta["run"]
-        self.changes = [*found.meta["changes"], *self.changes]
+    def adopt(self, checkpoint: Checkpoint) -> None:
+        """Takes over the id and the earlier changes of a checkpoint's run."""
+        self.run = checkpoint.meta["run"]
+        self.changes = [*checkpoint.meta["changes"], *self.changes]
 
     def refuse_finished(self) -> None:
-        """Raises ConfigError where a run without checkpoints has trained: it would begin anew."""
-        begun = any(line["step"] > 0 for line in read(self.out / "metrics.jsonl"))
-        if begun or (self.out / "model").exists():
+        """Raises ConfigError where a run has trained but its checkpoints are gone."""
+        has_trained = any(line["step"] > 0 for line in read(self.out / "metrics.jsonl"))
+        if has_trained or (self.out / "model").exists():
             raise ConfigError(
                 f"{self.out} holds a training and its checkpoints are gone, so it cannot go on: "
                 f"put them back, or begin another one with another --out"
             )
 
 
-def _refuse_foreign(found: Checkpoint) -> None:
-    """Raises CheckpointError for what no trainer has written, however well it is signed."""
-    with gate(f"the checkpoint {found.path}", CheckpointError):
-        parse(Position, found.meta["position"], "position")
-        wrong = [name for name, kind in META.items() if not isinstance(found.meta[name], kind)]
+def _refuse_foreign(checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError where a checkpoint's meta.json is not as a trainer writes it."""
+    with gate(f"the checkpoint {checkpoint.path}", CheckpointError):
+        meta = checkpoint.meta
+        parse(Position, meta["position"], "position")
+        wrong = [name for name, kind in META.items() if not isinstance(meta[name], kind)]
         if wrong:
             raise ValueError(f"{', '.join(wrong)} are not what a trainer writes")

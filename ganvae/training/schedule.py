@@ -1,4 +1,4 @@
-"""Where a run is, how long it lasts, how often something happens, and the learning rate."""
+"""A run's position, its budget, intervals between events, and the learning rate's schedule."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([a-z]+)")
 
 @dataclass
 class Position:
-    """Where a run is; saved with every checkpoint."""
+    """How far a run is; saved with every checkpoint."""
 
     step: int = 0
     images: int = 0
@@ -46,13 +46,25 @@ class Position:
         """Steps, images and seconds since the run's first start."""
         return self.step, self.images, self.seconds
 
+    def advance(self, images: int, seconds: float) -> None:
+        """Counts one step on so many images that took so long."""
+        self.step, self.images = self.step + 1, self.images + images
+        self.stage_step, self.stage_images = self.stage_step + 1, self.stage_images + images
+        self.seconds += seconds
+        self.stage_seconds += seconds
+
+    def next_stage(self) -> None:
+        """Moves to the beginning of the next stage."""
+        self.stage, self.stage_step, self.stage_images = self.stage + 1, 0, 0
+        self.stage_seconds = 0.0
+
 
 _Amount = TypeVar("_Amount", bound="Amount")
 
 
 @dataclass(frozen=True)
 class Amount:
-    """So many seconds of training, images or steps: exactly one of the three."""
+    """An amount of training in seconds, images or steps: exactly one of the three."""
 
     seconds: float | None = None
     images: int | None = None
@@ -83,7 +95,7 @@ class Amount:
         raise ConfigError(f"{text!r} is nothing at all: {_FORMS}")
 
     def used(self, step: int, images: int, seconds: float) -> float:
-        """How many times this amount goes into what was spent."""
+        """What was spent, as a multiple of this amount."""
         if self.steps is not None:
             return step / self.steps
         if self.images is not None:
@@ -117,16 +129,16 @@ class Every(Amount):
     """How often something happens."""
 
     def count(self, step: int, images: int, seconds: float) -> int:
-        """How many times it should have happened by now."""
+        """How often it is due up to now."""
         return math.floor(self.used(step, images, seconds) + 1e-9)
 
 
 def seconds_of(setting: str, text: str) -> float:
     """A setting that has to be a time, as 30s or 2m. Raises ConfigError for anything else."""
-    found = Amount.parse(text).seconds
-    if found is None:
+    seconds = Amount.parse(text).seconds
+    if seconds is None:
         raise ConfigError(f"{setting} must be a time, for example 40s or 2m, got {text!r}")
-    return found
+    return seconds
 
 
 def rate(progress: float, optim: Optim) -> float:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask the training to stop; a second SIGINT does not ask."""
+"""SIGTERM and SIGINT let the training save and stop; a second SIGINT ends it at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 2.0
 
 
 class Stopped(BaseException):
-    """A signal came during work that can be thrown away.
+    """Raised by a signal during work that may be interrupted anywhere.
 
     name: ``"SIGINT"`` or ``"SIGTERM"``
     """
@@ -102,7 +102,7 @@ class Signals:
 
 
 class Listener:
-    """Tells of signals as the operating system delivers them, on a thread of its own.
+    """Calls ``hear`` with each signal as the system delivers it, on a thread of its own.
 
     Python's handlers wait for the main thread to be between two of its instructions, which one
     long tensor operation is not.
@@ -117,7 +117,7 @@ class Listener:
         self._thread.start()
 
     def close(self) -> None:
-        """Whoever listened before is told again."""
+        """Ends the thread; a listener from before gets the signals again."""
         signal.set_wakeup_fd(self._before)
         os.write(self._write, _END)
         self._thread.join()
@@ -131,7 +131,7 @@ class Listener:
 
 @contextmanager
 def at_the_latest(seconds: float = PATIENCE) -> Iterator[None]:
-    """For work of which every file is written whole or not at all: a signal ends it in any case.
+    """Ends the process soon after a signal, whatever it does; its files are whole or absent.
 
     The handlers do as before. If the process is still there ``seconds`` after a SIGINT or a
     SIGTERM, or at a second SIGINT, it ends at once with 130 or 143.

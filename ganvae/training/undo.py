@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Undo:
-    """Copies of tensors to go back to; only those that changed since are copied again."""
+    """Copies of tensors, to restore them; only those that changed since are copied again."""
 
     def __init__(self) -> None:
         self._live: list[Tensor] = []
@@ -17,7 +17,7 @@ class Undo:
 
     @torch.no_grad()
     def remember(self, tensors: list[Tensor]) -> None:
-        """Keeps what these tensors hold now."""
+        """Copies the present values of these tensors."""
         places = [tensor.data_ptr() for tensor in tensors]
         versions = [tensor._version for tensor in tensors]
         if places != self._places:
@@ -32,7 +32,7 @@ class Undo:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts it back."""
+        """Gives the tensors the values that were remembered."""
         if self._live:
             torch._foreach_copy_(self._live, self._copies)
         self._versions = [tensor._version for tensor in self._live]

@@ -1,4 +1,4 @@
-"""What is seen of a training: its log and display, alarms, previews and quick scores."""
+"""Watches a training: log, display, alarms, previews and quick scores."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from ganvae.training.signals import Signals
 
 
 class Watch:
-    """Shows and writes down how a training goes; of several processes the first one does.
+    """Shows and logs how a training goes; of several processes only the first one does.
 
-    display: what shows the progress
+    display: shows the progress
     judge: of the quick scores; None: the one that the settings name
     """
 
@@ -49,14 +49,14 @@ class Watch:
         self.alarms = Alarms()
         self.score: dict[str, float] | None = None
         self._log: RunLog | None = None
-        self._early: list[str] = []  # said before it was known where the log continues
-        self._done: dict[str, int] = {}  # how often each of what is due now and then was due
+        self._early: list[str] = []  # sentences from before the log was opened
+        self._due_counts: dict[str, int] = {}  # how often each was due: see :meth:`due`
         self._shown_at, self._shown_step = 0.0, 0
 
     # -- the log ---------------------------------------------------------------------------------
 
     def start(self, at: Position, *, resumed: bool) -> None:
-        """Opens the log, which goes on from where the run is if it is resumed."""
+        """Opens the log; a resumed run's continues at its step."""
         if self.processes.first:
             resume = at.step if resumed else None
             self._log = RunLog(self.out, self.config.training.tensorboard, resume=resume)
@@ -65,7 +65,7 @@ class Watch:
         self.display.start(str(self.budget))
 
     def say(self, text: str, step: int) -> None:
-        """Shows a sentence and writes it down."""
+        """Shows and logs a sentence."""
         if not self.processes.first:
             return
         self.display.message(text)
@@ -88,25 +88,25 @@ class Watch:
     # -- after each step -------------------------------------------------------------------------
 
     def enter_stage(self) -> None:
-        """Another stage begins: what is alarming is told anew."""
+        """Begins to watch a stage with fresh alarms."""
         few = range(min(64, len(self.data.train)))
         self.alarms = Alarms(self.data.train.images(few) if len(few) > 1 else None)
 
     def begin(self, at: Position) -> None:
-        """From here on it is counted what is due, and timed how fast the training is."""
-        self._done, self.score = self._counts(at), None
+        """Begins to count what is due and to time the steps."""
+        self._due_counts, self.score = self._counts(at), None
         self._shown_at, self._shown_step = time.perf_counter(), at.step
 
     def pause(self, seconds: float) -> None:
-        """Leaves out a time that was not the training's: it is shown and logged by the clock."""
+        """Leaves a time out of the speed that is shown, because it was not the training's."""
         self._shown_at += seconds
 
     def due(self, at: Position) -> set[str]:
-        """What this process is to do after a step: checkpoint, preview, evaluation."""
+        """What is due after a step, of "checkpoint", "preview" and "evaluation"."""
         if not self.processes.first:
             return set()
-        before, self._done = self._done, self._counts(at)
-        due = {name for name, count in self._done.items() if count > before[name]}
+        before, self._due_counts = self._due_counts, self._counts(at)
+        due = {name for name, count in self._due_counts.items() if count > before[name]}
         return due if self._is_open(at) else due - {"evaluation"}
 
     def _counts(self, at: Position) -> dict[str, int]:
@@ -118,7 +118,7 @@ class Watch:
         }
 
     def _is_open(self, at: Position) -> bool:
-        """Whether some of the budget is left."""
+        """Whether the budget is not yet spent."""
         return self.budget.progress(*at.spent) < 1.0
 
     def wants_sample(self, at: Position, outcome: Outcome) -> bool:
@@ -134,10 +134,10 @@ class Watch:
         sample: Tensor | None,
         batch: int,
     ) -> None:
-        """Looks every tenth step for a run that goes nowhere, and shows and logs a step.
+        """Checks every tenth step for alarms, and shows and logs the step.
 
-        nets: the networks by role, as the step has left them
-        sample: some images, where :meth:`wants_sample`
+        nets: the networks by role, after the step
+        sample: some generated images, where :meth:`wants_sample`
         batch: images a step
         """
         if not self.processes.first:
@@ -152,7 +152,7 @@ class Watch:
         self._report(at, outcome, batch)
 
     def _report(self, at: Position, outcome: Outcome, batch: int) -> None:
-        """Shows and logs about twice a second: more would make a GPU wait."""
+        """Shows and logs a step about twice a second: more often would make a GPU wait."""
         now = time.perf_counter()
         elapsed, steps = now - self._shown_at, at.step - self._shown_step
         due = elapsed >= 0.5 or at.step % 50 == 0 or not self._is_open(at)
@@ -176,11 +176,11 @@ class Watch:
     def look(
         self, due: set[str], at: Position, model: Model, signals: Signals, *, coded: bool
     ) -> float | None:
-        """A preview and a quick score of the model, as far as they are due.
+        """Writes a preview and a quick score of the model, as far as they are due.
 
-        coded: p(z) is first fitted to z ~ q(z|x), as it will be at the end of the stage
+        coded: first fit p(z) to z ~ q(z|x), as will be done at the end of the stage
 
-        Returns the score's KID. Raises Stopped where a signal cuts it short.
+        Returns the score's KID. Raises Stopped where a signal interrupts it.
         """
         with signals.interruptible():
             if coded:
@@ -198,6 +198,6 @@ class Watch:
             score = quick(model, self.data.test, self.judge)
         self.score = score
         assert self._log is not None
-        shown = {name: score[name] for name in ("kid", "kid_error", "mse")}
-        self._log.scalars(at.step, shown, images=at.images, seconds=at.seconds)
+        scalars = {name: score[name] for name in ("kid", "kid_error", "mse")}
+        self._log.scalars(at.step, scalars, images=at.images, seconds=at.seconds)
         return score.get("kid")

@@ -18,7 +18,7 @@ from ganvae.errors import ConfigError, DataError
 from ganvae.pages import comparison
 from ganvae.pages.record import open_runs, series
 from ganvae.runs import judging, tournament
-from ganvae.runs.folder import latest_run, new_run
+from ganvae.runs.place import latest_run, new_run
 
 QUICK: dict[str, Any] = {
     "networks.width": 8, "networks.latent": 4, "networks.components": 2, "training.batch": 16,

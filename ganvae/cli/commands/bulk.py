@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ganvae.cli.options import Class, Group, Model, Truncation
-from ganvae.cli.telling import tell_files, tell_scores
+from ganvae.cli.printing import tell_files, tell_scores
 from ganvae.errors import ConfigError
 
 Verb = Annotated[
@@ -81,37 +81,37 @@ def bulk(
     from ganvae.cli.console import console
     from ganvae.cli.live import Tracker
 
-    given = {k: v for k, v in {**asdict(options), **asdict(sharing)}.items() if v is not None}
-    if "truncation" in given:
-        given["truncation"] = float(given["truncation"])
+    values = {k: v for k, v in {**asdict(options), **asdict(sharing)}.items() if v is not None}
+    if "truncation" in values:
+        values["truncation"] = float(values["truncation"])
     verb: Callable[..., Any] = getattr(verbs, what)
-    arguments, named = _fitting(what, verb, data, given)
+    arguments, keywords = _fitting(what, verb, data, values)
     with Tracker(console()) as progress:
-        done = verb(model, *arguments, out, progress=progress, **named)
+        result = verb(model, *arguments, out, progress=progress, **keywords)
     if what != "evaluate":
-        tell_files(done.parts, json)
+        tell_files(result.parts, json)
     elif json:
         tell_files([out / "evaluation.json"], json)
     else:
-        tell_scores(done)
+        tell_scores(result)
 
 
 def _fitting(
-    what: str, verb: Callable[..., Any], data: str | None, given: dict[str, Any]
+    what: str, verb: Callable[..., Any], data: str | None, values: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """What stands between the model and the folder, and the options, as ``verb`` takes them.
+    """The arguments between the model and the folder, and the options, as ``verb`` takes them.
 
-    Raises ConfigError for what it does not take, and for what is missing.
+    Raises ConfigError for options that it does not have, and for missing ones.
     """
-    if what == "generate" and (data is not None or "n" not in given):
+    if what == "generate" and (data is not None or "n" not in values):
         raise ConfigError("ganvae bulk generate takes a model and --n, how many images to make")
     if what == "encode" and data is None:
         raise ConfigError("ganvae bulk encode takes a model and the images to encode")
-    first = given.pop("n") if what == "generate" else data
-    known = signature(verb).parameters
+    first = values.pop("n") if what == "generate" else data
+    parameters = signature(verb).parameters
     python = {"n": "samples"} if what == "evaluate" else {}
-    for name in given:
-        if python.get(name, name) not in known:
-            shown = "class" if name == "label" else name
-            raise ConfigError(f"--{shown} is no option of ganvae bulk {what}")
-    return [first], {python.get(name, name): value for name, value in given.items()}
+    for name in values:
+        if python.get(name, name) not in parameters:
+            option = "class" if name == "label" else name
+            raise ConfigError(f"--{option} is no option of ganvae bulk {what}")
+    return [first], {python.get(name, name): value for name, value in values.items()}

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ganvae.cli.options import SOURCES, Overrides
-from ganvae.cli.telling import tell, tell_json
+from ganvae.cli.printing import tell, tell_json
 from ganvae.errors import DataError
 
 Data = Annotated[str, Parameter(help=f"Images: {SOURCES}.")]
@@ -29,9 +29,9 @@ def check(data: Data, /, *, size: Size = None, json: Json = False, overrides: Ov
 
     shortcut = {} if size is None else {"data.size": size}
     with Tracker(console()) as progress:
-        found = api.check(data, settings=shortcut | overrides, progress=progress)
+        report = api.check(data, settings=shortcut | overrides, progress=progress)
     if json:
-        tell_json(found.to_dict())
+        tell_json(report.to_dict())
     else:
-        tell(*found.lines())
-    return DataError.exit_code if found.problems else 0
+        tell(*report.lines())
+    return DataError.exit_code if report.problems else 0

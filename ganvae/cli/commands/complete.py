@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ganvae.cli.options import MODEL, Group, Work
-from ganvae.cli.telling import tell_files
+from ganvae.cli.printing import tell_files
 from ganvae.cli.work import loaded
 
 Model = Annotated[str, Parameter(help=f"{MODEL}; trained with --task complete.")]
@@ -47,17 +47,5 @@ def complete(
     from ganvae import tasks
 
     with loaded(model, work) as (ready, progress):
-        files = tasks.complete(
-            ready,
-            image,
-            options.out,
-            mask=options.mask,
-            mask_colour=options.mask_colour,
-            mask_alpha=options.mask_alpha,
-            invert_mask=options.invert_mask,
-            variants=options.variants,
-            context=options.context,
-            seed=options.seed,
-            progress=progress,
-        )
+        files = tasks.complete(ready, image, progress=progress, **asdict(options))
     tell_files(files, work.json)

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ganvae.cli.options import Class, Group, Model, Work
-from ganvae.cli.telling import tell_files
+from ganvae.cli.printing import tell_files
 from ganvae.cli.work import loaded
 
 Without = Annotated[

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ganvae.cli.options import ClassOfAll, Group, Images, Model, Work
-from ganvae.cli.telling import tell_files
+from ganvae.cli.printing import tell_files
 from ganvae.cli.work import loaded
 
 
@@ -28,7 +28,5 @@ def encode(
     from ganvae import tasks
 
     with loaded(model, work) as (ready, progress):
-        files = tasks.encode(
-            ready, images, options.out, label=options.label, n=options.n, progress=progress
-        )
+        files = tasks.encode(ready, images, progress=progress, **asdict(options))
     tell_files(files, work.json)

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ganvae.cli.options import Machine, Model, Overrides
-from ganvae.cli.telling import tell_json, tell_scores
+from ganvae.cli.printing import tell_json, tell_scores
 from ganvae.cli.work import working
 
 Data = Annotated[

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ganvae.cli.options import Class, Group, Model, Truncation, Work
-from ganvae.cli.telling import tell_files
+from ganvae.cli.printing import tell_files
 from ganvae.cli.work import loaded
 
 
@@ -37,18 +37,9 @@ def generate(model: Model, /, *, options: Options = Options(), work: Work = Work
     """Make new images."""
     from ganvae import tasks
 
-    cut = options.truncation
+    settings = asdict(options)
+    if options.truncation is not None:
+        settings["truncation"] = float(options.truncation)
     with loaded(model, work) as (ready, progress):
-        files = tasks.generate(
-            ready,
-            options.n,
-            options.out,
-            label=options.label,
-            like=options.like,
-            seed=options.seed,
-            temperature=options.temperature,
-            prior=options.prior,
-            truncation=None if cut is None else float(cut),
-            progress=progress,
-        )
+        files = tasks.generate(ready, progress=progress, **settings)
     tell_files(files, work.json)

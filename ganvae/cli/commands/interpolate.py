@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ganvae.cli.options import ClassOfAll, Group, Model, Work
-from ganvae.cli.telling import tell_files
+from ganvae.cli.printing import tell_files
 from ganvae.cli.work import loaded
 
 Ends = Annotated[
@@ -44,16 +44,7 @@ def interpolate(
     """Go from each image to the next, through the latents."""
     from ganvae import tasks
 
+    ends = (images if len(images) > 1 else images[0]) if images else None
     with loaded(model, work) as (ready, progress):
-        files = tasks.interpolate(
-            ready,
-            (images if len(images) > 1 else images[0]) if images else None,
-            options.out,
-            label=options.label,
-            steps=options.steps,
-            n=options.n,
-            seed=options.seed,
-            milliseconds=options.milliseconds,
-            progress=progress,
-        )
+        files = tasks.interpolate(ready, ends, progress=progress, **asdict(options))
     tell_files(files, work.json)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ganvae import outline
 from ganvae.cli.help import print_fields
-from ganvae.cli.telling import tell, tell_json
+from ganvae.cli.printing import tell, tell_json
 from ganvae.errors import ConfigError
 
 Name = Annotated[str | None, Parameter(help="Only this one, with its whole description.")]
@@ -24,10 +24,10 @@ def objectives(name: Name = None, /, *, json: Json = False) -> None:
     if name is not None and name.replace("-", "_") not in known:
         raise ConfigError(f"objective {name!r} does not exist{suggest(name, known)}")
     names = known if name is None else [name.replace("-", "_")]
-    found = {one: outline.objective(one) for one in names}
+    outlines = {one: outline.objective(one) for one in names}
     if json:
-        tell_json({one: asdict(value) for one, value in found.items()})
+        tell_json({one: asdict(value) for one, value in outlines.items()})
         return
-    for one, value in found.items():
+    for one, value in outlines.items():
         tell(*f"{one}: {value.doc}".split("\n")[: None if name else 1])
         print_fields(f"--objective {one}", outline.flat("objective", value.fields))

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from ganvae.cli import Terminated
 from ganvae.cli.options import SOURCES, Group, Overrides, Threads
-from ganvae.cli.telling import tell
+from ganvae.cli.printing import tell
 
 if TYPE_CHECKING:
     from ganvae.cli.live import Tracker
@@ -64,17 +64,21 @@ def train(data: Data = None, /, *, options: Options = Options(), overrides: Over
     """
     from ganvae.runs import tournament
 
-    given = _given(data, options) | overrides
-    named = options.objective
-    if "," in (named or "") or (options.resume and not named and tournament.is_one(options.out)):
-        names = [name.strip() for name in (named or "").split(",") if name.strip()]
-        return _train_several(names, given, options)
-    return _train_one(given if named is None else given | {"objective": named}, options)
+    settings = _shortcuts(data, options) | overrides
+    objective = options.objective
+    if "," in (objective or "") or (
+        options.resume and not objective and tournament.is_one(options.out)
+    ):
+        names = [name.strip() for name in (objective or "").split(",") if name.strip()]
+        return _train_several(names, settings, options)
+    return _train_one(
+        settings if objective is None else settings | {"objective": objective}, options
+    )
 
 
-def _given(data: str | None, options: Options) -> dict[str, Any]:
-    """The settings that have an option of their own."""
-    given = {
+def _shortcuts(data: str | None, options: Options) -> dict[str, Any]:
+    """The settings that have a short option."""
+    shortcuts = {
         "data.path": data,
         "data.size": options.size,
         "training.budget": options.budget,
@@ -83,55 +87,55 @@ def _given(data: str | None, options: Options) -> dict[str, Any]:
         "training.seed": options.seed,
         "training.threads": options.threads,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in shortcuts.items() if value is not None}
 
 
-def _train_one(given: Mapping[str, Any], options: Options) -> int:
+def _train_one(settings: Mapping[str, Any], options: Options) -> int:
     from ganvae.cli.outcome import code_of, tell_run
     from ganvae.config import dump
     from ganvae.runs.run import is_first, rehearse, start
     from ganvae.runs.settings import settle
 
     resume = options.resume
-    chosen, folder = settle(
-        given, base=options.config, out=options.out, resume=resume, begin=options.begin
+    config, folder = settle(
+        settings, base=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
-        rehearse(chosen, folder, resume)
-        tell(*dump(chosen).splitlines())
+        rehearse(config, folder, resume)
+        tell(*dump(config).splitlines())
         return 0
-    with _training(folder) as (shown, progress):
-        run = start(chosen, folder, resume=resume, display=shown, progress=progress)
+    with _training(folder) as (display, progress):
+        run = start(config, folder, resume=resume, display=display, progress=progress)
     return tell_run(run, options.json) if is_first() else code_of(run)
 
 
-def _train_several(names: Sequence[str], given: Mapping[str, Any], options: Options) -> int:
+def _train_several(names: Sequence[str], settings: Mapping[str, Any], options: Options) -> int:
     from ganvae.cli.outcome import tell_tournament
     from ganvae.config import dump
     from ganvae.runs import tournament
     from ganvae.runs.run import rehearse
 
     resume = options.resume
-    chosen, folder = tournament.settle(
-        names, given, base=options.config, out=options.out, resume=resume, begin=options.begin
+    configs, folder = tournament.settle(
+        names, settings, base=options.config, out=options.out, resume=resume, begin=options.begin
     )
     if options.dry_run:
-        for name, one in chosen.items():
-            rehearse(one, folder / name, resume)
-        tell(*"---\n".join(map(dump, chosen.values())).splitlines())
+        for name, config in configs.items():
+            rehearse(config, folder / name, resume)
+        tell(*"---\n".join(map(dump, configs.values())).splitlines())
         return 0
-    with _training(folder) as (shown, progress):
-        done = tournament.run(chosen, folder, resume=resume, display=shown, progress=progress)
-    return tell_tournament(done, options.json)
+    with _training(folder) as (display, progress):
+        result = tournament.run(configs, folder, resume=resume, display=display, progress=progress)
+    return tell_tournament(result, options.json)
 
 
 @contextmanager
 def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
-    """What shows the progress, in the first process; who stops it is told how to go on."""
+    """The displays of the first process; an error that stops it says how to resume."""
     from ganvae.cli.console import console
     from ganvae.cli.live import Tracker, display
     from ganvae.cli.outcome import again, judge
-    from ganvae.runs.folder import is_begun
+    from ganvae.runs.place import is_begun
     from ganvae.runs.run import is_first
 
     if not is_first():
@@ -142,8 +146,8 @@ def _training(folder: Path) -> Iterator[tuple[Display | None, Tracker | None]]:
             yield display(), progress
     except (KeyboardInterrupt, Terminated) as error:
         if (folder / "model").exists() and not (folder / "evaluation.json").exists():
-            done = f"stopped; the training is done, and judged with: {judge(folder)}"
-            raise type(error)(done) from error
+            text = f"stopped; the training is done, and judged with: {judge(folder)}"
+            raise type(error)(text) from error
         if is_begun(folder) or any(map(is_begun, folder.glob("*/"))):
             raise type(error)(f"stopped; continue with: {again(folder)}") from error
         raise

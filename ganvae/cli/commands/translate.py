@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ganvae.cli.options import MODEL, Group, Work
-from ganvae.cli.telling import tell_files
+from ganvae.cli.printing import tell_files
 from ganvae.cli.work import loaded
 
 Model = Annotated[str, Parameter(help=f"{MODEL}; trained with --task translate.")]
@@ -44,14 +44,5 @@ def translate(
     from ganvae import tasks
 
     with loaded(model, work) as (ready, progress):
-        files = tasks.translate(
-            ready,
-            images,
-            options.out,
-            variants=options.variants,
-            reverse=options.reverse,
-            n=options.n,
-            seed=options.seed,
-            progress=progress,
-        )
+        files = tasks.translate(ready, images, progress=progress, **asdict(options))
     tell_files(files, work.json)

@@ -1,4 +1,4 @@
-"""Settings among the options: --training.batch 32."""
+"""Finds settings among the options: --training.batch 32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OF_COMMANDS = {
 
 
 def split(tokens: list[str]) -> tuple[list[str], dict[str, str]]:
-    """The dotted settings among ``tokens``, and the rest.
+    """The other tokens, and the dotted settings by name.
 
     ``--training.batch 32`` and ``--training.batch=32``; a switch also as ``--data.flip`` and
     ``--data.no-flip``.
@@ -23,13 +23,13 @@ def split(tokens: list[str]) -> tuple[list[str], dict[str, str]]:
     if not any(token.startswith("--") and "." in token for token in tokens):
         return tokens, {}
     rest: list[str] = []
-    found: dict[str, str] = {}
+    overrides: dict[str, str] = {}
     switches = _switches(tokens)
     queue = list(tokens)
     while queue:
         token = queue.pop(0)
         if token == "--":
-            return [*rest, token, *queue], found
+            return [*rest, token, *queue], overrides
         key, equals, value = token.removeprefix("--").partition("=")
         section, _, field = key.partition(".")
         if not token.startswith("--") or section not in SECTIONS or not field:
@@ -38,24 +38,24 @@ def split(tokens: list[str]) -> tuple[list[str], dict[str, str]]:
         name = key.replace("-", "_")
         negative = name.replace(".no_", ".")
         if equals:
-            found[name] = value
+            overrides[name] = value
         elif name in switches:
             worded = bool(queue) and queue[0].lower() in ("true", "false", "yes", "no")
-            found[name] = queue.pop(0) if worded else "true"
+            overrides[name] = queue.pop(0) if worded else "true"
         elif negative != name and negative in switches:
-            found[negative] = "false"
+            overrides[negative] = "false"
         elif queue and not queue[0].startswith("--"):
-            found[name] = queue.pop(0)
+            overrides[name] = queue.pop(0)
         else:
-            found[name] = ""  # refused below, where what it should have been is known
-    return rest, found
+            overrides[name] = ""  # refused later, with the type that it should have
+    return rest, overrides
 
 
 def _switches(tokens: list[str]) -> set[str]:
     """The names of all settings that are true or false."""
     groups = {name: fields_of(name, tokens) for name in SECTIONS}
     return {
-        key for name, known in groups.items() for key, f in flat(name, known) if "bool" in f.type
+        key for name, fields in groups.items() for key, f in flat(name, fields) if "bool" in f.type
     }
 
 
@@ -67,11 +67,11 @@ def fields_of(section: str, tokens: list[str]) -> tuple[Field, ...]:
 
 
 def objective_named(tokens: list[str]) -> str:
-    """The objective among the options, of several the first; else the default."""
+    """The first objective of the option --objective, else the default."""
     default = next(f.default for f in outline.read("ganvae.config", "Config").fields)
-    named = default
+    name = default
     for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
         if token.startswith("--objective=") or token == "--objective":
-            listed = token.partition("=")[2] or following
-            named = listed.split(",")[0].replace("-", "_")
-    return named if named in outline.objectives() else default
+            names = token.partition("=")[2] or following
+            name = names.split(",")[0].replace("-", "_")
+    return name if name in outline.objectives() else default

@@ -1,4 +1,4 @@
-"""A run's directory: its name, whether there is a run in it, and whether one may begin there."""
+"""A run's directory: its name, whether it holds a run, and whether a new one may begin there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganvae.training import checkpoint, lock
 RUNS = Path("runs")
 SETTINGS = "config.yaml"
 """The file of a run's settings."""
-_EMPTY = {lock.NAME}  # what a directory may hold and still be a new run's
+_IGNORED = {lock.NAME}  # a directory with nothing else counts as empty
 
 
 def is_begun(out: Path) -> bool:
@@ -26,7 +26,7 @@ def is_begun(out: Path) -> bool:
 
 
 def is_run(out: Path) -> bool:
-    """Whether a directory is a run of ours: by a checkpoint, or by the settings that it has."""
+    """Whether a directory holds a run of ours: a checkpoint, or a file of settings."""
     if is_begun(out):
         return True
     try:
@@ -36,17 +36,17 @@ def is_run(out: Path) -> bool:
     return True
 
 
-def kept_settings(path: Path) -> Config:
-    """The settings that a run was begun with; ``allow_changes`` was for that time alone."""
-    kept = config.load(path)
-    return replace(kept, training=replace(kept.training, allow_changes=False))
+def saved_settings(path: Path) -> Config:
+    """A run's saved settings, without ``allow_changes``, which is not for later sittings."""
+    settings = config.load(path)
+    return replace(settings, training=replace(settings.training, allow_changes=False))
 
 
 def refuse_resume(out: Path, what: str, begin: bool) -> None:
-    """Raises ConfigError: in ``out`` is nothing of ours to resume.
+    """Raises ConfigError, as ``out`` holds nothing to resume, unless a new run may begin there.
 
-    what: would be begun there
-    begin: whether it may be begun where there is nothing at all
+    what: the new run, in words
+    begin: whether it may begin in an empty directory
     """
     if _is_occupied(out):
         raise ConfigError(
@@ -61,7 +61,7 @@ def refuse_resume(out: Path, what: str, begin: bool) -> None:
 
 
 def refuse_occupied(out: Path) -> None:
-    """Raises unless a new run may have the directory ``out``."""
+    """Raises ConfigError or BusyError unless ``out`` is free for a new run."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file: choose another run directory with --out")
     if not _is_occupied(out):
@@ -73,22 +73,22 @@ def refuse_occupied(out: Path) -> None:
 
 
 def _is_occupied(out: Path) -> bool:
-    return out.is_dir() and bool({path.name for path in out.iterdir()} - _EMPTY)
+    return out.is_dir() and bool({path.name for path in out.iterdir()} - _IGNORED)
 
 
 def new_run(kind: str, data: str) -> Path:
-    """The first free ``runs/KIND-DATA-NUMBER``; many processes agree on torchrun's id.
+    """The next ``runs/KIND-DATA-NUMBER``; with torchrun, its job's id is the number.
 
     kind: the objective, or "tournament"
     data: ``data.path``
     """
     if from_environment("WORLD_SIZE", 1) > 1:
-        launched = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-        if launched == "none":
+        job = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+        if job == "none":
             raise ConfigError("name the run's directory with --out where many processes train")
-        return RUNS / f"{_stem(kind, data)}-{launched[:8]}"
-    taken = [number for number, _ in _numbered(kind, data)]
-    return RUNS / f"{_stem(kind, data)}-{max(taken, default=0) + 1}"
+        return RUNS / f"{_stem(kind, data)}-{job[:8]}"
+    numbers = [number for number, _ in _numbered(kind, data)]
+    return RUNS / f"{_stem(kind, data)}-{max(numbers, default=0) + 1}"
 
 
 def latest_run(kind: str, data: str) -> Path:

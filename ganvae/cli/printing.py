@@ -1,4 +1,4 @@
-"""The one place where commands write to a terminal, and what they tell when they are done."""
+"""Prints what commands report: lines, JSON, scores and files."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ from typing import Any, TextIO
 from ganvae.telling import line
 
 _ALIKE = {"±": "+-", "…": "...", "·": "-", "–": "-", "×": "x", "≤": "<=", "≥": ">=", "\ufffd": "?"}
-"""What stands for a character that a terminal's encoding does not have."""
+"""Replacements for characters that a terminal's encoding does not have."""
 
 
 def tell(*lines: str, to: TextIO | None = None) -> None:
-    """Prints lines, to ``sys.stdout`` unless told otherwise.
-
-    Names in them cannot break a line or move a terminal's cursor.
-    """
+    """Prints lines, without control characters; to: unset: ``sys.stdout``."""
     print("\n".join(map(line, lines)), file=to or sys.stdout, flush=to is not None)
 
 
 def adapt(stream: TextIO | None) -> None:
-    """Lets a stream of any encoding take any text: what it lacks is written in other letters."""
+    """Makes a stream replace the characters that its encoding lacks."""
     codecs.register_error("ganvae", _alike)
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
@@ -34,14 +31,14 @@ def adapt(stream: TextIO | None) -> None:
 def _alike(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    found = error.object[error.start : error.end]
+    characters = error.object[error.start : error.end]
     return "".join(
-        _ALIKE.get(c) or c.encode("ascii", "backslashreplace").decode() for c in found
+        _ALIKE.get(c) or c.encode("ascii", "backslashreplace").decode() for c in characters
     ), error.end
 
 
 def tell_json(value: Any) -> None:
-    """Prints ``value`` for a program, in ASCII."""
+    """Prints JSON, in ASCII."""
     tell(*json.dumps(value, indent=2, allow_nan=False).split("\n"))
 
 

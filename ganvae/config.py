@@ -88,6 +88,10 @@ class Networks:
     in unpaired translation as many as the pixels of a cell have."""
     codes: int = 512
     """Size of the codebook, where each cell holds a code."""
+    eyes: Literal["none", "efficientnet-lite0", "efficientnet-lite2"] = "none"
+    """A network trained on photographs through which discriminators of images also look."""
+    eyes_size: int | None = None
+    """Pixels of the shorter side that they see; unset: the images' own, from 48 to 128."""
     likelihood: Literal["gaussian", "bernoulli", "logistic"] = "gaussian"
     """p(x|z): Gaussian, Bernoulli (binary images), or discretised logistic (8-bit, bits/dim)."""
 

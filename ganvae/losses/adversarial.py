@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from ganvae.losses.penalty import zero_centred
-from ganvae.types import Clock, Condition, join
+from ganvae.types import Clock, Condition, Seen, Verdict, join
+
+Logits = Tensor | Verdict
 
 
 class Game(NamedTuple):
@@ -71,7 +73,7 @@ class Judgement(NamedTuple):
     """A discriminator's loss, its logits on the reals, and its mean logits to watch."""
 
     loss: Tensor
-    real: Tensor
+    real: Logits
     logged: dict[str, Tensor]
 
 
@@ -96,45 +98,64 @@ class Adversary:
     """Weight γ of the zero-centred gradient penalties γ/2 (R1 + R2)."""
     every: int = 8
     """The penalties are computed at every k-th step, with k times their weight."""
+    eyes: float = 1.0
+    """Weight of the hinge game of what ``networks.eyes`` see, beside that of pixels."""
 
     def discriminator(
         self,
         D: Callable[..., Tensor],
-        real: Tensor,
-        fake: Tensor,
+        real: Tensor | Seen,
+        fake: Tensor | Seen,
         now: Clock,
         c: Condition = (),
     ) -> Judgement:
         """D's loss on images ``real`` and ``fake``, both (B, C, H, W); ``fake`` moves nobody.
 
+        Where both are given as D sees them, see :func:`ganvae.types.look`, it judges this, too.
+
         D may look at anything else of one row a sample, too, and give logits of parts, (B, ...);
         the penalties are on a sample's mean logit. c: what both belong to
         """
         fake = fake.detach()
-        on_both = D(torch.cat([real, fake]), *join(c, c))
-        logits = on_both.split([len(real), len(fake)])
-        return self._judge(D, logits, [(real, c), (fake, c)], now)
+        images = _image(real), _image(fake)
+        sizes, both = list(map(len, images)), join(c, c)
+        logits: Sequence[Logits]
+        if isinstance(fake, Seen):
+            assert isinstance(real, Seen), "D judges both by the same eyes"
+            told = D(Seen.cat([real, fake]), *both)
+            logits = [Verdict(*pair) for pair in zip(*(part.split(sizes) for part in told))]
+        else:
+            logits = D(torch.cat(images), *both).split(sizes)
+        return self._judge(D, logits, [(x, c) for x in images], now)
 
     def _judge(
         self,
         D: Callable[..., Any],
-        logits: Sequence[Tensor],
+        logits: Sequence[Logits],
         images: Sequence[tuple[Tensor, Condition]],
         now: Clock,
     ) -> Judgement:
         """Of logits on reals and on fakes, and of the images where they are penalised."""
         on_real, on_fake = logits
-        loss = games[self.game].discriminator(on_real, on_fake)
-        logged = {"real_logit": on_real.detach().mean(), "fake_logit": on_fake.detach().mean()}
+        loss = self._loss(0, on_real, on_fake)
+        shown = (_pixels(on_real).detach().mean(), _pixels(on_fake).detach().mean())
+        logged = dict(zip(("real_logit", "fake_logit"), shown, strict=True))
         if self.gamma and now.step % self.every == 0:
             judge = _by_sample(D)
             steepness = torch.stack([zero_centred(judge, x, c) for x, c in images]).sum()
             loss = loss + self.every * self.gamma / 2 * steepness
         return Judgement(loss, on_real.detach(), logged)
 
-    def generator(self, fake: Tensor, real: Tensor) -> Tensor:
+    def _loss(self, player: int, a: Logits, b: Logits) -> Tensor:
+        """Of D (0) or G (1), with the game of the eyes where there is one."""
+        loss = games[self.game][player](_pixels(a), _pixels(b))
+        if isinstance(a, Verdict) and isinstance(b, Verdict):
+            loss = loss + self.eyes * hinge[player](a.eyes, b.eyes)
+        return loss
+
+    def generator(self, fake: Logits, real: Logits) -> Tensor:
         """G's loss, of the logits D(x̂) and D(x), each of shape (B,), or (B, ...) of parts."""
-        return games[self.game].generator(fake, real)
+        return self._loss(1, fake, real)
 
     def play(
         self,
@@ -158,6 +179,14 @@ class Adversary:
         critic = self._judge(D, logits, images, now)
         generator = self.generator(logits[1], critic.real)
         return Played(critic, generator, f_real.detach(), [*f_fakes])
+
+
+def _pixels(logits: Logits) -> Tensor:
+    return logits.pixels if isinstance(logits, Verdict) else logits
+
+
+def _image(x: Tensor | Seen) -> Tensor:
+    return x.image if isinstance(x, Seen) else x
 
 
 def _by_sample(D: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ganvae.errors import ConfigError
-from ganvae.metrics import efficientnet, inception
+from ganvae.eyes import efficientnet, inception
 from ganvae.telling import words
 
 BATCH = 64

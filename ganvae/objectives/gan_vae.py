@@ -10,10 +10,11 @@ import torch
 
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.features import matching
+from ganvae.losses.perceptual import as_seen
 from ganvae.losses.reconstruction import squared
 from ganvae.objectives.base import Objective, Stage, after, frozen, start_as
 from ganvae.objectives.vae import VAE
-from ganvae.types import Batch, Clock, Networks, Optim, Step, join
+from ganvae.types import Batch, Clock, Networks, Optim, Step, join, look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,9 @@ class GANVAE(Objective):
     feature: float = 0.5
     """Weight λ of ‖f_D(x) − f_D(G(z))‖², z ~ q(z|x), in G's loss, rising later than the game."""
 
+    perceptual: float = 20.0
+    """Weight of the distance of x and G(z), z ~ q(z|x), as ``networks.eyes`` see it."""
+
     def stages(self) -> list[Stage]:
         """E and Dec, then G and D; or all of them at once."""
         return after(self.representation, self.suited().share or 0.0, self.suited())
@@ -65,16 +69,19 @@ class GANVAE(Objective):
             z = E(known.image, *known.condition).rsample(known.noise)
             z_p = prior.sample(other.noise, *other.condition)
         x_hat = G(torch.cat([z, z_p]), *c)
-        critic = self.adversary.discriminator(D, x, x_hat, now, c)
+        seen, real = look(D, x_hat), look(D, x)  # once for both players
+        critic = self.adversary.discriminator(D, real, seen, now, c)
         yield {"discriminator": critic.loss}
 
         rise = min(1.0, (now.step + 1) / (self.ramp or 1))
         again = x_hat[: len(z)]
-        game = self.adversarial * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
+        game = self.adversarial * self.adversary.generator(frozen(D)(seen, *c), critic.real)
         loss = rise * game + self.pixel * squared(again, known.image)
         if self.feature:
             alike = matching(frozen(D), again, known.image, known.condition)
             loss = loss + rise**2 * self.feature * alike
+        if self.perceptual:
+            loss = loss + self.perceptual * as_seen(seen, real, len(z))
         yield {"generator": loss}
         return logged | critic.logged
 

@@ -3,7 +3,7 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from ganvae.errors import ConfigError
-from ganvae.metrics import efficientnet
+from ganvae.eyes import efficientnet
 
 
 def test_has_the_published_number_of_parameters():

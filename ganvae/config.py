@@ -138,8 +138,9 @@ class Training:
 class Evaluation:
     """The judging."""
 
-    judge: str = "efficientnet-lite0"
-    """Feature network: efficientnet-lite0, inception, or a module by the API."""
+    judge: str | None = None
+    """Feature network: efficientnet-lite0, efficientnet-lite2 (of the same family), inception, or
+    a module by the API; unset: the first of them that is not networks.eyes."""
     size: int = 64
     """Side in pixels that images are resized to for the judge."""
     samples: int = 5000

@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "exports": {"models"},
     "training": {
         "objectives.base",
+        "eyes",
         "losses.augmentation",
         "models",
         "data",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from hashlib import blake2b
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.functional import interpolate
 from ganvae.errors import ConfigError
 from ganvae.eyes import efficientnet
 
+NONE = "none"
 LARGEST = 128
 """Pixels of the shorter side at most, where none are asked for."""
 LEAST = 48
@@ -93,6 +95,21 @@ NAMES = {
     "efficientnet-lite0": partial(_efficientnet, 0),
     "efficientnet-lite2": partial(_efficientnet, 2),
 }
+
+
+def look_for(name: str) -> None:
+    """Raises ConfigError where the weights of eyes, or "none", are missing."""
+    if name != NONE:
+        load(name, LEAST, torch.device("cpu"))
+
+
+def digest(name: str) -> str | None:
+    """Of the weights of eyes, 16 hexadecimal digits; None for no eyes."""
+    if name == NONE:
+        return None
+    state = load(name, LEAST, torch.device("cpu")).state_dict()
+    numbers = (state[key].cpu().contiguous().flatten().view(torch.uint8) for key in sorted(state))
+    return blake2b(b"".join(n.numpy().tobytes() for n in numbers), digest_size=8).hexdigest()
 
 
 @cache

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from ganvae.losses.penalty import zero_centred
-from ganvae.types import Clock, Condition, Seen, Verdict, join
+from ganvae.types import Clock, Condition, Seen, Verdict, join, look
 
 Logits = Tensor | Verdict
 
@@ -75,6 +75,10 @@ class Judgement(NamedTuple):
     loss: Tensor
     real: Logits
     logged: dict[str, Tensor]
+    x: Tensor | Seen
+    """The reals as D sees them, see :func:`ganvae.types.look`."""
+    x_hat: Tensor | Seen
+    """The fakes as D sees them; gradients reach whoever has made them."""
 
 
 class Played(NamedTuple):
@@ -103,30 +107,29 @@ class Adversary:
 
     def discriminator(
         self,
-        D: Callable[..., Tensor],
-        real: Tensor | Seen,
-        fake: Tensor | Seen,
+        D: Callable[..., Any],
+        real: Tensor,
+        fake: Tensor,
         now: Clock,
         c: Condition = (),
     ) -> Judgement:
         """D's loss on images ``real`` and ``fake``, both (B, C, H, W); ``fake`` moves nobody.
 
-        Where both are given as D sees them, see :func:`ganvae.types.look`, it judges this, too.
-
         D may look at anything else of one row a sample, too, and give logits of parts, (B, ...);
-        the penalties are on a sample's mean logit. c: what both belong to
+        the penalties are on a sample's mean logit. Where D has eyes, they look once, for both
+        players. c: what both belong to
         """
-        fake = fake.detach()
-        images = _image(real), _image(fake)
-        sizes, both = list(map(len, images)), join(c, c)
+        x, x_hat = look(D, real), look(D, fake)
+        images, both = (real, fake.detach()), join(c, c)
+        sizes = list(map(len, images))
         logits: Sequence[Logits]
-        if isinstance(fake, Seen):
-            assert isinstance(real, Seen), "D judges both by the same eyes"
-            told = D(Seen.cat([real, fake]), *both)
+        if isinstance(x, Seen) and isinstance(x_hat, Seen):
+            told = D(Seen.cat([x, x_hat.detach()]), *both)
             logits = [Verdict(*pair) for pair in zip(*(part.split(sizes) for part in told))]
         else:
             logits = D(torch.cat(images), *both).split(sizes)
-        return self._judge(D, logits, [(x, c) for x in images], now)
+        judgement = self._judge(D, logits, [(image, c) for image in images], now)
+        return judgement._replace(x=x, x_hat=x_hat)
 
     def _judge(
         self,
@@ -144,7 +147,7 @@ class Adversary:
             judge = _by_sample(D)
             steepness = torch.stack([zero_centred(judge, x, c) for x, c in images]).sum()
             loss = loss + self.every * self.gamma / 2 * steepness
-        return Judgement(loss, on_real.detach(), logged)
+        return Judgement(loss, on_real.detach(), logged, *(x for x, _ in images))
 
     def _loss(self, player: int, a: Logits, b: Logits) -> Tensor:
         """Of D (0) or G (1), with the game of the eyes where there is one."""
@@ -156,6 +159,10 @@ class Adversary:
     def generator(self, fake: Logits, real: Logits) -> Tensor:
         """G's loss, of the logits D(x̂) and D(x), each of shape (B,), or (B, ...) of parts."""
         return self._loss(1, fake, real)
+
+    def answer(self, D: Callable[..., Any], critic: Judgement, c: Condition = ()) -> Tensor:
+        """G's loss on the fakes that D has judged, by the D of now, held still by ``frozen``."""
+        return self.generator(D(critic.x_hat, *c), critic.real)
 
     def play(
         self,
@@ -171,9 +178,9 @@ class Adversary:
         what it says. Each is differentiated with respect to its own player alone, which is what
         the engine does with the losses of a yield. c: what each of the batches belongs to
         """
-        (on_real, f_real), *seen = [D(x, *c, features=True) for x in (real, *fakes)]
+        (on_real, f_real), *seen = [D(look(D, x), *c, features=True) for x in (real, *fakes)]
         on_fakes, f_fakes = zip(*seen)
-        logits = torch.cat([on_real] * len(fakes)), torch.cat(on_fakes)
+        logits = _cat([on_real] * len(fakes)), _cat(on_fakes)
         fake = torch.cat([*fakes]).detach()
         images = [(real, c), (fake, join(*[c] * len(fakes)))]
         critic = self._judge(D, logits, images, now)
@@ -185,8 +192,11 @@ def _pixels(logits: Logits) -> Tensor:
     return logits.pixels if isinstance(logits, Verdict) else logits
 
 
-def _image(x: Tensor | Seen) -> Tensor:
-    return x.image if isinstance(x, Seen) else x
+def _cat(parts: Sequence[Any]) -> Any:
+    """Logits of several batches as those of one."""
+    if isinstance(parts[0], Verdict):
+        return Verdict(*map(torch.cat, zip(*parts, strict=True)))
+    return torch.cat([*parts])
 
 
 def _by_sample(D: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -14,7 +14,7 @@ from ganvae.losses.perceptual import as_seen
 from ganvae.losses.reconstruction import squared
 from ganvae.objectives.base import Objective, Stage, after, frozen, start_as
 from ganvae.objectives.vae import VAE
-from ganvae.types import Batch, Clock, Networks, Optim, Step, join, look
+from ganvae.types import Batch, Clock, Networks, Optim, Step, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,19 +69,17 @@ class GANVAE(Objective):
             z = E(known.image, *known.condition).rsample(known.noise)
             z_p = prior.sample(other.noise, *other.condition)
         x_hat = G(torch.cat([z, z_p]), *c)
-        seen, real = look(D, x_hat), look(D, x)  # once for both players
-        critic = self.adversary.discriminator(D, real, seen, now, c)
+        critic = self.adversary.discriminator(D, x, x_hat, now, c)
         yield {"discriminator": critic.loss}
 
         rise = min(1.0, (now.step + 1) / (self.ramp or 1))
         again = x_hat[: len(z)]
-        game = self.adversarial * self.adversary.generator(frozen(D)(seen, *c), critic.real)
+        game = self.adversarial * self.adversary.answer(frozen(D), critic, c)
         loss = rise * game + self.pixel * squared(again, known.image)
         if self.feature:
             alike = matching(frozen(D), again, known.image, known.condition)
             loss = loss + rise**2 * self.feature * alike
-        if self.perceptual:
-            loss = loss + self.perceptual * as_seen(seen, real, len(z))
+        loss = loss + self.perceptual * as_seen(critic.x_hat, critic.x, len(z))
         yield {"generator": loss}
         return logged | critic.logged
 

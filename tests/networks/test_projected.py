@@ -70,13 +70,13 @@ def test_the_players_differ_in_both_games(D, x):
     fake = (x.flip(3) * 0.5).requires_grad_()
     real_seen, fake_seen = look(D, x), look(D, fake)
     plain, at = Adversary(gamma=0.0, eyes=0.5), Clock(step=0)
-    judgement = plain.discriminator(D, real_seen, fake_seen, at)
+    judgement = plain.discriminator(D, x, fake, at)
     blind = plain.discriminator(D.pixels, x, fake, at)
     on_real, on_fake = D(real_seen).eyes, D(fake_seen.detach()).eyes
     assert torch.allclose(
         judgement.loss, blind.loss + 0.5 * hinge.discriminator(on_real, on_fake), atol=1e-5
     )
-    loss = plain.generator(frozen(D)(fake_seen), judgement.real)
+    loss = plain.generator(frozen(D)(judgement.x_hat), judgement.real)
     expected = plain.generator(D.pixels(fake), blind.real) + 0.5 * hinge.generator(
         on_fake, on_real
     )
@@ -85,7 +85,7 @@ def test_the_players_differ_in_both_games(D, x):
     assert float(moved.abs().sum()) > 0
     heads = list(D.heads.parameters())
     assert torch.autograd.grad(judgement.loss, [fake], allow_unused=True) == (None,)
-    penalty = Adversary(gamma=1.0, every=1, eyes=0.0).discriminator(D, real_seen, fake_seen, at)
+    penalty = Adversary(gamma=1.0, every=1, eyes=0.0).discriminator(D, x, fake, at)
     found = torch.autograd.grad(penalty.loss, heads, allow_unused=True)
     assert all(g is None or not g.any() for g in found)
 

@@ -13,8 +13,8 @@ from ganvae.config import Config
 from ganvae.data.packing import refuse_contradictions
 from ganvae.data.pairs import match
 from ganvae.errors import ConfigError
-from ganvae.runs.place import SETTINGS, is_run, latest_run, new_run, refuse_resume, saved_settings
 from ganvae.metrics import judge as judges
+from ganvae.runs.place import SETTINGS, is_run, latest_run, new_run, refuse_resume, saved_settings
 from ganvae.task import TASKS
 from ganvae.training.schedule import Budget, Every, seconds_of
 

@@ -88,6 +88,10 @@ class Networks:
     in unpaired translation as many as the pixels of a cell have."""
     codes: int = 512
     """Size of the codebook, where each cell holds a code."""
+    eyes: Literal["none", "efficientnet-lite0", "efficientnet-lite2"] = "none"
+    """A network trained on photographs through which discriminators of images also look."""
+    eyes_size: int | None = None
+    """Pixels of the shorter side that they see; unset: the images' own, from 48 to 128."""
     likelihood: Literal["gaussian", "bernoulli", "logistic"] = "gaussian"
     """p(x|z): Gaussian, Bernoulli (binary images), or discretised logistic (8-bit, bits/dim)."""
 
@@ -134,8 +138,9 @@ class Training:
 class Evaluation:
     """The judging."""
 
-    judge: str = "efficientnet-lite0"
-    """Feature network: efficientnet-lite0, inception, or a module by the API."""
+    judge: str | None = None
+    """Feature network: efficientnet-lite0, efficientnet-lite2 (of the same family), inception, or
+    a module by the API; unset: the first of them that is not networks.eyes."""
     size: int = 64
     """Side in pixels that images are resized to for the judge."""
     samples: int = 5000

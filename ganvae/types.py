@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -247,6 +247,40 @@ class Optim:
         ):
             if not fits:
                 raise RangeError(f"{name} must be {said}, got {getattr(self, name)}")
+
+
+class Seen(NamedTuple):
+    """Images (B, C, H, W), and the maps (B, c, h, w) that frozen eyes make of them."""
+
+    image: Tensor
+    maps: tuple[Tensor, ...]
+
+    def detach(self) -> Seen:
+        """The same without a gradient."""
+        return Seen(self.image.detach(), tuple(m.detach() for m in self.maps))
+
+    @staticmethod
+    def cat(parts: Sequence[Seen]) -> Seen:
+        """One after the other."""
+        maps = tuple(torch.cat(depth) for depth in zip(*(part.maps for part in parts)))
+        return Seen(torch.cat([part.image for part in parts]), maps)
+
+
+class Verdict(NamedTuple):
+    """A discriminator's logits: of the pixels, (B,) or (B, ...), and of what eyes see, (B, P)."""
+
+    pixels: Tensor
+    eyes: Tensor
+
+    def detach(self) -> Verdict:
+        """The same without a gradient."""
+        return Verdict(self.pixels.detach(), self.eyes.detach())
+
+
+def look(D: Any, x: Tensor) -> Tensor | Seen:
+    """The images with what D's eyes see of them, where it has any."""
+    seen: Tensor | Seen = D.look(x) if hasattr(D, "look") else x
+    return seen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,16 +30,18 @@ ROOMS: dict[str, set[str]] = {
     "foreign": set(),
     "files": set(),
     "config": set(),
-    "networks": set(),
+    "eyes": set(),
+    "networks": {"eyes"},
     "losses": set(),
     "objectives": {"losses"},
     "data": set(),
     "models": {"networks"},
-    "metrics": set(),
+    "metrics": {"eyes"},
     "tasks": {"models", "data"},
     "exports": {"models"},
     "training": {
         "objectives.base",
+        "eyes",
         "losses.augmentation",
         "models",
         "data",
@@ -57,7 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 ORDER = list(ROOMS)
-EVERYONES = set(ORDER[: ORDER.index("networks")])
+EVERYONES = set(ORDER[: ORDER.index("eyes")])
 TORCH_FREE = [
     "",
     ".config",

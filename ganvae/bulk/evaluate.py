@@ -156,7 +156,8 @@ class _Task:
     @property
     def judge(self) -> tuple[str, int]:
         """The judge's name and size."""
-        return self.config.evaluation.judge, self.config.evaluation.size
+        judge = self.config.evaluation.judge or judges.other_than(self.config.networks.eyes)
+        return judge, self.config.evaluation.size
 
     @property
     def n(self) -> int:

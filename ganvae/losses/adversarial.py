@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from ganvae.losses.penalty import zero_centred
-from ganvae.types import Clock, Condition, join
+from ganvae.types import Clock, Condition, Seen, Verdict, join, look
+
+Logits = Tensor | Verdict
 
 
 class Game(NamedTuple):
@@ -71,8 +73,12 @@ class Judgement(NamedTuple):
     """A discriminator's loss, its logits on the reals, and its mean logits to watch."""
 
     loss: Tensor
-    real: Tensor
+    real: Logits
     logged: dict[str, Tensor]
+    x: Tensor | Seen
+    """The reals as D sees them, see :func:`ganvae.types.look`."""
+    x_hat: Tensor | Seen
+    """The fakes as D sees them; gradients reach whoever has made them."""
 
 
 class Played(NamedTuple):
@@ -96,10 +102,12 @@ class Adversary:
     """Weight γ of the zero-centred gradient penalties γ/2 (R1 + R2)."""
     every: int = 8
     """The penalties are computed at every k-th step, with k times their weight."""
+    eyes: float = 1.0
+    """Weight of the hinge game of what ``networks.eyes`` see, beside that of pixels."""
 
     def discriminator(
         self,
-        D: Callable[..., Tensor],
+        D: Callable[..., Any],
         real: Tensor,
         fake: Tensor,
         now: Clock,
@@ -108,33 +116,53 @@ class Adversary:
         """D's loss on images ``real`` and ``fake``, both (B, C, H, W); ``fake`` moves nobody.
 
         D may look at anything else of one row a sample, too, and give logits of parts, (B, ...);
-        the penalties are on a sample's mean logit. c: what both belong to
+        the penalties are on a sample's mean logit. Where D has eyes, they look once, for both
+        players. c: what both belong to
         """
-        fake = fake.detach()
-        on_both = D(torch.cat([real, fake]), *join(c, c))
-        logits = on_both.split([len(real), len(fake)])
-        return self._judge(D, logits, [(real, c), (fake, c)], now)
+        x, x_hat = look(D, real), look(D, fake)
+        images, both = (real, fake.detach()), join(c, c)
+        sizes = list(map(len, images))
+        logits: Sequence[Logits]
+        if isinstance(x, Seen) and isinstance(x_hat, Seen):
+            told = D(Seen.cat([x, x_hat.detach()]), *both)
+            logits = [Verdict(*pair) for pair in zip(*(part.split(sizes) for part in told))]
+        else:
+            logits = D(torch.cat(images), *both).split(sizes)
+        judgement = self._judge(D, logits, [(image, c) for image in images], now)
+        return judgement._replace(x=x, x_hat=x_hat)
 
     def _judge(
         self,
         D: Callable[..., Any],
-        logits: Sequence[Tensor],
+        logits: Sequence[Logits],
         images: Sequence[tuple[Tensor, Condition]],
         now: Clock,
     ) -> Judgement:
         """Of logits on reals and on fakes, and of the images where they are penalised."""
         on_real, on_fake = logits
-        loss = games[self.game].discriminator(on_real, on_fake)
-        logged = {"real_logit": on_real.detach().mean(), "fake_logit": on_fake.detach().mean()}
+        loss = self._loss(0, on_real, on_fake)
+        shown = (_pixels(on_real).detach().mean(), _pixels(on_fake).detach().mean())
+        logged = dict(zip(("real_logit", "fake_logit"), shown, strict=True))
         if self.gamma and now.step % self.every == 0:
             judge = _by_sample(D)
             steepness = torch.stack([zero_centred(judge, x, c) for x, c in images]).sum()
             loss = loss + self.every * self.gamma / 2 * steepness
-        return Judgement(loss, on_real.detach(), logged)
+        return Judgement(loss, on_real.detach(), logged, *(x for x, _ in images))
 
-    def generator(self, fake: Tensor, real: Tensor) -> Tensor:
+    def _loss(self, player: int, a: Logits, b: Logits) -> Tensor:
+        """Of D (0) or G (1), with the game of the eyes where there is one."""
+        loss = games[self.game][player](_pixels(a), _pixels(b))
+        if isinstance(a, Verdict) and isinstance(b, Verdict):
+            loss = loss + self.eyes * hinge[player](a.eyes, b.eyes)
+        return loss
+
+    def generator(self, fake: Logits, real: Logits) -> Tensor:
         """G's loss, of the logits D(x̂) and D(x), each of shape (B,), or (B, ...) of parts."""
-        return games[self.game].generator(fake, real)
+        return self._loss(1, fake, real)
+
+    def answer(self, D: Callable[..., Any], critic: Judgement, c: Condition = ()) -> Tensor:
+        """G's loss on the fakes that D has judged, by the D of now, held still by ``frozen``."""
+        return self.generator(D(critic.x_hat, *c), critic.real)
 
     def play(
         self,
@@ -150,14 +178,25 @@ class Adversary:
         what it says. Each is differentiated with respect to its own player alone, which is what
         the engine does with the losses of a yield. c: what each of the batches belongs to
         """
-        (on_real, f_real), *seen = [D(x, *c, features=True) for x in (real, *fakes)]
+        (on_real, f_real), *seen = [D(look(D, x), *c, features=True) for x in (real, *fakes)]
         on_fakes, f_fakes = zip(*seen)
-        logits = torch.cat([on_real] * len(fakes)), torch.cat(on_fakes)
+        logits = _cat([on_real] * len(fakes)), _cat(on_fakes)
         fake = torch.cat([*fakes]).detach()
         images = [(real, c), (fake, join(*[c] * len(fakes)))]
         critic = self._judge(D, logits, images, now)
         generator = self.generator(logits[1], critic.real)
         return Played(critic, generator, f_real.detach(), [*f_fakes])
+
+
+def _pixels(logits: Logits) -> Tensor:
+    return logits.pixels if isinstance(logits, Verdict) else logits
+
+
+def _cat(parts: Sequence[Any]) -> Any:
+    """Logits of several batches as those of one."""
+    if isinstance(parts[0], Verdict):
+        return Verdict(*map(torch.cat, zip(*parts, strict=True)))
+    return torch.cat([*parts])
 
 
 def _by_sample(D: Callable[..., Tensor]) -> Callable[..., Tensor]:

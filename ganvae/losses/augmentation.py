@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganvae.types import Noise
+from ganvae.types import Noise, Seen, look
 
 
 def diff_augment(images: Tensor, numbers: Tensor) -> Tensor:
@@ -62,8 +62,21 @@ class Augmented(nn.Module):
         super().__init__()
         self.net, self.change, self.numbers = net, change, noise.uniform(count)
 
-    def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def __getattr__(self, name: str) -> Any:
+        if name == "look" and hasattr(self.net, "look"):
+            return self._look
+        return super().__getattr__(name)
+
+    def _look(self, images: Tensor) -> Tensor | Seen:
+        """The images themselves, with what the network's eyes see of the changed ones."""
+        seen = look(self.net, self.change(images, self.numbers))
+        return Seen(images, seen.maps) if isinstance(seen, Seen) else images
+
+    def forward(self, images: Tensor | Seen, *args: Any, **kwargs: Any) -> Any:
         """The network's answer to the changed images."""
+        if isinstance(images, Seen):
+            changed = self.change(images.image, self.numbers)
+            return self.net(Seen(changed, images.maps), *args, **kwargs)
         return self.net(self.change(images, self.numbers), *args, **kwargs)
 
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ganvae.errors import ConfigError
-from ganvae.metrics import efficientnet, inception
+from ganvae.eyes import efficientnet, inception
 from ganvae.telling import words
 
 BATCH = 64
 """Images at once through the network; more are slower on a CPU."""
 
-NAMES = ("efficientnet-lite0", "inception")
+NAMES = ("efficientnet-lite0", "efficientnet-lite2", "inception")
 
 
 class Judge(nn.Module):
@@ -30,6 +30,7 @@ class Judge(nn.Module):
     size: the side that images are resized to
     scale, offset: the network sees ``scale * x + offset`` for x in [-1, 1]
     cacheable: whether features may be kept on disk (only for networks this library knows)
+    name: by which :func:`load` knows the network
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class Judge(nn.Module):
         scale: float = 1.0,
         offset: float = 0.0,
         cacheable: bool = False,
+        name: str = "",
     ):
         super().__init__()
         if size < 8:
             raise ConfigError(f"The judge's size must be at least 8 pixels, got {size}.")
         self.network = network.eval()
-        self.label, self.size, self.cacheable = label, size, cacheable
+        self.label, self.size, self.cacheable, self.loaded_by = label, size, cacheable, name
         self.scale, self.offset = scale, offset
         self.memory: dict[str, Tensor] = {}
         self.dim = self._probe()
@@ -155,13 +157,20 @@ def _channels_last(net: nn.Module) -> nn.Module:
     return net
 
 
-def load(judge: str | nn.Module, size: int = 64, device: torch.device | str = "cpu") -> Judge:
+def other_than(eyes: str) -> str:
+    """The first judge that is another network than what a training looked through."""
+    return next(name for name in NAMES if name != eyes)
+
+
+def load(
+    judge: str | nn.Module | None, size: int = 64, device: torch.device | str = "cpu"
+) -> Judge:
     """A judge by name, or any module as a judge.
 
-    judge: "efficientnet-lite0"; "inception" (FID's own network, always at 299 px, needs its
-        weights file: see :mod:`ganvae.metrics.inception`); or a module that turns RGB images
-        (B, 3, size, size) in [-1, 1] into features (B, dim); it is moved to the device and put
-        into eval mode
+    judge: "efficientnet-lite0", also where it is None; "efficientnet-lite2", of the same family;
+        "inception" (FID's own network, always at 299 px, needs its weights file: see
+        :mod:`ganvae.eyes.inception`); or a module that turns RGB images (B, 3, size, size) in
+        [-1, 1] into features (B, dim); it is moved to the device and put into eval mode
     size: the side images are resized to
 
     Raises ConfigError for an unknown name or missing weights.
@@ -170,12 +179,15 @@ def load(judge: str | nn.Module, size: int = 64, device: torch.device | str = "c
         return judge
     if isinstance(judge, nn.Module):
         return Judge(judge.to(device), label=type(judge).__name__, size=size)
-    if judge == "efficientnet-lite0":
-        net = _channels_last(efficientnet.load()).to(device)
+    judge = judge or NAMES[0]
+    if judge.startswith("efficientnet-lite") and judge in NAMES:
+        variant = int(judge[-1])
+        net: nn.Module = _channels_last(efficientnet.load(variant)).to(device)
         # (255·u − 127)/128 for u = (x + 1)/2
-        scale, offset = 127.5 / 128, 0.5 / 128
-        return Judge(net, label="EffLite0", size=size, scale=scale, offset=offset, cacheable=True)
+        scaling = {"scale": 127.5 / 128, "offset": 0.5 / 128}
+        label = f"EffLite{variant}"
+        return Judge(net, label=label, size=size, **scaling, cacheable=True, name=judge)
     if judge == "inception":
         net = _channels_last(inception.load()).to(device)
-        return Judge(net, label="Inception", size=299, cacheable=True)
+        return Judge(net, label="Inception", size=299, cacheable=True, name=judge)
     raise ConfigError(f"There is no judge {judge!r}: choose one of {', '.join(NAMES)}.")

@@ -16,6 +16,7 @@ from ganvae.networks.flow import FlowPrior
 from ganvae.networks.likelihood import Likelihood
 from ganvae.networks.patch import PatchDiscriminator
 from ganvae.networks.prior import MixturePrior, NormalPrior, Prior
+from ganvae.networks.projected import ProjectedDiscriminator
 from ganvae.types import Shape
 
 Builder = Callable[[Config, Shape], nn.Module]
@@ -79,6 +80,10 @@ grid_kinds: dict[str, Builder] = {
 }
 """Networks whose z is a grid."""
 residual_kinds |= grid_kinds
+OF_IMAGES = {
+    "discriminator", "patch_discriminator", "pair_discriminator", "source_discriminator",
+}  # fmt: skip
+"""Discriminators of images, which eyes can help."""
 families = {"residual": residual_kinds | common_kinds, "mlp": mlp_kinds | common_kinds}
 
 
@@ -95,7 +100,11 @@ def build(kind: str, config: Config, shape: Shape) -> nn.Module:
             f"no network of the kind {kind!r} in the family {config.family}; there are "
             f"{', '.join(builders)}"
         )
-    return builders[kind](config, shape)
+    net = builders[kind](config, shape)
+    if config.eyes == "none" or kind not in OF_IMAGES:
+        return net
+    source = shape.source if kind == "pair_discriminator" else 0
+    return ProjectedDiscriminator(net, config.eyes, config.eyes_size, shape, source)
 
 
 def settled(config: Config, kinds: Mapping[str, str], image: tuple[int, int, int]) -> Config:

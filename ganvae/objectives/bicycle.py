@@ -77,8 +77,8 @@ class Bicycle(Objective):
             critic = self.adversary.discriminator(D, B, B_hat, now, A)
             critic_z = self.adversary.discriminator(D_z, B_z, made_z, now, A_z)
             yield {"discriminator": critic.loss, "discriminator_z": critic_z.loss}
-            gan = self.adversary.generator(frozen(D)(B_hat, *A), critic.real)  # L_GAN^VAE
-            gan = gan + self.adversary.generator(frozen(D_z)(made_z, *A_z), critic_z.real)  # L_GAN
+            gan = self.adversary.answer(frozen(D), critic, A)  # L_GAN^VAE
+            gan = gan + self.adversary.answer(frozen(D_z), critic_z, A_z)  # L_GAN
             back = (frozen(E)(made_z).mean - z).abs().mean()  # L_1^latent
             loss = loss + self.adversarial * gan + self.back * back
             logged |= {"back": back.detach()} | critic_z.logged

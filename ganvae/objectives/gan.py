@@ -35,5 +35,5 @@ class GAN(Objective):
         critic = game.discriminator(D, x, x_hat, now, c)
         yield {"discriminator": critic.loss}
 
-        yield {"generator": game.generator(frozen(D)(x_hat, *c), critic.real)}
+        yield {"generator": game.answer(frozen(D), critic, c)}
         return critic.logged

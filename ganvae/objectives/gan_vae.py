@@ -10,6 +10,7 @@ import torch
 
 from ganvae.losses.adversarial import Adversary
 from ganvae.losses.features import matching
+from ganvae.losses.perceptual import as_seen
 from ganvae.losses.reconstruction import squared
 from ganvae.objectives.base import Objective, Stage, after, frozen, start_as
 from ganvae.objectives.vae import VAE
@@ -48,6 +49,9 @@ class GANVAE(Objective):
     feature: float = 0.5
     """Weight λ of ‖f_D(x) − f_D(G(z))‖², z ~ q(z|x), in G's loss, rising later than the game."""
 
+    perceptual: float = 20.0
+    """Weight of the distance of x and G(z), z ~ q(z|x), as ``networks.eyes`` see it."""
+
     def stages(self) -> list[Stage]:
         """E and Dec, then G and D; or all of them at once."""
         return after(self.representation, self.suited().share or 0.0, self.suited())
@@ -70,11 +74,12 @@ class GANVAE(Objective):
 
         rise = min(1.0, (now.step + 1) / (self.ramp or 1))
         again = x_hat[: len(z)]
-        game = self.adversarial * self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
+        game = self.adversarial * self.adversary.answer(frozen(D), critic, c)
         loss = rise * game + self.pixel * squared(again, known.image)
         if self.feature:
             alike = matching(frozen(D), again, known.image, known.condition)
             loss = loss + rise**2 * self.feature * alike
+        loss = loss + self.perceptual * as_seen(critic.x_hat, critic.x, len(z))
         yield {"generator": loss}
         return logged | critic.logged
 

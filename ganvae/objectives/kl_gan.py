@@ -56,7 +56,7 @@ class KLGAN(Objective):
         if self.balance.playing(now):
             critic = self.adversary.discriminator(D, x, x_hat, now, c)
             yield {"discriminator": critic.loss}
-            gan = self.adversary.generator(frozen(D)(x_hat, *c), critic.real)
+            gan = self.adversary.answer(frozen(D), critic, c)
             loss = loss + self.balance.weigh(gan, reconstruction, x[0].numel(), last_layer(Dec))
             logged |= critic.logged
         yield dict.fromkeys(("encoder", "decoder", "scale"), loss)

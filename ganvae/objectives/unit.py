@@ -71,8 +71,8 @@ class UNIT(Objective):
         critic_s = self.adversary.discriminator(D_s, s, s_x, now)
         yield {"discriminator": critic.loss, "discriminator_source": critic_s.loss}
 
-        gan = self.adversary.generator(frozen(D)(x_s), critic.real)
-        gan = gan + self.adversary.generator(frozen(D_s)(s_x), critic_s.real)  # L_GAN
+        gan = self.adversary.answer(frozen(D), critic)
+        gan = gan + self.adversary.answer(frozen(D_s), critic_s)  # L_GAN
         loss = loss + self.adversarial * gan
         p_x, p_s = E(s_x, source=True), E(x_s)  # there and back again
         cycle = (G(p_x.rsample(batch.noise)) - x).abs().mean()

@@ -206,6 +206,7 @@ def conditions(evaluation: Fields) -> str:
     parts = [
         f"On {images}, with the averaged (EMA) weights",
         f"features of {evaluation.get('judge')}, {evaluation.get('resize')}",
+        "flattered: trained with these features" if evaluation.get("flattered") else "",
         f"samples {evaluation.get('samples')}, seed {evaluation.get('seed')}",
         f"{leaked:,} held-out images are also training images" if leaked else "",
         f"{known:,} of them are also among the run's own images, held out or trained on: scores on"

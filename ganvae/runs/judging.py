@@ -23,6 +23,7 @@ from ganvae.data.packing import refuse_untold
 from ganvae.errors import ConfigError
 from ganvae.foreign import from_environment
 from ganvae.metrics import judge as judges
+from ganvae.metrics.judge import Judge
 from ganvae.metrics.sampling import made_of_sources, read_with_labels, spread
 from ganvae.models import Model
 from ganvae.models.images import enlarged, grid, save_png, sheet_of_sources
@@ -65,7 +66,7 @@ def assess(
     """
     files.refuse_link(out / "model")
     allowance = metrics.Allowance(seconds)
-    judge = judges.load(judge or config.evaluation.judge, config.evaluation.size, model.device)
+    judge = _judge(judge, config, model)
     pace = paces.measure(model, data, judge, config.evaluation)
     expected = pace.forecast(model, data, config.evaluation)
     say(f"fitting priors and judging: about {clock(min(expected, allowance.left()))}")
@@ -83,6 +84,7 @@ def assess(
     )  # fmt: skip
     if priors:
         evaluation["priors"] = priors
+    evaluation |= _flattered(model, judge)
     evaluation["environment"] = environment()
     model.save(out / "model", scores=evaluation)
     pictures(model, data, out)
@@ -109,7 +111,7 @@ def evaluate(
     """
     run = folder if folder is not None and (folder / SETTINGS).exists() else None
     config = _settings(model, run, data, overrides)
-    judge = judges.load(judge or config.evaluation.judge, config.evaluation.size, model.device)
+    judge = _judge(judge, config, model)
     paired, fingerprint = model.info.paired, model.info.trained.fingerprint
     if data is not None and "data.test_share" not in overrides:
         images = judged_by(config.data, fingerprint, paired=paired, progress=progress)
@@ -126,10 +128,22 @@ def evaluate(
         progress=progress, seed=config.training.seed, training=False, allowance=allowance,
         name=name_of(config.data.path),
     )  # fmt: skip
+    scores |= _flattered(model, judge)
     listed = None if folder is None else folder / IMAGES
     if listed is not None and listed.exists():
         scores["known"] = Manifest.load(listed).count(opened.test)
     return scores
+
+
+def _judge(judge: nn.Module | None, config: Config, model: Model) -> Judge:
+    """What is given or named, else another network than the training looked through."""
+    name = config.evaluation.judge or judges.other_than(model.info.networks.eyes)
+    return judges.load(judge or name, config.evaluation.size, model.device)
+
+
+def _flattered(model: Model, judge: Judge) -> dict[str, bool]:
+    """A mark where the judge is the network that the training looked through."""
+    return {"flattered": True} if judge.loaded_by == model.info.networks.eyes else {}
 
 
 def _settings(

@@ -13,6 +13,7 @@ from ganvae.config import Config
 from ganvae.data.packing import refuse_contradictions
 from ganvae.data.pairs import match
 from ganvae.errors import ConfigError
+from ganvae.metrics import judge as judges
 from ganvae.runs.place import SETTINGS, is_run, latest_run, new_run, refuse_resume, saved_settings
 from ganvae.task import TASKS
 from ganvae.training.schedule import Budget, Every, seconds_of
@@ -95,9 +96,11 @@ def _for_task(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 
 def complete(config: Config) -> Config:
-    """The same configuration with every field of its objective spelled out."""
+    """The same configuration with every field of its objective spelled out, and its judge."""
     objective = objectives.build(config.objective, config.objective_options)
-    return replace(config, objective_options=asdict(objective))
+    judge = config.evaluation.judge or judges.other_than(config.networks.eyes)
+    evaluation = replace(config.evaluation, judge=judge)
+    return replace(config, objective_options=asdict(objective), evaluation=evaluation)
 
 
 def judging_seconds(settings: configuration.Evaluation) -> float | None:

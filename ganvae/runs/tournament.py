@@ -154,7 +154,7 @@ def _rehearse(
     failures: the errors of the others are added to it
     """
     entrants: dict[str, tuple[str, Judge]] = {}
-    judges: dict[tuple[str, int, str], Judge] = {}
+    judges: dict[tuple[str | None, int, str], Judge] = {}
     for name, config in configs.items():
         with _skipping_failures(name, failures, display):
             key = (config.evaluation.judge, config.evaluation.size, config.training.device)

@@ -76,8 +76,9 @@ def raised(result: Any) -> Any:
     """A tensor, or a tuple or dataclass of tensors, with float32 in place of bfloat16."""
     if isinstance(result, Tensor):
         return result.float() if result.dtype == torch.bfloat16 else result
-    if isinstance(result, tuple) and not hasattr(result, "_fields"):
-        return tuple(map(raised, result))
+    if isinstance(result, tuple):
+        some = map(raised, result)
+        return type(result)(*some) if hasattr(result, "_fields") else tuple(some)
     if is_dataclass(result) and not isinstance(result, type):
         return replace(result, **{f.name: raised(getattr(result, f.name)) for f in fields(result)})
     return result

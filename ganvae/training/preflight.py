@@ -15,6 +15,7 @@ from torch import nn
 from ganvae import files
 from ganvae.config import Config
 from ganvae.errors import CheckpointError, ConfigError
+from ganvae.eyes import eyes
 from ganvae.metrics import judge as judges
 from ganvae.metrics.judge import Judge
 from ganvae.training.log import NO_TENSORBOARD
@@ -38,6 +39,7 @@ def look(
         raise ConfigError(NO_TENSORBOARD)
     if find_spec("matplotlib") is None:
         raise ConfigError("the report's curves need matplotlib: install the package matplotlib")
+    eyes.look_for(config.networks.eyes)
     settings = config.evaluation
     return judges.load(judge or settings.judge, settings.size, device)
 

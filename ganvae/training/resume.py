@@ -15,6 +15,7 @@ from ganvae import files
 from ganvae.config import Config
 from ganvae.data import Data, difference
 from ganvae.errors import CheckpointError, ConfigError
+from ganvae.eyes import eyes
 from ganvae.foreign import gate
 from ganvae.models.strict import parse
 from ganvae.training import checkpoint as checkpoints
@@ -84,6 +85,7 @@ class Keeper:
             "fingerprint": self.data.fingerprint,
             "data": self.data.fingerprint,
             "changes": self.changes,
+            **({"eyes": seen} if (seen := eyes.digest(self.config.networks.eyes)) else {}),
         }
         keep = max(2, self.config.training.keep)
         checkpoints.save(self.folder, at.step, state, meta | more, keep=keep, best=at.best_step)
@@ -121,6 +123,12 @@ class Keeper:
         """
         _refuse_foreign(checkpoint)
         before = configuration.parse(checkpoint.meta["config"])
+        name = self.config.networks.eyes
+        if before.networks.eyes == name and checkpoint.meta.get("eyes") != eyes.digest(name):
+            raise ConfigError(
+                f"the weights of {name} are others than those that {self.out} was trained with: "
+                f"install the package of then again"
+            )
         changes = configuration.difference(before, self.config)
         if checkpoint.meta["fingerprint"] != self.data.fingerprint:
             images = self.out / IMAGES

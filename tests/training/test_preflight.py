@@ -15,7 +15,7 @@ from torch import nn
 import ganvae
 from ganvae import api, cli
 from ganvae.errors import CheckpointError, ConfigError
-from ganvae.metrics import inception
+from ganvae.eyes import inception
 from ganvae.runs import judging, tournament
 from ganvae.runs import run as run_module
 from ganvae.runs.run import start

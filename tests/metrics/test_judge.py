@@ -66,7 +66,7 @@ def test_a_module_is_put_into_eval_mode(kit):
 
 
 def test_unknown_judge():
-    with pytest.raises(ConfigError, match="efficientnet-lite0, inception"):
+    with pytest.raises(ConfigError, match="efficientnet-lite2, inception"):
         judge.load("alexnet")
 
 

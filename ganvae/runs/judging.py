@@ -137,8 +137,8 @@ def evaluate(
 
 def _judge(judge: nn.Module | None, config: Config, model: Model) -> Judge:
     """What is given or named, else another network than the training looked through."""
-    name = config.evaluation.judge or judges.other_than(model.info.networks.eyes)
-    return judges.load(judge or name, config.evaluation.size, model.device)
+    network = judge or config.evaluation.judge or judges.other_than(model.info.networks.eyes)
+    return judges.load(network, config.evaluation.size, model.device)
 
 
 def _flattered(model: Model, judge: Judge) -> dict[str, bool]:

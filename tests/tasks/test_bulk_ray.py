@@ -17,7 +17,7 @@ import pytest
 
 from ganvae import bulk
 from ganvae.bulk.farm import Crew, Work, digest_of
-from ganvae.bulk.generate import Generate, drawn
+from ganvae.bulk.generate import Generate, make_parts
 from ganvae.bulk.units import Piece
 from ganvae.errors import ConfigError, DataError
 
@@ -79,7 +79,7 @@ def contents(out: Path) -> dict[str, bytes]:
 def whole(folder: Path, tmp_path: Path) -> dict[str, bytes]:
     """What one process makes in one go."""
     job = Generate(model=str(folder), digest=digest_of(str(folder)), seed=1, batch=4)
-    drawn(job, 80, tmp_path / "whole", SETTINGS, Crew(actors=0), None)
+    make_parts(job, 80, tmp_path / "whole", SETTINGS, Crew(actors=0), None)
     return contents(tmp_path / "whole")
 
 
@@ -102,7 +102,7 @@ def test_what_an_actor_raises_is_said_and_the_rest_is_made_later(folder, whole, 
     out, flag = tmp_path / "out", tmp_path / "flag"
     job = unlucky(folder, flag)
     with pytest.raises(DataError) as caught:
-        drawn(job, 80, out, SETTINGS, Crew(actors=2), None)
+        make_parts(job, 80, out, SETTINGS, Crew(actors=2), None)
     assert str(caught.value) == "out of luck" and type(caught.value) is DataError
     left = contents(out)
     assert "part-000004.parquet" not in left and not (out / "_index.json").exists()
@@ -112,16 +112,16 @@ def test_what_an_actor_raises_is_said_and_the_rest_is_made_later(folder, whole, 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        drawn(job, 80, out, SETTINGS, Crew(actors=2), stop)
+        make_parts(job, 80, out, SETTINGS, Crew(actors=2), stop)
     assert len(contents(out)) > len(left)
     left = contents(out)
-    assert drawn(job, 80, out, SETTINGS, Crew(actors=2), None).made == 10 - len(left)
+    assert make_parts(job, 80, out, SETTINGS, Crew(actors=2), None).made == 10 - len(left)
     assert contents(out) == whole
 
 
 def test_another_actor_takes_the_place_of_one_that_is_killed(folder, whole, tmp_path) -> None:
     job = unlucky(folder, tmp_path / "flag", deadly=True)
-    drawn(job, 80, tmp_path / "out", SETTINGS, Crew(actors=2), None)
+    make_parts(job, 80, tmp_path / "out", SETTINGS, Crew(actors=2), None)
     assert not (tmp_path / "flag").exists()
     assert contents(tmp_path / "out") == whole
 

@@ -120,4 +120,5 @@ def load(name: str, size: int, device: torch.device) -> Eyes:
     """
     if name not in NAMES:
         raise ConfigError(f"there are no eyes {name!r}; choose one of {', '.join(NAMES)}")
-    return NAMES[name](size).to(device)
+    with torch.random.fork_rng(devices=[]):  # a fresh network draws weights before it gets its own
+        return NAMES[name](size).to(device)
